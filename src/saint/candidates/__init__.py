@@ -1,0 +1,8 @@
+"""From a sensitivity map and a budget to the grafts worth trying."""
+
+from saint.candidates._propose import (
+    Proposal as Proposal,
+    lora_control as lora_control,
+    num_params as num_params,
+    propose as propose,
+)

@@ -1,0 +1,135 @@
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, final
+
+from saint.errors import BudgetError, ConfigError, SiteError
+from saint.grafts import kind_and_options
+from saint.records import Budget, Candidate, SensitivityMap, Site
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proposal:
+    """A sort of candidate that growth may try."""
+
+    kind: str
+    options: Mapping[str, int | float | str] = field(default_factory=dict)
+    roles: tuple[str, ...] = ()
+    """Only sites of these roles; empty for every site that the kind attaches to."""
+    bundle: Literal["site", "role", "depth", "all"] = "role"
+    """One candidate per site, per role over all depths, per depth over all roles, or all sites in one."""
+    lr: float = 1e-2
+    """Peak learning rate of its training."""
+
+    def __post_init__(self) -> None:
+        """Refuse a rate that cannot teach."""
+        if self.lr <= 0:
+            raise ConfigError(f"lr is {self.lr}; it must be positive")
+
+
+def propose(
+    sites: Sequence[Site],
+    sensitivity: SensitivityMap,
+    proposals: Sequence[Proposal],
+    budget: Budget,
+    *,
+    top: int = 4,
+    seed: int = 0,
+    without: Collection[Candidate] = (),
+) -> list[Candidate]:
+    """The candidates most worth trying that fit the budget, at most `top`.
+
+    Within one proposal, candidates are ranked by squared sensitivity per parameter, summed over their sites: to first
+    order that is what a parameter buys. Scores of different kinds are not comparable, so the proposals take turns.
+
+    Args:
+        budget: What is left of it: a candidate must fit on its own.
+        seed: The candidates' seed.
+        without: Candidates that are not to be proposed again, whatever their seed.
+
+    Raises:
+        BudgetError: Nothing fits and nothing was tried before; the message names the cheapest.
+        SiteError: A proposal names a role that no site has, or a kind that cannot be at the sites.
+    """
+    tried = {_place(candidate) for candidate in without}
+    queues, too_dear = [], []
+    for proposal in proposals:
+        ranked = []
+        for bundle in _bundles(sites, proposal):
+            candidate = Candidate(
+                sites=tuple(bundle), kind=proposal.kind, options=proposal.options, lr=proposal.lr, seed=seed
+            )
+            if _place(candidate) in tried:
+                continue
+            if (price := num_params(candidate)) > budget.num_params:
+                too_dear.append((price, candidate))
+                continue
+            worth = sum(sensitivity.scores.get(site.key, 0.0) ** 2 for site in bundle) / price
+            ranked.append((worth, candidate))
+        queues.append([candidate for _, candidate in sorted(ranked, key=lambda pair: -pair[0])])
+    found = _take_turns(queues)[:top]
+    if not found and too_dear and not tried:
+        price, cheapest = min(too_dear, key=lambda pair: pair[0])
+        raise BudgetError(
+            f"no candidate fits the {budget.num_params:,} parameters that are left: the cheapest is {cheapest.kind} at "
+            f"{len(cheapest.sites)} sites with {price:,}; raise budget.num_params or propose smaller options"
+        )
+    return found
+
+
+def num_params(candidate: Candidate) -> int:
+    """What a candidate would train, before anything is built."""
+    kind, options = kind_and_options(candidate.kind, candidate.options)
+    return sum(kind.num_params(site, options) for site in candidate.sites)
+
+
+def lora_control(sites: Iterable[Site], num_params_wanted: int, *, lr: float, seed: int = 0) -> Candidate:
+    """LoRA at every linear site, of the smallest rank that trains at least `num_params_wanted` parameters.
+
+    A control never gets fewer parameters than what it is held against; at most one rank's worth more.
+
+    Raises:
+        SiteError: There is no linear site.
+    """
+    linear = tuple(site for site in sites if site.sort == "linear")
+    if not linear:
+        raise SiteError("the base has no linear site, so there is no LoRA to hold its grafts against")
+    highest = min(min(site.d_in, site.d_out) for site in linear)
+    per_rank = sum(site.d_in + site.d_out for site in linear)
+    rank = min(max(1, -(-num_params_wanted // per_rank)), highest)
+    return Candidate(sites=linear, kind="lora", options={"rank": rank}, lr=lr, seed=seed)
+
+
+def _bundles(sites: Sequence[Site], proposal: Proposal) -> list[list[Site]]:
+    kind, _ = kind_and_options(proposal.kind, proposal.options)
+    fitting = [site for site in sites if site.sort == kind.attaches_to]
+    if unknown := set(proposal.roles) - {site.role for site in fitting}:
+        there = ", ".join(sorted({site.role for site in fitting})) or "none"
+        raise SiteError(
+            f"no {kind.attaches_to} site has the role {sorted(unknown)[0]!r}, which a proposal of kind {proposal.kind} "
+            f"names; the roles are {there}"
+        )
+    groups: dict[str, list[Site]] = defaultdict(list)
+    for site in fitting:
+        if not proposal.roles or site.role in proposal.roles:
+            groups[_GROUP_OF[proposal.bundle](site)].append(site)
+    return list(groups.values())
+
+
+_GROUP_OF = {
+    "site": lambda site: site.key,
+    "role": lambda site: f"{site.stream}:{site.role}",
+    "depth": lambda site: f"{site.stream}:{site.depth}",
+    "all": lambda site: "",  # noqa: ARG005
+}
+
+
+def _place(candidate: Candidate) -> tuple[object, ...]:
+    """What makes two candidates the same idea."""
+    return candidate.kind, tuple(sorted(candidate.options.items())), candidate.sites
+
+
+def _take_turns(queues: Sequence[Sequence[Candidate]]) -> list[Candidate]:
+    longest = max(map(len, queues), default=0)
+    return [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]

@@ -1,0 +1,5 @@
+"""`python -m saint.cli` is the `saint` command."""
+
+from saint.cli.main import main
+
+main()

@@ -1,0 +1,56 @@
+"""A registry together with the base, plan and text that it was made for."""
+
+from typing import TYPE_CHECKING
+
+from saint import config
+from saint.errors import BaseModelError, NotARegistryError
+from saint.registry import Registry
+
+if TYPE_CHECKING:
+    from saint.data import Splits
+    from saint.growth import Plan
+    from saint.models import FrozenBase
+    from saint.progress import Progress
+
+
+def open_registry(folder: str) -> Registry:
+    """The registry in `folder`, which must be one already."""
+    return Registry.open(folder, must_exist=True)
+
+
+def open_base(registry: Registry, name: str | None = None) -> "FrozenBase":
+    """The base that the registry is about, checked against its recorded identity.
+
+    Args:
+        name: Where the base is now, if it has moved.
+
+    Raises:
+        BaseModelError: It is not where it was, or the registry does not know any.
+        BaseChangedError: What is there is not the base that was recorded; the message says which part differs.
+    """
+    from saint.models import freeze
+    from saint.records import BaseIdentity
+
+    recorded = registry.state.created.get("base")
+    if not recorded:
+        raise NotARegistryError(f"{registry.folder} was made without `saint init`, so it does not know its base")
+    place = name or (str(registry.folder / recorded["source"]) if recorded["local"] else recorded["source"])
+    if not place:
+        raise BaseModelError("the registry's base was a model in memory; give the folder of a saved copy with --base")
+    base = freeze(place, revision=None if name else recorded["revision"])
+    identity = config.build(recorded["identity"], BaseIdentity, where="the ledger")
+    remedy = "this registry is about another base: give that one with --base"
+    base.must_be(identity, what="the ledger", remedy=remedy)
+    return base
+
+
+def open_all(
+    folder: str, base_name: str | None, progress: "Progress"
+) -> tuple[Registry, "FrozenBase", "Plan", "Splits"]:
+    """Everything that growing needs, each part checked against the ledger."""
+    from saint.growth import Plan, open_data
+
+    registry = open_registry(folder)
+    base = open_base(registry, base_name)
+    plan = config.build(registry.state.created["plan"], Plan, where="the ledger's plan")
+    return registry, base, plan, open_data(registry, plan, base, progress=progress)

@@ -1,0 +1,141 @@
+"""What all commands share: errors as one sentence, progress on the terminal, a clean stop on Ctrl-C."""
+
+import json
+import signal
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, final
+
+import click
+from typing_extensions import override
+
+from saint.errors import Interrupted, SaintError
+from saint.progress import Progress, Task
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.progress import Progress as RichProgress, TaskID
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+registry_argument = click.argument("registry", type=click.Path())
+
+
+@final
+class SaintGroup(click.Group):
+    """Turns errors that were raised on purpose into one sentence and an exit status."""
+
+    @override
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SaintError as error:
+            click.echo(f"saint: {error}", err=True)
+            ctx.exit(error.exit_status)
+        except BrokenPipeError:
+            ctx.exit(0)  # whoever read the output has seen enough
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            click.echo(f"saint: {place}{error.strerror or error}", err=True)
+            ctx.exit(1)
+
+
+def say(parts: Iterable["RenderableType"]) -> None:
+    """Print tables and lines to standard output."""
+    from rich.console import Console
+
+    console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 160)
+    for part in parts:
+        console.print(part)
+
+
+def say_json(record: Any) -> None:
+    """Print plain data as JSON."""
+    click.echo(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+@contextmanager
+def watching() -> Iterator["Terminal"]:
+    """Show progress on standard error, and let the first Ctrl-C stop the work after the current step."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress as RichProgress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    quieten()
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    bars = RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    terminal = Terminal(bars)
+    previous = signal.signal(signal.SIGINT, terminal.ask_to_stop)
+    try:
+        with bars:
+            yield terminal
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def quieten() -> None:
+    """Keep the libraries' own bars and advice off the terminal; their errors still come through."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", module="transformers")
+
+
+@final
+class Terminal(Progress):
+    """Progress bars with a rate and the time that is left."""
+
+    def __init__(self, bars: "RichProgress") -> None:
+        self._bars = bars
+        self._stop = False
+
+    def ask_to_stop(self, _signal: int, _frame: Any) -> None:
+        """The first Ctrl-C asks, the second one insists."""
+        if self._stop:
+            raise KeyboardInterrupt
+        self._stop = True
+        self.note("stopping after the current step; press Ctrl-C again to stop at once")
+
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether Ctrl-C was pressed."""
+        return self._stop
+
+    @override
+    @contextmanager
+    def task(self, description: str, *, total: int, unit: str) -> Iterator[Task]:
+        task = self._bars.add_task(description, total=total, rate="")
+        try:
+            yield _Bar(self, self._bars, task, unit)
+        finally:
+            self._bars.remove_task(task)
+
+    @override
+    def note(self, message: str) -> None:
+        self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+@final
+class _Bar:
+    def __init__(self, terminal: Terminal, bars: "RichProgress", task: "TaskID", unit: str) -> None:
+        self._terminal, self._bars, self._task, self._unit = terminal, bars, task, unit
+
+    def advance(self, amount: int) -> None:
+        self._bars.advance(self._task, amount)
+        speed = self._bars.tasks[self._bars.task_ids.index(self._task)].speed
+        self._bars.update(self._task, rate=f"{speed:,.0f} {self._unit}/s" if speed else "")
+        if self._terminal.asked_to_stop:
+            raise Interrupted("stopped where it can go on; run the same command again to continue")
+
+
+def graft_of(grafts: Iterable[Mapping[str, Any]], digest: str) -> Mapping[str, Any]:
+    """The last judgement of the graft with that digest."""
+    return [graft for graft in grafts if graft["digest"] == digest][-1]

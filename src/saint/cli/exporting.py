@@ -1,0 +1,80 @@
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from saint.cli._opening import open_base, open_registry
+from saint.cli._terminal import json_option, quieten, registry_argument, say_json
+
+if TYPE_CHECKING:
+    from saint.grafts import Graft
+    from saint.models import FrozenBase
+    from saint.registry import Registry
+
+
+@click.command()
+@registry_argument
+@click.option(
+    "--format",
+    "form",
+    required=True,
+    type=click.Choice(["lora", "peft", "merged"]),
+    help="lora: one LoRA of a single rank; peft: one with a rank per module; merged: a plain model folder.",
+)
+@click.option("--output-dir", required=True, type=click.Path(), help="A new folder.")
+@click.option("--graft", "digests", multiple=True, help="Only these grafts, by the start of their digests.")
+@click.option("--base", "base_name", help="Where the base is now, if it has moved.")
+@json_option
+def export(
+    registry: str, form: str, output_dir: str, digests: tuple[str, ...], base_name: str | None, *, as_json: bool
+) -> None:
+    """Write REGISTRY's stack in a format that other software loads without us."""
+    quieten()
+    opened = open_registry(registry)
+    record = export_stack(opened, open_base(opened, base_name), form, Path(output_dir), digests)
+    if as_json:
+        say_json(record)
+        return
+    difference = record["max_abs_logit_difference"]
+    click.echo(f"{output_dir}: {len(record['grafts'])} grafts as {form}")
+    click.echo(f"max |logit difference| to the composed model: {difference:.3g}")
+
+
+def export_stack(
+    registry: "Registry", base: "FrozenBase", form: str, folder: Path, digests: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Export the standing grafts, or those whose digests start with one of `digests`, and measure what came out."""
+    from saint.composition import export_lora, export_peft, exported_difference, restore_one
+    from saint.errors import ExportError
+
+    wanted = [registry.entry(digest).digest for digest in digests] or [entry.digest for entry in registry.accepted()]
+    if not wanted:
+        raise ExportError("no graft stands, so there is nothing to export; grow the registry first")
+    stack = [restore_one(registry, digest) for digest in wanted]
+    record: dict[str, Any] = {"format": form, "grafts": wanted, "folder": str(folder)}
+    if form == "merged":
+        return record | _export_merged(registry, base, stack, folder)
+    {"lora": export_lora, "peft": export_peft}[form](base, stack, folder)
+    return record | {"max_abs_logit_difference": exported_difference(base, stack, folder)}
+
+
+def _export_merged(registry: "Registry", base: "FrozenBase", stack: list["Graft"], folder: Path) -> dict[str, Any]:
+    """Write the merged base, read it back, and record the new base in the ledger."""
+    from saint.composition import compose, probe_logits, write_folder
+    from saint.consolidation import merge
+    from saint.models import freeze
+
+    merged = merge(base, stack)
+
+    def write(partial: Path) -> None:
+        merged.model.save_pretrained(partial)
+        if base.tokenizer is not None:
+            base.tokenizer.save_pretrained(partial)
+
+    write_folder(folder, write)
+    reloaded = freeze(folder)
+    difference = float((probe_logits(reloaded.model) - probe_logits(compose(base, stack))).abs().max())
+    measured = {"base": reloaded.digest, "max_abs_logit_difference": difference}
+    registry.write("consolidated", {"grafts": [graft.digest for graft in stack], "way": "merge", **measured})
+    return measured

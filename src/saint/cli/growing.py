@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import click
+
+from saint.cli._opening import open_all
+from saint.cli._terminal import registry_argument, say, watching
+
+
+@click.command()
+@registry_argument
+@click.option("--base", "base_name", required=True, help="Folder or hub name of the model to grow.")
+@click.option("--plan", "plan_path", required=True, type=click.Path(), help="The plan, a TOML file.")
+@click.option("--revision", help="Branch, tag or commit of a hub name.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the plan.")
+def init(registry: str, base_name: str, plan_path: str, revision: str | None, overrides: tuple[str, ...]) -> None:
+    """Make a REGISTRY for one base and one plan, with its text prepared."""
+    from saint import config
+    from saint.growth import Plan, start
+    from saint.models import freeze
+
+    path = Path(plan_path)
+    plan = config.load(path, Plan, overrides=overrides)
+    text = path.read_text(encoding="utf-8") + "".join(f"\n# --set {override}" for override in overrides)
+    with watching() as progress:
+        base = freeze(base_name, revision=revision)
+        made = start(registry, base, plan, root=path.parent, plan_text=text, progress=progress)
+    data = made.state.created["data"]
+    click.echo(f"{registry}: base {base.digest[:12]}, {base.num_params:,} parameters, {len(base.sites())} sites")
+    for name, described in data.items():
+        click.echo(f"  {name}: {described['num_documents']:,} documents, {described['num_tokens']:,} tokens")
+    click.echo(f"next: saint grow {registry}")
+
+
+@click.command()
+@registry_argument
+@click.option("--base", "base_name", help="Where the base is now, if it has moved.")
+def grow(registry: str, base_name: str | None) -> None:
+    """Grow REGISTRY's base as its plan says; goes on where an earlier run stopped."""
+    from saint.composition import restore
+    from saint.growth import grow as grow_registry
+    from saint.report import report_parts, summarise
+
+    with watching() as progress:
+        opened, base, plan, data = open_all(registry, base_name, progress)
+        restore(opened)  # refuse damaged grafts before any work is done
+        grow_registry(base, data, plan, opened, progress=progress)
+    say(report_parts(summarise(opened)))

@@ -1,0 +1,43 @@
+import click
+
+from saint.cli._terminal import json_option, quieten, say, say_json
+
+
+@click.command()
+@json_option
+def kinds(*, as_json: bool) -> None:
+    """The kinds of graft that there are, installed plug-ins included."""
+    import dataclasses
+
+    from rich.table import Table
+
+    from saint import discovery
+    from saint.grafts import Kind
+
+    quieten()
+    rows = []
+    for name in discovery.names("grafts"):
+        kind = discovery.find("grafts", name, Kind)  # type: ignore[type-abstract]
+        rows.append(
+            {
+                "kind": name,
+                "attaches_to": kind.attaches_to,
+                "parameters": kind.formula,
+                "foldable": kind.can_fold,
+                "options": [field.name for field in dataclasses.fields(kind.Options)],
+                "reference": kind.reference,
+                "summary": (kind.__doc__ or "").strip().splitlines()[0],
+            }
+        )
+    if as_json:
+        say_json(rows)
+        return
+    table = Table(title="Kinds of graft", title_justify="left")
+    for column in ("kind", "attaches to", "parameters per site", "foldable", "options", "reference", "what it is"):
+        table.add_column(column)
+    for row in rows:
+        foldable = "yes" if row["foldable"] else "no"
+        options = ", ".join(row["options"])
+        cells = (row["kind"], row["attaches_to"], row["parameters"], foldable, options, row["reference"], row["summary"])
+        table.add_row(*map(str, cells))
+    say([table])

@@ -1,0 +1,25 @@
+import click
+
+from saint.cli._terminal import SaintGroup
+from saint.cli.base import train
+from saint.cli.data import data
+from saint.cli.demo import demo
+from saint.cli.exporting import export
+from saint.cli.growing import grow, init
+from saint.cli.kinds import kinds
+from saint.cli.ledger import blame, log, report, rollback, show, status, verify
+
+
+@click.group(cls=SaintGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="saint-g", prog_name="saint")
+def main() -> None:
+    """Grow a frozen Transformer by small, measured, removable changes, and keep an audit trail of each.
+
+    Begin with `saint demo`: it trains a small base, grows it, and leaves a registry to look at.
+
+    Exit status: 0 done, 1 a check failed, 2 wrong usage, 3 a check could not be made, 130 stopped.
+    """
+
+
+for command in (demo, init, grow, status, log, show, rollback, verify, blame, report, export, train, data, kinds):
+    main.add_command(command)

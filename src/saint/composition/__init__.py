@@ -1,0 +1,11 @@
+"""The base and its grafts as one model, without touching the base; and such models in other people's formats."""
+
+from saint.composition._compose import Composed as Composed, compose as compose, newborn as newborn
+from saint.composition._export import (
+    export_lora as export_lora,
+    export_peft as export_peft,
+    exported_difference as exported_difference,
+    write_folder as write_folder,
+)
+from saint.composition._probe import logits_digest as logits_digest, probe_logits as probe_logits
+from saint.composition._restore import restore as restore, restore_one as restore_one

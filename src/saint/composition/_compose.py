@@ -1,0 +1,95 @@
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, final
+
+from torch import Tensor, nn
+from typing_extensions import override
+
+from saint.errors import SiteError
+from saint.grafts import Birth, Graft, Kind, grow_from
+from saint.models import FrozenBase, share_weights, weight_of
+from saint.records import Candidate, Site
+
+
+@final
+class Composed(nn.Module):
+    """The base with grafts at its sites, as an ordinary module that answers as the Hugging Face model does.
+
+    It holds a copy of the base's module tree over the very same weights, so that the base itself never gets a hook
+    and several compositions can be used side by side.
+    """
+
+    def __init__(self, base: nn.Module, stack: Sequence[Graft]) -> None:
+        super().__init__()
+        self.model: Any = share_weights(base)
+        self.stack = nn.ModuleList(stack)
+        parts: dict[str, list[Kind]] = defaultdict(list)
+        for graft in stack:
+            for site in graft.candidate.sites:
+                parts[site.module].append(graft.parts[site.key])
+        for module, there in parts.items():  # one hook per module, so that grafts apply in the stack's order
+            self.model.get_submodule(module).register_forward_hook(_hook(there), prepend=True, with_kwargs=True)
+
+    @property
+    def config(self) -> Any:
+        """The base's Hugging Face configuration."""
+        return self.model.config
+
+    @override
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the base answers once each graft has changed its site, first graft first."""
+        return self.model(*args, **kwargs)
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """`generate` of the Hugging Face model, with the grafts at work."""
+        return self.model.generate(*args, **kwargs)
+
+
+def compose(base: FrozenBase, stack: Sequence[Graft]) -> Composed:
+    """An ordinary `nn.Module` that computes the base with its grafts; grafts at one site apply in order.
+
+    Raises:
+        SiteError: The base has no such site.
+    """
+    sites = {site.key: site for site in base.sites()}
+    for graft in stack:
+        for wanted in graft.candidate.sites:
+            if sites.get(wanted.key) != wanted:
+                there = sites.get(wanted.key, "no such site")
+                raise SiteError(f"a graft of kind {graft.candidate.kind} wants {wanted}; the base has {there}")
+        graft.to(device=base.model.device)
+    return Composed(base.model, stack)
+
+
+def newborn(base: FrozenBase, candidate: Candidate) -> Graft:
+    """The graft that `candidate` describes, before any training: composed, it changes nothing, to the bit.
+
+    Raises:
+        SiteError: The base has no such site, or the kind cannot be there.
+    """
+    modules = dict(base.model.named_modules())
+
+    def frozen_weight(site: Site) -> Tensor | None:
+        if site.sort != "linear":
+            return None
+        if site.module not in modules:
+            raise SiteError(f"the base has no module {site.module}; its linear sites are listed by `base.sites()`")
+        return weight_of(modules[site.module]).detach()
+
+    return grow_from(candidate, birth=Birth(weight_of=frozen_weight))
+
+
+def _hook(parts: Sequence[Kind]) -> Any:
+    """A forward hook through which each part changes the output in turn, in float32, whatever the base computes in."""
+
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        x: Tensor = args[0] if args else next(value for value in kwargs.values() if isinstance(value, Tensor))
+        y: Tensor = output[0] if isinstance(output, tuple) else output
+        changed = y.float()
+        for part in parts:
+            changed = part(x.float(), changed)
+        changed = changed.to(y.dtype)
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+    return hook
+

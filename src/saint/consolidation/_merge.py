@@ -1,0 +1,52 @@
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from saint.errors import ExportError
+from saint.grafts import Graft
+from saint.models import FrozenBase, freeze, weight_of
+
+
+@torch.no_grad()
+def merge(base: FrozenBase, stack: Sequence[Graft]) -> FrozenBase:
+    """A new base with every graft folded into its site's weight, in float32; the old one is untouched.
+
+    An output head that is tied to the embeddings is untied first when a graft changes it.
+
+    Raises:
+        ExportError: A graft is not a change of a weight, so there is nothing to fold.
+    """
+    model: Any = copy.deepcopy(base.model)
+    folded: dict[str, tuple[Tensor, Tensor | None]] = {}
+    for graft in stack:
+        for site in graft.candidate.sites:
+            if not (part := graft.parts[site.key]).can_fold:
+                raise ExportError(
+                    f"graft {graft.digest[:12]} of kind {graft.candidate.kind} at {site.key} cannot be folded into "
+                    "weights; leave it out with --graft, or compose it with saint.restore"
+                )
+            linear = model.get_submodule(site.module)
+            weight, bias = folded.get(site.module) or (weight_of(linear).float(), linear.bias)
+            change = part.fold(weight, bias)
+            assert change is not None  # it is foldable
+            folded[site.module] = change
+    for module, (weight, bias) in folded.items():  # rounded to the base's dtype once, after all grafts
+        linear = model.get_submodule(module)
+        _untie(model, linear)
+        weight_of(linear).copy_(weight)
+        if bias is not None:
+            linear.bias.copy_(bias)
+    merged = freeze(model, tokenizer=base.tokenizer)
+    base.check()
+    return merged
+
+
+def _untie(model: Any, linear: Any) -> None:
+    """Give `linear` a weight of its own if the embeddings share it."""
+    embeddings = model.get_input_embeddings()
+    if linear.weight is embeddings.weight:
+        linear.weight = nn.Parameter(linear.weight.detach().clone(), requires_grad=False)
+        model.config.tie_word_embeddings = False

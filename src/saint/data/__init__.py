@@ -1,0 +1,18 @@
+"""Text: documents with digests, splits that never mix, tokens in shards, batches that resume anywhere."""
+
+from saint.data._corpus import Batches as Batches, Corpus as Corpus, TextWindows as TextWindows
+from saint.data._documents import Document as Document, read_documents as read_documents
+from saint.data._duplicates import Duplicates as Duplicates, find_duplicates as find_duplicates
+from saint.data._prepared import (
+    DataPlan as DataPlan,
+    open_splits as open_splits,
+    read_splits as read_splits,
+    save_splits as save_splits,
+)
+from saint.data._splits import Domain as Domain, Splits as Splits, split_documents as split_documents
+from saint.data._tokenizer import (
+    encode as encode,
+    load_tokenizer as load_tokenizer,
+    start_token as start_token,
+    train_tokenizer as train_tokenizer,
+)

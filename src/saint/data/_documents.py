@@ -1,0 +1,134 @@
+"""Documents: the unit that is split, de-duplicated and sampled; read from files or from the running interpreter."""
+
+import gzip
+import hashlib
+import importlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, final
+
+from saint.data._embedded import EMBEDDED
+from saint.errors import DataError
+
+_EMBEDDED_PREFIX = "embedded:"
+
+
+@final
+@dataclass(frozen=True)
+class Document:
+    """One text that stays whole: it is in one split only, and counts as one observation."""
+
+    text: str
+    source: str
+    """Where it was read, for people."""
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the text's UTF-8 bytes."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def num_bytes(self) -> int:
+        """Length in UTF-8: what bits per byte are per."""
+        return len(self.text.encode())
+
+
+def read_documents(
+    source: str, *, root: Path = Path(), text_key: str = "text", separator: str = ""
+) -> Iterator[Document]:
+    """The documents of one source, in a fixed order; empty ones are left out.
+
+    Args:
+        source: `embedded:code`, `embedded:prose`, or a path or glob of .jsonl, .jsonl.gz, .jsonl.zst, .parquet, .txt,
+            .txt.gz, .md, .py or other text files; a folder stands for all files in it.
+        root: What a relative path is relative to.
+        text_key: The field of a JSON line or column of a Parquet file that has the text.
+        separator: Cuts a text file into documents; without one a text file is one document.
+
+    Raises:
+        DataError: Nothing is there, or a file cannot be read as what its name says.
+    """
+    if source.startswith(_EMBEDDED_PREFIX):
+        name = source.removeprefix(_EMBEDDED_PREFIX)
+        if name not in EMBEDDED:
+            raise DataError(f"{source}: expected {' or '.join(_EMBEDDED_PREFIX + key for key in EMBEDDED)}")
+        found: Iterator[tuple[str, str]] = EMBEDDED[name]()
+    else:
+        found = _read_files(_files(source, root), text_key, separator)
+    for text, where in found:
+        if text.strip():
+            yield Document(text, where)
+
+
+def _files(source: str, root: Path) -> list[Path]:
+    path = root / source
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+    elif path.is_file():
+        files = [path]
+    else:
+        files = sorted(root.glob(source)) if not Path(source).is_absolute() else []
+    if not files:
+        raise DataError(f"{source}: no such file, folder or glob below {root.resolve()}; correct the plan's sources")
+    return files
+
+
+def _read_files(files: list[Path], text_key: str, separator: str) -> Iterator[tuple[str, str]]:
+    for file in files:
+        try:
+            if file.suffix == ".parquet":
+                yield from _read_parquet(file, text_key)
+            elif ".jsonl" in file.suffixes[-2:]:
+                with _open_text(file) as lines:
+                    yield from _read_jsonl(lines, file, text_key)
+            else:
+                with _open_text(file) as content:
+                    parts = content.read().split(separator) if separator else [content.read()]
+                yield from ((part, f"{file.name}:{i}" if separator else file.name) for i, part in enumerate(parts))
+        except (OSError, UnicodeDecodeError, EOFError) as error:
+            raise DataError(f"{file} cannot be read as UTF-8 text ({error}); convert it or leave it out") from error
+
+
+def _open_text(file: Path) -> IO[str]:
+    if file.suffix == ".gz":
+        return gzip.open(file, "rt", encoding="utf-8")
+    if file.suffix == ".zst":
+        return io.TextIOWrapper(_extra("zstandard", file).open(file, "rb"), encoding="utf-8")
+    return file.open(encoding="utf-8")
+
+
+def _read_jsonl(lines: IO[str], file: Path, text_key: str) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{file}:{number} is not JSON ({error}); every line must be one JSON object") from error
+        text = record.get(text_key) if isinstance(record, dict) else None
+        if not isinstance(text, str):
+            keys = ", ".join(record) if isinstance(record, dict) else type(record).__name__
+            raise DataError(f"{file}:{number} has no text under {text_key!r} (it has {keys}); set text_key in the plan")
+        yield text, f"{file.name}:{number}"
+
+
+def _read_parquet(file: Path, text_key: str) -> Iterator[tuple[str, str]]:
+    parquet = _extra("pyarrow.parquet", file)
+    table = parquet.ParquetFile(file)
+    if text_key not in table.schema_arrow.names:
+        raise DataError(f"{file} has no column {text_key!r} (it has {', '.join(table.schema_arrow.names)}); set text_key")
+    rows = (value for batch in table.iter_batches(columns=[text_key]) for value in batch.column(0).to_pylist())
+    for number, text in enumerate(rows):
+        yield text or "", f"{file.name}:{number}"
+
+
+def _extra(module: str, file: Path) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise DataError(f"{file} needs the package {package}: pip install 'saint-g[data]'") from error

@@ -1,0 +1,90 @@
+"""Everything SAINT-G raises on purpose, one tree; the command line turns each into one sentence and an exit status."""
+
+from typing import ClassVar
+
+
+class SaintError(Exception):
+    """Base class of the errors a caller may want to catch."""
+
+    exit_status: ClassVar[int] = 1
+    """What the `saint` command exits with: 1 a check failed, 2 wrong usage, 3 the check could not be made."""
+
+
+class ConfigError(SaintError, ValueError):
+    """A plan or an option names something unknown or holds an impossible value."""
+
+    exit_status = 2
+
+
+class UnknownNameError(ConfigError):
+    """A graft kind, gate or map was asked for by a name that nothing provides."""
+
+
+class BudgetError(ConfigError):
+    """No candidate fits what growth may spend."""
+
+
+class SiteError(SaintError, ValueError):
+    """A graft was asked to attach where it cannot."""
+
+    exit_status = 2
+
+
+class DataError(SaintError, ValueError):
+    """Text is missing, empty, unreadable, or too little for what was asked of it."""
+
+    exit_status = 2
+
+
+class BaseModelError(SaintError, ValueError):
+    """A folder or name does not hold a model that can be frozen."""
+
+    exit_status = 2
+
+
+class BaseChangedError(SaintError, RuntimeError):
+    """The weights, configuration or tokenizer are not those that were frozen."""
+
+
+class GraftFileError(SaintError, ValueError):
+    """A graft's stored weights are not the ones its record describes."""
+
+
+class ExportError(SaintError, ValueError):
+    """A stack cannot be written in the format that was asked for."""
+
+    exit_status = 2
+
+
+class NotARegistryError(SaintError, ValueError):
+    """A folder is not a registry, or cannot become one."""
+
+    exit_status = 2
+
+
+class NewerFormatError(SaintError, RuntimeError):
+    """Something on disk was written by a newer version, so it cannot be checked here."""
+
+    exit_status = 3
+
+
+class LedgerError(SaintError, RuntimeError):
+    """The ledger or a blob on disk does not verify."""
+
+
+class StaleEvidenceError(SaintError, RuntimeError):
+    """Evidence was measured on a stack that no longer stands."""
+
+
+class DivergedError(SaintError, ArithmeticError):
+    """Training ran away: the loss or its gradient is no longer a number."""
+
+
+class StorageError(SaintError, OSError):
+    """The disk refused a write; nothing was half-written."""
+
+
+class Interrupted(SaintError):  # noqa: N818 - it is a request that was honoured, not a fault
+    """Work stopped where it can be taken up again."""
+
+    exit_status = 130

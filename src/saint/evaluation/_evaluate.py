@@ -1,0 +1,221 @@
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from saint.composition import compose, logits_digest, probe_logits
+from saint.data import Corpus
+from saint.evaluation._interval import negated, paired_interval
+from saint.grafts import Graft
+from saint.models import FrozenBase, document_nats
+from saint.progress import Progress
+from saint.records import Arm, Cost, Evidence, Interval, Removal
+
+PerDocument = Float64[np.ndarray, " documents"]
+
+
+@final
+class Losses:
+    """The total loss of each document, measured once for each model and corpus and then remembered."""
+
+    def __init__(self, *, seq_len: int = 256, batch_size: int = 16, progress: Progress | None = None) -> None:
+        """Fix how documents are cut.
+
+        Args:
+            seq_len: Predictions per window; a token sees at most this much text before it.
+        """
+        self._seq_len, self._batch_size, self._progress = seq_len, batch_size, progress
+        self._known: dict[tuple[Any, ...], PerDocument] = {}
+
+    def of(self, base: FrozenBase, stack: Sequence[Graft], corpus: Corpus) -> PerDocument:
+        """Nats per document of base + stack, as remembered."""
+        key = (base.digest, tuple((graft.digest, graft.strength) for graft in stack), corpus.digest)
+        if key not in self._known:
+            self._known[key] = self.measure(compose(base, stack), corpus)
+        return self._known[key]
+
+    def saved(self, base: FrozenBase, before: Sequence[Graft], after: Sequence[Graft], corpus: Corpus) -> Interval:
+        """Bits per byte that base + `after` saves against base + `before`; positive is better."""
+        return paired_interval(self.of(base, before, corpus), self.of(base, after, corpus), corpus.num_bytes_each)
+
+    def measure(self, model: nn.Module, corpus: Corpus) -> PerDocument:
+        """Nats per document of any model, measured now."""
+        longest = getattr(model.config, "max_position_embeddings", None) or self._seq_len
+        windows = corpus.windows(seq_len=min(self._seq_len, longest), batch_size=self._batch_size)
+        return document_nats(model, windows, corpus.num_documents, progress=self._progress)
+
+
+def evaluate(
+    base: FrozenBase,
+    stack: Sequence[Graft],
+    graft: Graft,
+    *,
+    held_out: Corpus,
+    retain: Mapping[str, Corpus] | None = None,
+    losses: Losses | None = None,
+) -> Evidence:
+    """Compare base + stack with base + stack + graft on the very same windows, and take the graft out again.
+
+    Args:
+        held_out: Text that neither training nor ranking has seen; the gain is measured on it.
+        retain: Protected suites; the loss on them is measured against the present stack and against the bare base.
+        losses: Remembers what was measured, so that the stack is not measured again for every graft.
+
+    Raises:
+        DataError: A corpus has too few documents for an interval.
+        BaseChangedError: Something wrote to the base.
+    """
+    losses, retain = losses or Losses(), retain or {}
+    before, with_graft = probe_logits(compose(base, stack)), [*stack, graft]
+    evidence = Evidence(
+        graft=graft.digest,
+        candidate=graft.candidate,
+        base=base.digest,
+        stack=tuple(other.digest for other in stack),
+        documents={"held_out": held_out.digest, **{name: corpus.digest for name, corpus in retain.items()}},
+        gain_bpb=losses.saved(base, stack, with_graft, held_out),
+        regression_bpb={name: negated(losses.saved(base, stack, with_graft, c)) for name, c in retain.items()},
+        drift_bpb={name: negated(losses.saved(base, (), with_graft, corpus)) for name, corpus in retain.items()},
+        cost=_cost(base, stack, graft),
+        logits=logits_digest(compose(base, with_graft)),
+        removal=_removal(before, base, stack),
+    )
+    base.check()
+    return evidence
+
+
+def choose_strength(
+    base: FrozenBase,
+    stack: Sequence[Graft],
+    graft: Graft,
+    *,
+    grown: Corpus,
+    retained: Mapping[str, Corpus],
+    at_most_bpb: float | None,
+    strengths: Sequence[float],
+    losses: Losses | None = None,
+) -> dict[float, tuple[float, float]]:
+    """Set the graft to the strength that gains most on development text without forgetting too much.
+
+    A change at part of its trained strength keeps most of its gain, while what it costs elsewhere falls, to second
+    order, with the square of that part. When no strength keeps the limit the lowest is set, and the gates will say so.
+
+    Args:
+        grown: Development text of the domain that is grown towards.
+        retained: Development text of the domains that must be kept.
+        at_most_bpb: How much each of these may lose against the bare base, by its upper confidence bound; None for
+            no limit.
+        strengths: What to try, from high to low until a weaker one that keeps the limit gains less.
+
+    Returns:
+        Strength -> (gain against the present stack, upper bound of the worst retained loss), for those tried.
+
+    Source:
+        Interpolating between base and tuned weights: Wortsman et al. 2022, arXiv:2109.01903.
+    """
+    losses = losses or Losses()
+
+    def measure(strength: float) -> tuple[float, float]:
+        graft.set_strength(strength)
+        with_graft = [*stack, graft]
+        gain = losses.saved(base, stack, with_graft, grown).estimate
+        return gain, max((-losses.saved(base, (), with_graft, corpus).low for corpus in retained.values()), default=0.0)
+
+    strength, tried = search_strength(measure, strengths, at_most_bpb)
+    graft.set_strength(strength)
+    return tried
+
+
+def search_strength(
+    measure: Callable[[float], tuple[float, float]], strengths: Sequence[float], at_most_bpb: float | None
+) -> tuple[float, dict[float, tuple[float, float]]]:
+    """The strength of the most gain whose loss is allowed, and (gain, loss) of each that was tried; see above."""
+    tried: dict[float, tuple[float, float]] = {}
+    best: float | None = None
+    for strength in sorted(strengths, reverse=True):
+        tried[strength] = gain, loss = measure(strength)
+        if at_most_bpb is not None and loss > at_most_bpb:
+            continue
+        if best is not None and gain <= tried[best][0]:
+            break
+        best = strength
+    return (min(strengths) if best is None else best), tried
+
+
+def measure_arm(
+    name: str,
+    base: FrozenBase,
+    nats_of: Callable[[Corpus], PerDocument],
+    *,
+    grown: Corpus,
+    retained: Mapping[str, Corpus],
+    num_params: int,
+    train_tokens: int,
+    losses: Losses,
+) -> Arm:
+    """One way of spending the tokens, held against the bare base.
+
+    Args:
+        nats_of: Measures the model that came of it: total nats of each document of a corpus.
+        grown: Text of the domain that was grown towards.
+        retained: Text of the domains that should have been kept.
+    """
+
+    def saved(corpus: Corpus) -> Interval:
+        return paired_interval(losses.of(base, (), corpus), nats_of(corpus), corpus.num_bytes_each)
+
+    return Arm(
+        name=name,
+        num_params=num_params,
+        train_tokens=train_tokens,
+        gain_bpb=saved(grown),
+        regression_bpb={domain: negated(saved(corpus)) for domain, corpus in retained.items()},
+    )
+
+
+def leave_one_out(
+    base: FrozenBase, stack: Sequence[Graft], split: Mapping[str, Corpus], *, losses: Losses | None = None
+) -> dict[str, dict[str, Interval]]:
+    """Graft digest -> domain -> bits per byte that the stack saves there with the graft and not without it.
+
+    Args:
+        split: Domain -> text; development text, for what the gates judge on must not be looked at more than it is.
+    """
+    losses = losses or Losses()
+    return {
+        graft.digest: {
+            domain: losses.saved(base, [other for other in stack if other is not graft], stack, corpus)
+            for domain, corpus in split.items()
+        }
+        for graft in stack
+    }
+
+
+def _cost(base: FrozenBase, stack: Sequence[Graft], graft: Graft) -> Cost:
+    def flops(grafts: Sequence[Graft]) -> tuple[int, int]:
+        model = compose(base, grafts)
+        with FlopCounterMode(display=False) as counter:
+            num_tokens = probe_logits(model).shape[:-1].numel()
+        return counter.get_total_flops(), num_tokens
+
+    (without, num_tokens), (with_graft, _) = flops(stack), flops([*stack, graft])
+    return Cost(
+        num_params=graft.num_params,
+        num_bytes=len(graft.to_bytes()),
+        train_tokens=graft.history.train_tokens if graft.history else 0,
+        flops_per_token=(with_graft - without) // num_tokens,
+        foldable=graft.foldable,
+    )
+
+
+def _removal(before: torch.Tensor, base: FrozenBase, stack: Sequence[Graft]) -> Removal:
+    after = probe_logits(compose(base, stack))
+    return Removal(
+        restored=bool(torch.equal(before, after)),
+        max_abs_difference=float((before - after).abs().max()),
+        num_tokens=before.shape[:-1].numel(),
+    )

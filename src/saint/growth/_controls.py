@@ -1,0 +1,176 @@
+"""What the same tokens buy without grafts: LoRA at equal parameters, and training the whole base further.
+
+Each control starts from the bare base and learns from as many tokens as the standing stack has, in one run with one
+schedule, so that it does not suffer from being grown in rounds. It gets the same early stopping and the same choice
+of strength as a graft; for the whole base that is the interpolation of its old and new weights.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from saint import config, records
+from saint.candidates import lora_control
+from saint.composition import compose
+from saint.data import Corpus
+from saint.errors import DivergedError
+from saint.evaluation import Losses, choose_strength, measure_arm, search_strength
+from saint.grafts import grow_from
+from saint.growth._journal import Journal
+from saint.models import share_weights
+from saint.records import Arm, Candidate
+from saint.training import Schedule, continue_training, train
+
+
+def train_controls(journal: Journal, losses: Losses, number: int) -> None:
+    """Train what the stack that stands after round `number` is to be held against, unless that is done already."""
+    wanted, last = journal.plan.controls.after, number + 1 >= journal.plan.rounds
+    standing = journal.registry.accepted()
+    if wanted == "never" or (wanted == "last round" and not last) or not standing:
+        return
+    stack = [entry.digest for entry in standing]
+    done = [control["name"] for control in journal.state.controls if control["stack"] == stack]
+    schedule = _schedule(journal, sum(entry.evidence.cost.train_tokens for entry in standing))
+    for name, run in (("lora", _train_lora), ("full", _train_full)):
+        if name not in done:
+            try:
+                outcome, contents = run(journal, losses, schedule)
+            except DivergedError as error:
+                outcome, contents = {"failure": str(error)}, []
+            journal.registry.write(
+                "control_trained", {"name": name, "round": number, "stack": stack, **outcome}, contents=contents
+            )
+
+
+def measure_arms(journal: Journal, losses: Losses, split: Mapping[str, Corpus]) -> list[Arm]:
+    """The standing stack and its controls, each held against the bare base on `split` (domain -> text)."""
+    standing = journal.registry.accepted()
+    costs = [entry.evidence.cost for entry in standing]
+    tokens = sum(cost.train_tokens for cost in costs)
+    models = {"grafts": (compose(journal.base, journal.stack()), sum(cost.num_params for cost in costs), tokens)}
+    for control in journal.state.controls:
+        if control["stack"] == [entry.digest for entry in standing] and "failure" not in control:
+            size = (control["num_params"], control["train_tokens"])
+            if control["name"] == "lora":
+                models["lora"] = (_lora_model(journal, control), *size)
+            else:
+                models["full"] = (_full_model(journal, control, 1.0), *size)
+                models["full, interpolated"] = (_full_model(journal, control, control["strength"]), *size)
+    grown = journal.data.grown_domain
+    return [
+        measure_arm(
+            name,
+            journal.base,
+            lambda corpus, model=model: losses.measure(model, corpus),
+            grown=split[grown],
+            retained={domain: corpus for domain, corpus in split.items() if domain != grown},
+            num_params=num_params,
+            train_tokens=train_tokens,
+            losses=losses,
+        )
+        for name, (model, num_params, train_tokens) in models.items()
+    ]
+
+
+def _train_lora(journal: Journal, losses: Losses, schedule: Schedule) -> tuple[dict[str, Any], list[bytes]]:
+    base, data, plan = journal.base, journal.data, journal.plan
+    spent = sum(entry.evidence.cost.num_params for entry in journal.registry.accepted())
+    candidate = lora_control(base.sites(), spent, lr=plan.controls.lora_lr, seed=plan.seed)
+    journal.progress.note(f"control: LoRA of rank {candidate.options['rank']} at {len(candidate.sites)} sites")
+    graft = train(
+        base,
+        (),
+        candidate,
+        data.train,
+        select=data.select[data.grown_domain],
+        schedule=schedule,
+        checkpoint=journal.checkpoint(f"lora-{schedule.num_tokens}"),
+        progress=journal.progress,
+    )
+    choose_strength(base, (), graft, losses=losses, **journal.strength(plan.rounds - 1))
+    outcome = {
+        "candidate": candidate,
+        "graft": graft.digest,
+        "num_params": graft.num_params,
+        "train_tokens": schedule.num_tokens,
+        "history": graft.history,
+        "strength": graft.strength,
+    }
+    return outcome, [graft.to_bytes()]
+
+
+def _train_full(journal: Journal, losses: Losses, schedule: Schedule) -> tuple[dict[str, Any], list[bytes]]:
+    """The weights are as large as the base, so they stay in the work folder; the ledger has their digest."""
+    plan = journal.plan
+    journal.progress.note("control: training the whole base further")
+    model, history = continue_training(
+        journal.base,
+        journal.data.train,
+        lr=plan.controls.full_lr,
+        select=journal.data.select[journal.data.grown_domain],
+        schedule=schedule,
+        seed=plan.seed,
+        checkpoint=journal.checkpoint(f"full-{schedule.num_tokens}"),
+        progress=journal.progress,
+    )
+    path = journal.registry.work / "controls" / f"full-{schedule.num_tokens}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.detach().contiguous() for name, tensor in model.named_parameters()}, path)
+    outcome = {
+        "file": path.name,
+        "weights": records.file_digest(path),
+        "num_params": journal.base.num_params,
+        "train_tokens": schedule.num_tokens,
+        "history": history,
+        "lr": plan.controls.full_lr,
+    }
+    settings = journal.strength(plan.rounds - 1)
+    grown, retained = settings["grown"], settings["retained"]
+
+    def measure(strength: float) -> tuple[float, float]:
+        part = _full_model(journal, outcome, strength)
+        arm = measure_arm(
+            "",
+            journal.base,
+            lambda corpus: losses.measure(part, corpus),
+            grown=grown,
+            retained=retained,
+            num_params=0,
+            train_tokens=0,
+            losses=losses,
+        )
+        return arm.gain_bpb.estimate, max((loss.high for loss in arm.regression_bpb.values()), default=0.0)
+
+    strength, _ = search_strength(measure, settings["strengths"], settings["at_most_bpb"])
+    return outcome | {"strength": strength}, []
+
+
+def _schedule(journal: Journal, num_tokens: int) -> Schedule:
+    """The plan's schedule, stretched to as many tokens."""
+    schedule = journal.plan.schedule
+    return replace(schedule, num_steps=max(1, num_tokens // schedule.tokens_per_step))
+
+
+def _lora_model(journal: Journal, control: Mapping[str, Any]) -> nn.Module:
+    candidate = config.build(control["candidate"], Candidate, where="control")
+    return compose(journal.base, [grow_from(candidate, weights=journal.registry.payload(control["graft"]))])
+
+
+@torch.no_grad()
+def _full_model(journal: Journal, control: Mapping[str, Any], strength: float) -> nn.Module:
+    """The base with its weights moved by `strength` of the way that the control went; the rest is shared."""
+    path = journal.registry.work / "controls" / control["file"]
+    if not path.exists() or records.file_digest(path) != control["weights"]:  # work in progress is no record
+        _train_full(journal, Losses(), _schedule(journal, control["train_tokens"]))
+    moved = load_file(path)
+    model = share_weights(journal.base.model)
+    for name, parameter in journal.base.model.named_parameters():
+        module, _, leaf = name.rpartition(".")
+        place = nn.Parameter(torch.lerp(parameter, moved[name], strength), requires_grad=False)
+        setattr(model.get_submodule(module), leaf, place)
+    model.tie_weights()
+    return model

@@ -1,0 +1,74 @@
+from saint.candidates import propose
+from saint.composition import restore
+from saint.data import Splits
+from saint.errors import DivergedError
+from saint.evaluation import Losses, choose_strength, evaluate
+from saint.gates import build_gates, judge
+from saint.grafts import Graft
+from saint.growth._controls import measure_arms, train_controls
+from saint.growth._journal import Journal
+from saint.growth._plan import Plan
+from saint.growth._result import measure_result
+from saint.models import FrozenBase
+from saint.progress import Progress, Silent
+from saint.records import Candidate
+from saint.registry import Entry, Registry
+from saint.search import Serial
+from saint.sensitivity import measure_sensitivity
+from saint.training import train
+
+
+def grow(
+    base: FrozenBase, data: Splits, plan: Plan, registry: Registry, *, progress: Progress | None = None
+) -> list[Entry]:
+    """Try what the budget allows, keep what the gates accept, and measure the result once.
+
+    Every step is in the ledger before the next begins, so that a run which was stopped or killed goes on from there
+    when it is called again with the same arguments.
+
+    Returns:
+        What the gates were asked about, in the order of the ledger, earlier calls included.
+
+    Raises:
+        Interrupted: A stop was asked for through `progress`.
+        BudgetError: The first round has no candidate that fits the budget.
+    """
+    progress = progress or Silent()
+    journal = Journal(registry, base, data, plan, progress)
+    losses, gates = Losses(seq_len=plan.evaluation_seq_len, progress=progress), build_gates(plan.gates)
+    for number in journal.rounds():
+        stack = restore(registry)
+        if not (candidates := journal.candidates(number)):
+            sensitivity = measure_sensitivity(
+                base, data.train, stack=stack, seed=plan.seed, progress=progress, **journal.sensitivity()
+            )
+            candidates = propose(
+                base.sites(),
+                sensitivity,
+                plan.proposals,
+                journal.budget_left(),
+                top=journal.num_affordable(),
+                seed=plan.seed,
+                without=journal.settled(),
+            )
+            journal.open_round(number, stack, sensitivity, candidates)
+
+        def trial(candidate: Candidate) -> Graft | None:
+            try:
+                return journal.trained(candidate, stack) or journal.keep(
+                    train(base, stack, candidate, data.train, **journal.training(candidate, stack)), stack
+                )
+            except DivergedError as error:
+                return journal.fail(candidate, stack, error)
+
+        grafts = list(Serial().map(trial, candidates))
+        judged = []
+        for graft in journal.finalists(number, grafts):
+            choose_strength(base, stack, graft, losses=losses, **journal.strength(number))
+            evidence = evaluate(base, stack, graft, held_out=data.held_out, retain=data.protected, losses=losses)
+            judged.append((graft, evidence, judge(evidence, gates)))
+        journal.record(number, judged)
+        train_controls(journal, losses, number)
+        journal.close_round(number, measure_arms(journal, losses, data.select))
+    measure_result(journal, losses)
+    return registry.state.judged

@@ -1,0 +1,134 @@
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from saint import records
+from saint.candidates import propose
+from saint.data import Splits, open_splits, read_splits, save_splits
+from saint.errors import BaseChangedError, DataError, NotARegistryError
+from saint.growth._plan import Plan
+from saint.models import FrozenBase
+from saint.progress import Progress
+from saint.records import SensitivityMap
+from saint.registry import Registry
+
+_RECORDED_PACKAGES = ("saint-g", "torch", "transformers", "tokenizers", "safetensors", "numpy")
+
+
+def start(
+    folder: str | Path,
+    base: FrozenBase,
+    plan: Plan,
+    *,
+    root: Path = Path(),
+    plan_text: str = "",
+    progress: Progress | None = None,
+) -> Registry:
+    """Make a registry for one base and one plan, with its text prepared.
+
+    Everything that can be refused is refused before the registry exists.
+
+    Args:
+        root: What the plan's relative paths are relative to.
+        plan_text: The plan as it was written, to be kept beside its digest.
+
+    Raises:
+        NotARegistryError: The folder is there already.
+        BudgetError, SiteError: No candidate fits the budget, or a proposal names sites that the base does not have.
+        DataError: The text is missing or too little.
+        BaseChangedError: Prepared text was made with another tokenizer than the base's.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise NotARegistryError(f"{folder} exists already; give the path of a new folder")
+    _check_proposals(base, plan)
+    data = read_splits(plan.data, root=root, tokenizer=base.tokenizer, progress=progress)
+    _check_tokenizer(base, data)
+    data.train.batches(batch_size=plan.schedule.batch_size, seq_len=plan.schedule.seq_len, seed=plan.seed)
+    for domain in data.roles:  # a retained domain without development text could not be kept in mind while growing
+        if data.roles[domain] == "retain" and domain not in data.select:
+            raise DataError(f"domain {domain!r} has no select split; give it one, strengths are chosen on it")
+    registry = Registry.open(folder)
+    if not plan.data.prepared:
+        save_splits(data, registry.work / "data", plan=plan.data)
+    body = {
+        "plan": plan,
+        "plan_digest": records.digest(plan),
+        "seed": plan.seed,
+        "root": _seen_from(folder, root),
+        "base": {
+            "digest": base.digest,
+            "identity": base.identity,
+            "source": _seen_from(folder, Path(base.source)) if Path(base.source).is_dir() else base.source,
+            "local": Path(base.source).is_dir(),
+            "revision": base.revision,
+            "architecture": type(base.model).__name__,
+            "num_params": base.num_params,
+            "sites": base.sites(),
+        },
+        "data": data.describe(),
+        "duplicates": {"exact": data.num_exact_duplicates, "near": data.num_near_duplicates},
+        "tokenizer": data.tokenizer_digest,
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _RECORDED_PACKAGES}},
+        "machine": {"processor": platform.machine(), "num_threads": torch.get_num_threads()},
+    }
+    registry.write("created", body, contents=[plan_text.encode()] if plan_text else [])
+    return registry
+
+
+def open_data(registry: Registry, plan: Plan, base: FrozenBase, *, progress: Progress | None = None) -> Splits:
+    """The text that the registry was started with; made again from its sources when the prepared copy is gone.
+
+    Raises:
+        DataError: The text is not the one that the ledger describes.
+    """
+    created = registry.state.created
+    root = registry.folder / created["root"]
+    prepared = root / plan.data.prepared if plan.data.prepared else registry.work / "data"
+    if prepared.exists() or plan.data.prepared:
+        data = open_splits(prepared)
+    else:
+        data = read_splits(plan.data, root=root, tokenizer=base.tokenizer, progress=progress)
+        save_splits(data, prepared, plan=plan.data)
+    now, then = data.describe(), created["data"]
+    for name in sorted(now.keys() | then.keys()):
+        if now.get(name, {}).get("digest") != then.get(name, {}).get("digest"):
+            raise DataError(
+                f"{name} is not the text that this registry was started with; restore the sources, or start another "
+                "registry"
+            )
+    return data
+
+
+def _check_tokenizer(base: FrozenBase, data: Splits) -> None:
+    if base.tokenizer is not None and data.tokenizer_digest != base.identity.tokenizer:
+        raise BaseChangedError(
+            f"the prepared text was cut by tokenizer {(data.tokenizer_digest or 'none')[:12]}, the base's is "
+            f"{(base.identity.tokenizer or 'none')[:12]}; prepare the text again with the base's tokenizer"
+        )
+    if len(data.tokenizer) > base.model.config.vocab_size:
+        raise DataError(
+            f"the tokenizer has {len(data.tokenizer)} tokens, the base knows {base.model.config.vocab_size}; "
+            "use the base's own tokenizer"
+        )
+
+
+def _check_proposals(base: FrozenBase, plan: Plan) -> None:
+    """Ask for candidates with an empty map: whether any fits does not depend on the scores."""
+    propose(base.sites(), SensitivityMap(method="none", scores={}), plan.proposals, plan.budget, seed=plan.seed)
+
+
+def _seen_from(folder: Path, place: Path) -> str:
+    """The way from the registry to `place`, so that both can be moved together."""
+    return os.path.relpath(place.resolve(), folder.resolve())
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+

@@ -1,0 +1,161 @@
+import dataclasses
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel
+
+from saint import records
+from saint.errors import BaseChangedError, BaseModelError
+from saint.models._sites import find_sites
+from saint.records import BaseIdentity, Site
+
+_CHUNK_BYTES = 1 << 24
+_UNFIT_DTYPES = {torch.float64}  # grafts compute in float32, so a newborn would not be the identity to the bit
+_NOT_IDENTITY = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "_commit_hash")
+
+
+@final
+@dataclass(frozen=True)
+class FrozenBase:
+    """A model whose weights do not move, and the identity that proves it."""
+
+    model: PreTrainedModel
+    tokenizer: Any
+    """The Hugging Face tokenizer, or None when the model came without one."""
+    identity: BaseIdentity
+    source: str = ""
+    """The folder or hub name it was loaded from; "" for a model that was handed over in memory."""
+    revision: str | None = None
+    _found: list[Site] = field(default_factory=list, repr=False)
+
+    @cached_property
+    def digest(self) -> str:
+        """One digest over weights, configuration and tokenizer."""
+        return records.digest(self.identity)
+
+    def sites(self) -> list[Site]:
+        """Linear sites in the model's own order, then block sites, then insertion points.
+
+        Raises:
+            BaseModelError: The model has no stack of blocks, or cannot be run on token ids.
+        """
+        if not self._found:
+            self._found.extend(find_sites(self.model))
+        return list(self._found)
+
+    @property
+    def num_params(self) -> int:
+        """Parameters, tied ones counted once."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def check(self) -> None:
+        """Hash everything again.
+
+        Raises:
+            BaseChangedError: It is not what was frozen; the message says which part moved.
+        """
+        self.must_be(_identify(self.model, self.tokenizer), what="the base in memory", remedy="nothing may write to it")
+
+    def must_be(self, other: BaseIdentity, *, what: str, remedy: str) -> None:
+        """Refuse an identity that differs from this base's.
+
+        Raises:
+            BaseChangedError: Names the part that differs.
+        """
+        for part in dataclasses.fields(BaseIdentity):
+            mine, theirs = getattr(self.identity, part.name), getattr(other, part.name)
+            if mine != theirs:
+                raise BaseChangedError(
+                    f"{what} has {_LABELS[part.name]} {_short(theirs)}, expected {_short(mine)}; {remedy}"
+                )
+
+
+_LABELS = {"weights": "weights with digest", "config": "a configuration with digest", "tokenizer": "tokenizer"}
+
+
+def freeze(source: str | Path | nn.Module, *, tokenizer: Any = None, revision: str | None = None) -> FrozenBase:
+    """Stop a model from learning and take its identity.
+
+    Args:
+        source: A local folder, a hub name, or a Hugging Face model already in memory (which is put in evaluation
+            mode and stops requiring gradients). Weights are read from safetensors only.
+        tokenizer: The tokenizer of a model in memory; for a folder or name the one that lies beside the weights.
+        revision: Branch, tag or commit of a hub name.
+
+    Raises:
+        BaseModelError: Nothing loadable is there.
+    """
+    name = ""
+    if not isinstance(source, nn.Module):
+        name = str(source)
+        source, tokenizer = _load(name, tokenizer, revision)
+    model: Any = source
+    if not hasattr(model, "config"):
+        raise BaseModelError(f"expected a Hugging Face model with a config, got {type(model).__name__}")
+    if unfit := {tensor.dtype for tensor in model.parameters()} & _UNFIT_DTYPES:
+        raise BaseModelError(f"expected weights in float32, bfloat16 or float16, got {unfit.pop()}; convert the model first")
+    model.requires_grad_(False).eval()
+    return FrozenBase(model, tokenizer, _identify(model, tokenizer), source=name, revision=revision)
+
+
+def _load(name: str, tokenizer: Any, revision: str | None) -> tuple[nn.Module, Any]:
+    folder = Path(name)
+    if not folder.is_dir() and (folder.is_absolute() or name.startswith(".") or name.count("/") > 1):
+        raise BaseModelError(f"{name} is not a folder; give the folder of a saved model, or a hub name")
+    try:
+        config = AutoConfig.from_pretrained(name, revision=revision)
+        family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        model = family.from_pretrained(name, revision=revision, use_safetensors=True, dtype="auto")
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise BaseModelError(
+            f"{name} could not be loaded as a language model with safetensors weights ({first_line}); "
+            "give a folder written by save_pretrained, or a hub name that this machine can reach"
+        ) from error
+    return model, tokenizer or _load_tokenizer(name, revision)
+
+
+def _load_tokenizer(name: str, revision: str | None) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(name, revision=revision)
+    except (OSError, ValueError, KeyError):
+        return None  # a base without a tokenizer is allowed: data preparation trains one
+
+
+def _identify(model: Any, tokenizer: Any) -> BaseIdentity:
+    config = {key: value for key, value in model.config.to_dict().items() if key not in _NOT_IDENTITY}
+    return BaseIdentity(
+        weights=records.digest(_weights(model)),
+        config=records.digest(config),
+        tokenizer=records.tokenizer_digest(tokenizer),
+    )
+
+
+def _weights(model: nn.Module) -> dict[str, Any]:
+    """Tensor name -> dtype, shape and SHA-256 of its bytes; tied tensors are read once."""
+    seen: dict[tuple[Any, ...], str] = {}
+    listed = {}
+    for name, tensor in model.state_dict().items():
+        same = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
+        if same not in seen or tensor.numel() == 0:
+            seen[same] = tensor_digest(tensor)
+        listed[name] = {"dtype": str(tensor.dtype), "shape": list(tensor.shape), "sha256": seen[same]}
+    return listed
+
+
+def tensor_digest(tensor: Tensor) -> str:
+    """The SHA-256 of a tensor's bytes in row-major order, read in pieces of 16 MiB wherever the tensor lives."""
+    total = hashlib.sha256()
+    raw = tensor.detach().reshape(-1).view(torch.uint8)
+    for start in range(0, raw.numel(), _CHUNK_BYTES):
+        total.update(raw[start : start + _CHUNK_BYTES].cpu().numpy().data)
+    return total.hexdigest()
+
+
+def _short(digest: str | None) -> str:
+    return digest[:12] if digest else "none"

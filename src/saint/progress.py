@@ -1,0 +1,46 @@
+"""What long work tells whoever watches it, and how it learns that it should stop."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol, final
+
+from typing_extensions import override
+
+
+class Task(Protocol):
+    """One piece of long work that is under way."""
+
+    def advance(self, amount: int) -> None:
+        """Report `amount` more units of work done.
+
+        Raises:
+            Interrupted: Whoever watches asked for a stop; save what is worth keeping and let it through.
+        """
+        ...
+
+
+class Progress(Protocol):
+    """Whoever watches: a terminal, a log, or nobody."""
+
+    def task(self, description: str, *, total: int, unit: str) -> AbstractContextManager[Task]:
+        """Announce work of `total` units; it ends with the `with` block."""
+        ...
+
+    def note(self, message: str) -> None:
+        """Say one line that stays."""
+        ...
+
+
+@final
+class Silent(Progress):
+    """Nobody watches."""
+
+    def advance(self, amount: int) -> None:
+        """Do nothing."""
+
+    @override
+    def task(self, description: str, *, total: int, unit: str) -> AbstractContextManager[Task]:
+        return nullcontext(self)
+
+    @override
+    def note(self, message: str) -> None:
+        pass

@@ -1,0 +1,180 @@
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+SiteSort = Literal["linear", "block", "insertion"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """A place in the base where a graft may attach (PEFT: target module)."""
+
+    sort: SiteSort
+    """A linear map, the residual stream after a block, or the point after a block where a layer could be inserted."""
+    module: str
+    """Fully qualified module name, as `named_modules` spells it."""
+    role: str
+    """What the module does: q, k, v, o, up, gate, down, head, fused ones such as qkv, cross_q ..., block; or other."""
+    depth: int
+    """Index of the block it belongs to, from 0; -1 outside the blocks."""
+    stream: Literal["decoder", "encoder"] = "decoder"
+    d_in: int
+    d_out: int
+
+    @property
+    def key(self) -> str:
+        """A name that no other site of the same base has."""
+        return self.module if self.sort == "linear" else f"{self.module}:{self.sort}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaseIdentity:
+    """What makes a base that base; each part is a digest."""
+
+    weights: str
+    """Over every tensor's name, dtype, shape and bytes."""
+    config: str
+    tokenizer: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """What a graft costs, in counts that do not depend on the machine."""
+
+    num_params: int
+    """Trained parameters."""
+    num_bytes: int = 0
+    """Size of the stored file, fixed bases included."""
+    train_tokens: int = 0
+    """Tokens the graft learnt from."""
+    flops_per_token: int = 0
+    """Forward floating-point operations that the unmerged graft adds per token."""
+    foldable: bool = False
+    """Whether it can be folded into the weights, after which it adds none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """What growth may spend."""
+
+    num_params: int
+    """Trainable parameters of all grafts that stand together."""
+    train_tokens: int
+    """Tokens that all trials together may learn from, rejected ones included."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """A graft that could be grown: where, of which kind, with which options. Several sites are one decision."""
+
+    sites: tuple[Site, ...]
+    kind: str
+    options: Mapping[str, int | float | str] = field(default_factory=dict)
+    lr: float = 1e-2
+    """Peak learning rate that it is to be trained with."""
+    seed: int = 0
+    """Chooses its random start and the order of its text."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SensitivityMap:
+    """How much the loss would answer to a change at each site."""
+
+    method: str
+    scores: Mapping[str, float]
+    """Site key -> score; comparable within one map only."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interval:
+    """A measured difference with its confidence interval, in bits per byte. The unit of sampling is the document."""
+
+    estimate: float
+    low: float
+    high: float
+    standard_error: float
+    num_documents: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Removal:
+    """What taking the graft out again gave, compared with the logits from before it was put in."""
+
+    restored: bool
+    """Whether every logit came back to the bit."""
+    max_abs_difference: float
+    """The largest difference of a logit; 0.0 when restored."""
+    num_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """All that the gates may know about one graft, measured in the composed model."""
+
+    graft: str
+    """Digest of the trained graft."""
+    candidate: Candidate
+    base: str
+    """Digest of the base."""
+    stack: tuple[str, ...]
+    """Digests of the grafts that stood, in order, when this was measured."""
+    documents: Mapping[str, str]
+    """Suite -> digest of its documents; `held_out` is the one the gain is from."""
+    gain_bpb: Interval
+    """Bits per byte saved on held-out text against the present stack; positive is better."""
+    regression_bpb: Mapping[str, Interval]
+    """Protected suite -> bits per byte lost there against the present stack; positive is worse."""
+    drift_bpb: Mapping[str, Interval]
+    """Protected suite -> bits per byte lost there against the bare base, all grafts together; positive is worse."""
+    cost: Cost
+    removal: Removal | None = None
+    logits: str = ""
+    """Digest of the composed model's logits on a fixed probe, to prove a later recomposition."""
+
+
+class Outcome(StrEnum):
+    """What a gate may say, and a decision be."""
+
+    ACCEPT = "accept"
+    DEFER = "defer"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What one gate says, and why."""
+
+    gate: str
+    outcome: Outcome
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """What all gates say together: the strictest verdict wins."""
+
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def outcome(self) -> Outcome:
+        """Reject if any gate rejects, else defer if any defers, else accept."""
+        outcomes = {verdict.outcome for verdict in self.verdicts}
+        for strictest in (Outcome.REJECT, Outcome.DEFER):
+            if strictest in outcomes:
+                return strictest
+        return Outcome.ACCEPT
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arm:
+    """One way of spending the same tokens, measured against the bare base: the stack, or a control."""
+
+    name: str
+    num_params: int
+    """Trained parameters."""
+    train_tokens: int
+    gain_bpb: Interval
+    """Bits per byte saved on the domain that was grown towards; positive is better."""
+    regression_bpb: Mapping[str, Interval]
+    """Retained domain -> bits per byte lost there; positive is worse."""

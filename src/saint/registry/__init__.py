@@ -1,0 +1,6 @@
+"""What was grown, what was decided and why: append-only, hash-chained, replayable."""
+
+from saint.registry._ledger import Event as Event, Ledger as Ledger
+from saint.registry._registry import Registry as Registry, Storable as Storable
+from saint.registry._state import Entry as Entry, State as State
+from saint.registry._verify import Verification as Verification, verify as verify

@@ -1,0 +1,133 @@
+"""Numbered entries, one file each, in which every entry carries the digest of the one before."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, final
+
+from saint import records
+from saint.errors import LedgerError, NewerFormatError
+from saint.registry._store import Store
+
+FORMAT = 1
+_GENESIS = "0" * 64
+_ENTRIES_PER_FOLDER = 1000
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """One entry of the ledger, checked against the one before."""
+
+    number: int
+    name: str
+    body: Mapping[str, Any]
+    blobs: tuple[str, ...]
+    """Digests of the stored contents that the entry speaks of."""
+    time: str
+    """UTC, ISO 8601; for people, never for order."""
+    digest: str
+    """SHA-256 of the entry's bytes: the next entry carries it."""
+
+
+@final
+class Ledger:
+    """The entries of one registry. Many processes may append; each entry has one winner."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._read: list[Event] = []
+
+    def append(
+        self, name: str, body: Callable[[list[Event]], Mapping[str, Any]], *, blobs: Sequence[str] = ()
+    ) -> Event:
+        """Write one event after all that are there.
+
+        Args:
+            blobs: Digests of the contents it speaks of; they are in the store already.
+            body: Makes the event from the entries before it, or raises when they do not allow it. Called again when
+                another process was faster, so a decision is never written on top of a past it has not seen.
+
+        Raises:
+            LedgerError: The entries on disk do not verify.
+            StorageError: The disk refused; nothing was half-written.
+        """
+        while True:
+            past = self.events()
+            number = len(past)
+            if past:  # an entry that is built upon must be durable, even if its writer died before making it so
+                self._store.sync(self._place(number - 1).parent)
+            entry = {
+                "format": FORMAT,
+                "number": number,
+                "previous": past[-1].digest if past else _GENESIS,
+                "event": name,
+                "body": records.to_plain(body(past)),
+                "blobs": sorted(blobs),
+                "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            if self._store.create(self._place(number), records.to_canonical(entry).encode()):
+                return self.events()[number]
+
+    def events(self) -> list[Event]:
+        """All entries in order; those read before are not read again.
+
+        Raises:
+            LedgerError: An entry was changed, removed or put elsewhere.
+            NewerFormatError: A newer version wrote one.
+        """
+        while (place := self._place(len(self._read))).exists():
+            self._read.append(self._open(place))
+        return list(self._read)
+
+    def reread(self) -> list[Event]:
+        """All entries in order, every one read and checked anew; also that none stands after a gap."""
+        self._read.clear()
+        events = self.events()
+        present = sum(1 for _ in (self._store.folder / "log").glob("*/*.json"))
+        if present != len(events):
+            raise LedgerError(
+                f"{self._place(len(events))} is missing though later entries exist; restore the log from a copy"
+            )
+        return events
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self.events())
+
+    def _open(self, place: Path) -> Event:
+        number, previous = len(self._read), self._read[-1].digest if self._read else _GENESIS
+        content = place.read_bytes()
+        try:
+            entry = json.loads(content)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise LedgerError(f"{place} is not an entry any more ({error}); restore the log from a copy") from error
+        if isinstance(entry, dict) and isinstance(entry.get("format"), int) and entry["format"] > FORMAT:
+            raise NewerFormatError(
+                f"{place} has format {entry['format']}, this version reads up to {FORMAT}; update saint-g"
+            )
+        intact = isinstance(entry, dict) and _is_canonical(entry, content)
+        if not intact or entry.get("previous") != previous or entry.get("number") != number:
+            raise LedgerError(
+                f"the chain breaks at {place}: it was changed, or the entry before it was; restore the log from a copy"
+            )
+        return Event(
+            number=number,
+            name=entry["event"],
+            body=entry["body"],
+            blobs=tuple(entry["blobs"]),
+            time=entry["time"],
+            digest=hashlib.sha256(content).hexdigest(),
+        )
+
+    def _place(self, number: int) -> Path:
+        return self._store.folder / "log" / f"{number // _ENTRIES_PER_FOLDER:06d}" / f"{number:09d}.json"
+
+
+def _is_canonical(entry: Any, content: bytes) -> bool:
+    try:
+        return records.to_canonical(entry).encode() == content
+    except (TypeError, ValueError):
+        return False

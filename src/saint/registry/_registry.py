@@ -1,0 +1,173 @@
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from saint import records
+from saint.errors import (
+    BaseChangedError,
+    LedgerError,
+    NewerFormatError,
+    NotARegistryError,
+    StaleEvidenceError,
+    UnknownNameError,
+)
+from saint.records import Decision, Evidence
+from saint.registry._ledger import FORMAT, Event, Ledger
+from saint.registry._state import Entry, State, replay
+from saint.registry._store import Store
+
+_MARKER = "registry.json"
+
+
+class Storable(Protocol):
+    """Anything that can say what it is made of; a graft, without this room knowing PyTorch."""
+
+    def to_bytes(self) -> bytes:
+        """Equal things give equal bytes."""
+        ...
+
+
+class Registry:
+    """Everything that was tried on one base, what was decided and why; only ever added to."""
+
+    def __init__(self, store: Store, ledger: Ledger) -> None:
+        self.store = store
+        self.ledger = ledger
+
+    @classmethod
+    def open(cls, folder: str | Path, *, must_exist: bool = False) -> Self:
+        """Open the registry in `folder`; make an empty one if the folder is missing or empty.
+
+        Args:
+            must_exist: Refuse to make one.
+
+        Raises:
+            NotARegistryError: The folder holds something else, or nothing when it must.
+            NewerFormatError: A newer version wrote it.
+        """
+        folder = Path(folder)
+        store = Store(folder)
+        marker = folder / _MARKER
+        if not marker.exists():
+            occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+            if must_exist or occupied:
+                raise NotARegistryError(
+                    f"{folder} is not a registry (it has no {_MARKER}); make one with `saint init` in a new folder"
+                )
+            store.make()
+            store.create(marker, records.to_canonical({"format": FORMAT, "hash": "sha256"}).encode())
+        if (found := _format_of(marker)) > FORMAT:
+            raise NewerFormatError(f"{folder} has registry format {found}, this version reads up to {FORMAT}; update saint-g")
+        return cls(store, Ledger(store))
+
+    @property
+    def folder(self) -> Path:
+        """Where the registry lies."""
+        return self.store.folder
+
+    @property
+    def work(self) -> Path:
+        """A place for work in progress; nothing in it is part of the record."""
+        return self.store.folder / "work"
+
+    @property
+    def state(self) -> State:
+        """What the ledger's events add up to now.
+
+        Raises:
+            LedgerError: The ledger on disk does not verify.
+        """
+        return replay(self.ledger)
+
+    def accepted(self) -> list[Entry]:
+        """The grafts that stand, oldest first."""
+        state = self.state
+        standing = {entry.digest: entry for entry in state.judged if entry.status == "stands"}
+        return [standing[digest] for digest in state.standing]
+
+    def entry(self, digest: str) -> Entry:
+        """The latest judgement of the graft whose digest starts with `digest`.
+
+        Raises:
+            UnknownNameError: There is none, or more than one graft.
+        """
+        found = {entry.digest: entry for entry in self.state.judged if entry.digest.startswith(digest)}
+        if len(found) != 1 or not digest:
+            known = ", ".join(entry.digest[:12] for entry in self.state.judged) or "none"
+            problem = "several grafts" if found else "no graft"
+            raise UnknownNameError(f"{problem} of this registry has the digest {digest!r}; there are {known}")
+        return next(iter(found.values()))
+
+    def payload(self, digest: str) -> bytes:
+        """The bytes that were recorded under `digest`.
+
+        Raises:
+            LedgerError: They are missing, or no longer what they were.
+        """
+        return self.store.get(digest)
+
+    def write(self, event: str, body: Mapping[str, Any], *, contents: Sequence[bytes] = ()) -> Event:
+        """Record something that is not a judgement; `contents` are kept as blobs that the entry names."""
+        return self.ledger.append(event, lambda _: body, blobs=[self.store.put(content) for content in contents])
+
+    def record(
+        self, graft: Storable, evidence: Evidence, decision: Decision, *, round_number: int | None = None
+    ) -> str:
+        """Write down a judged graft, whatever the outcome; returns its digest.
+
+        Raises:
+            StaleEvidenceError: The evidence was measured on another stack than the one that stands now.
+            BaseChangedError: It was measured on another base.
+            LedgerError: The evidence is about another graft.
+        """
+        if (digest := self.store.put(graft.to_bytes())) != evidence.graft:
+            raise LedgerError(f"the evidence is about graft {evidence.graft[:12]}, not {digest[:12]}; evaluate it again")
+
+        def body(past: list[Event]) -> dict[str, Any]:
+            state = replay(past)
+            if state.base and evidence.base != state.base:
+                raise BaseChangedError(
+                    f"this registry is about base {state.base[:12]}, the evidence about {evidence.base[:12]}; "
+                    "use that base or another registry"
+                )
+            if evidence.stack != tuple(state.standing):
+                raise StaleEvidenceError(
+                    f"measured on a stack of {len(evidence.stack)} grafts, {len(state.standing)} others stand now; "
+                    "evaluate it again on the present stack"
+                )
+            return {
+                "graft": digest,
+                "outcome": decision.outcome,
+                "evidence": evidence,
+                "decision": decision,
+                "round": round_number,
+            }
+
+        self.ledger.append("judged", body, blobs=[digest])
+        return digest
+
+    def rollback(self, digest: str, *, reason: str) -> str:
+        """Take an accepted graft out of the stack, wherever it is in it; nothing is deleted. Returns its full digest.
+
+        Raises:
+            UnknownNameError: No such graft stands.
+        """
+        full = self.entry(digest).digest
+
+        def body(past: list[Event]) -> dict[str, Any]:
+            standing = replay(past).standing
+            if full not in standing:
+                there = ", ".join(other[:12] for other in standing) or "none"
+                raise UnknownNameError(f"graft {full[:12]} does not stand, so it cannot be rolled back; standing: {there}")
+            return {"graft": full, "reason": reason, "stack": [other for other in standing if other != full]}
+
+        self.ledger.append("rolled_back", body)
+        return full
+
+
+def _format_of(marker: Path) -> int:
+    try:
+        return int(json.loads(marker.read_text(encoding="utf-8"))["format"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NotARegistryError(f"{marker} is not what a registry has there ({error}); restore it from a copy") from error

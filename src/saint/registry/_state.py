@@ -1,0 +1,132 @@
+"""The present, as the ledger's events add up to it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal, final
+
+from saint import config
+from saint.errors import LedgerError
+from saint.records import Candidate, Decision, Evidence, Outcome
+from saint.registry._ledger import Event
+
+Status = Literal["stands", "rolled back", "deferred", "rejected"]
+_STATUS_OF: dict[Outcome, Status] = {
+    Outcome.ACCEPT: "stands",
+    Outcome.DEFER: "deferred",
+    Outcome.REJECT: "rejected",
+}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One judgement of one graft, and what became of it."""
+
+    digest: str
+    candidate: Candidate
+    evidence: Evidence
+    decision: Decision
+    number: int
+    """The ledger's entry that records the judgement."""
+    time: str
+    round: int | None
+    status: Status
+    rollback_reason: str = ""
+    unvalidated: bool = False
+    """It stands, but not on the stack that it was judged on: something below it was rolled back since."""
+
+
+@final
+@dataclass
+class State:
+    """What stands, what was tried, and where growth has come to."""
+
+    created: dict[str, Any] = field(default_factory=dict)
+    base: str = ""
+    """Digest of the base that all evidence is about; "" until there is some."""
+    judged: list[Entry] = field(default_factory=list)
+    standing: list[str] = field(default_factory=list)
+    """Digests of the grafts that stand, oldest first."""
+    rounds: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Round -> the event that opened it, with `closed` once it ended."""
+    trained: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Digest of the candidate and the stack it was trained on -> the event, with the graft's digest."""
+    controls: list[dict[str, Any]] = field(default_factory=list)
+    measured: list[dict[str, Any]] = field(default_factory=list)
+    """What was measured on the vault, each time that it was opened."""
+    others: list[Event] = field(default_factory=list)
+
+
+def replay(events: Iterable[Event]) -> State:
+    """Add the events up.
+
+    Raises:
+        LedgerError: An event cannot follow those before it.
+    """
+    state = State()
+    for event in events:
+        body = dict(event.body)
+        if event.name == "created":
+            state.created, state.base = body, body.get("base", {}).get("digest", "")
+        elif event.name == "judged":
+            _judge(state, event)
+        elif event.name == "rolled_back":
+            _roll_back(state, event)
+        elif event.name == "round_opened":
+            state.rounds[body["round"]] = {**body, "closed": False}
+        elif event.name == "round_closed":
+            state.rounds[body["round"]]["closed"] = True
+        elif event.name == "trained":
+            state.trained[body["trial"]] = body
+        elif event.name == "control_trained":
+            state.controls.append(body)
+        elif event.name == "measured":
+            state.measured.append({**body, "number": event.number, "time": event.time})
+        else:
+            state.others.append(event)
+    return state
+
+
+def _judge(state: State, event: Event) -> None:
+    evidence = config.build(event.body["evidence"], Evidence, where=f"entry {event.number}")
+    decision = config.build(event.body["decision"], Decision, where=f"entry {event.number}")
+    if evidence.stack != tuple(state.standing):
+        raise LedgerError(
+            f"entry {event.number} judges a graft on a stack of {len(evidence.stack)} that did not stand then; "
+            "the ledger was not written by saint-g as it is"
+        )
+    state.base = state.base or evidence.base
+    state.judged.append(
+        Entry(
+            digest=evidence.graft,
+            candidate=evidence.candidate,
+            evidence=evidence,
+            decision=decision,
+            number=event.number,
+            time=event.time,
+            round=event.body.get("round"),
+            status=_STATUS_OF[decision.outcome],
+        )
+    )
+    if decision.outcome is Outcome.ACCEPT:
+        state.standing.append(evidence.graft)
+
+
+def _roll_back(state: State, event: Event) -> None:
+    graft = event.body["graft"]
+    if graft not in state.standing:
+        raise LedgerError(f"entry {event.number} rolls back {graft[:12]}, which did not stand then")
+    state.standing.remove(graft)
+    changes = {"status": "rolled back", "rollback_reason": event.body["reason"]}
+    state.judged = [
+        _with(entry, **changes) if entry.digest == graft and entry.status == "stands" else entry
+        for entry in state.judged
+    ]
+    for index, entry in enumerate(state.judged):
+        if entry.status == "stands":
+            below = tuple(state.standing[: state.standing.index(entry.digest)])
+            state.judged[index] = _with(entry, unvalidated=entry.evidence.stack != below)
+
+
+def _with(entry: Entry, **changes: Any) -> Entry:
+    return Entry(**{**vars(entry), **changes})

@@ -1,0 +1,14 @@
+"""What the ledger says, for people and programs; nothing is measured here."""
+
+from saint.report._figure import Figure as Figure
+from saint.report._html import to_html as to_html
+from saint.report._summary import summarise as summarise
+from saint.report._text import (
+    arms_table as arms_table,
+    blame_table as blame_table,
+    entry_lines as entry_lines,
+    judged_table as judged_table,
+    log_table as log_table,
+    report_parts as report_parts,
+    status_lines as status_lines,
+)

@@ -1,0 +1,99 @@
+from collections import Counter
+from typing import Any
+
+from saint import records
+from saint.registry import Entry, Registry
+
+
+def summarise(registry: Registry) -> dict[str, Any]:
+    """Everything that the report says, as plain data: what stands, what was tried, what came of it.
+
+    Raises:
+        LedgerError: The ledger does not verify.
+    """
+    state, events = registry.state, registry.ledger.events()
+    standing = set(state.standing)
+    created = state.created
+    tokens = sum(trial["train_tokens"] for trial in state.trained.values())
+    return {
+        "registry": str(registry.folder),
+        "name": created.get("plan", {}).get("name", ""),
+        "plan": created.get("plan", {}),
+        "plan_digest": created.get("plan_digest", ""),
+        "base": created.get("base", {"digest": state.base}),
+        "data": created.get("data", {}),
+        "versions": created.get("versions", {}),
+        "grown_domain": _grown_domain(created),
+        "started": events[0].time if events else "",
+        "head": events[-1].digest if events else "",
+        "num_entries": len(events),
+        "finished": bool(state.measured),
+        "rounds_done": sum(one["closed"] for one in state.rounds.values()),
+        "rounds_planned": created.get("plan", {}).get("rounds"),
+        "outcomes": dict(Counter(entry.status for entry in state.judged)),
+        "stack": [_graft(entry) for entry in registry.accepted()],
+        "judged": [_graft(entry) for entry in state.judged],
+        "failed": [trial for trial in state.trained.values() if not trial["graft"]],
+        "not_asked": _not_asked(state.trained, state.judged),
+        "curve": [{"round": number, "arms": one.get("arms", [])} for number, one in sorted(state.rounds.items())],
+        "sensitivity": next((one["sensitivity"] for _, one in sorted(state.rounds.items())), None),
+        "controls": state.controls,
+        "result": state.measured[-1] if state.measured else None,
+        "num_vault_openings": len(state.measured),
+        "cost": {
+            "num_params": sum(e.evidence.cost.num_params for e in state.judged if e.status == "stands"),
+            "num_bytes": sum(e.evidence.cost.num_bytes for e in state.judged if e.status == "stands"),
+            "stack_tokens": sum(e.evidence.cost.train_tokens for e in state.judged if e.digest in standing),
+            "search_tokens": tokens,
+            "search_time_s": sum(trial.get("history", {}).get("time_s", 0.0) for trial in state.trained.values()),
+        },
+    }
+
+
+def _graft(entry: Entry) -> dict[str, Any]:
+    """One judgement, with what a reader looks for first on top."""
+    plain: dict[str, Any] = records.to_plain(entry)
+    evidence = plain["evidence"]
+    return {
+        "digest": entry.digest,
+        "status": entry.status,
+        "unvalidated": entry.unvalidated,
+        "rollback_reason": entry.rollback_reason,
+        "round": entry.round,
+        "entry": entry.number,
+        "time": entry.time,
+        "kind": entry.candidate.kind,
+        "options": plain["candidate"]["options"],
+        "lr": entry.candidate.lr,
+        "sites": plain["candidate"]["sites"],
+        "where": where(entry),
+        "gain_bpb": evidence["gain_bpb"],
+        "regression_bpb": evidence["regression_bpb"],
+        "drift_bpb": evidence["drift_bpb"],
+        "cost": evidence["cost"],
+        "removal": evidence["removal"],
+        "stack": evidence["stack"],
+        "verdicts": plain["decision"]["verdicts"],
+    }
+
+
+def where(entry: Entry) -> str:
+    """The sites of a graft in a few words: one by name, several by their roles."""
+    sites = entry.candidate.sites
+    if len(sites) == 1:
+        return sites[0].key
+    roles = dict.fromkeys(site.role for site in sites)
+    return f"{len(sites)} sites: {', '.join(roles)}"
+
+
+def _grown_domain(created: dict[str, Any]) -> str:
+    """The domain with a held_out split: only the grown one has it."""
+    return next((name.partition("/")[0] for name in created.get("data", {}) if name.endswith("/held_out")), "")
+
+
+def _not_asked(trained: dict[str, dict[str, Any]], judged: list[Entry]) -> list[dict[str, Any]]:
+    """Trials that were trained but ranked below the finalists of their round."""
+    asked = {records.digest(entry.candidate) for entry in judged}
+    return [
+        trial for trial in trained.values() if trial["graft"] and records.digest(trial["candidate"]) not in asked
+    ]

@@ -1,0 +1,211 @@
+"""Pictures for the report, as SVG that takes its colours from the page."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from math import ceil, floor, log10
+from typing import Any, NamedTuple, final
+
+_WIDTH = 680
+_MARGIN_LEFT, _MARGIN_RIGHT, _MARGIN_TOP, _MARGIN_BOTTOM = 64, 16, 12, 42
+_NUM_TICKS = 5
+
+
+class Point(NamedTuple):
+    """A place in a chart with what a reader sees on hovering."""
+
+    x: float
+    y: float
+    label: str
+    y_low: float | None = None
+    y_high: float | None = None
+
+
+class Series(NamedTuple):
+    """Points that belong together."""
+
+    name: str
+    points: Sequence[Point]
+    joined: bool = True
+
+
+def chart(series: Sequence[Series], *, x_label: str, y_label: str, height: int = 300) -> str:
+    """Lines or dots with whiskers over two linear axes; each series has a colour class c0, c1, ..."""
+    points = [point for one in series for point in one.points]
+    xs = _Axis([0.0, *(point.x for point in points)], _MARGIN_LEFT, _WIDTH - _MARGIN_RIGHT)
+    ys = _Axis(
+        [0.0, *(bound for p in points for bound in (p.y, p.y_low, p.y_high) if bound is not None)],
+        height - _MARGIN_BOTTOM,
+        _MARGIN_TOP,
+    )
+    parts = [*_axes(xs, ys, height, x_label, y_label)]
+    for index, one in enumerate(series):
+        color = f"c{index % 6}"
+        if one.joined and len(one.points) > 1:
+            path = " ".join(f"{xs.at(p.x):.1f},{ys.at(p.y):.1f}" for p in one.points)
+            parts.append(f'<polyline class="line {color}" points="{path}"/>')
+        for point in one.points:
+            x, y = xs.at(point.x), ys.at(point.y)
+            if point.y_low is not None and point.y_high is not None:
+                low, high = ys.at(point.y_low), ys.at(point.y_high)
+                parts.append(f'<line class="whisker {color}" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
+            label = escape(f"{one.name}: {point.label}")
+            parts.append(f'<circle class="dot {color}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{label}</title></circle>')
+    legend = "".join(
+        f'<span class="key"><i class="swatch c{i % 6}"></i>{escape(one.name)}</span>' for i, one in enumerate(series)
+    )
+    return f'<div class="legend">{legend}</div>{_svg(_WIDTH, height, parts)}'
+
+
+class Row(NamedTuple):
+    """One interval of a forest plot."""
+
+    label: str
+    estimate: float
+    low: float
+    high: float
+    color: str
+    """A CSS class."""
+
+
+def forest(rows: Sequence[Row], *, x_label: str, limits: Iterable[tuple[float, str]] = ()) -> str:
+    """Intervals below each other, with the lines that they are held against."""
+    limits = list(limits)
+    left, row_height = 250, 24
+    height = _MARGIN_TOP + row_height * len(rows) + _MARGIN_BOTTOM
+    values = [0.0, *(bound for row in rows for bound in (row.low, row.high)), *(limit for limit, _ in limits)]
+    xs = _Axis(values, left, _WIDTH - _MARGIN_RIGHT)
+    bottom = height - _MARGIN_BOTTOM
+    parts = [*_x_axis(xs, bottom, x_label)]
+    for limit, label in [(0.0, "no change"), *limits]:
+        x = xs.at(limit)
+        name = "zero" if limit == 0 else "limit"
+        parts.append(f'<line class="{name}" x1="{x:.1f}" x2="{x:.1f}" y1="{_MARGIN_TOP}" y2="{bottom}"><title>{escape(label)}</title></line>')
+    for index, row in enumerate(rows):
+        y = _MARGIN_TOP + row_height * (index + 0.5)
+        x, low, high = xs.at(row.estimate), xs.at(row.low), xs.at(row.high)
+        numbers = f"{row.estimate:+.4f} [{row.low:+.4f}, {row.high:+.4f}]"
+        parts.append(f'<text class="label" x="{left - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(row.label)}</text>')
+        parts.append(f'<line class="whisker {row.color}" x1="{low:.1f}" x2="{high:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<circle class="dot {row.color}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{escape(numbers)}</title></circle>')
+    return _svg(_WIDTH, height, parts)
+
+
+def places(sites: Sequence[Mapping[str, Any]], scores: Mapping[str, float], grafts: Sequence[Mapping[str, Any]]) -> str:
+    """The model as a grid, one row per block and one column per role, shaded by sensitivity; grafts are numbered dots.
+
+    Args:
+        scores: Site key -> sensitivity; shading compares sites of one role, as scores do.
+        grafts: In the order of their numbers.
+    """
+    shown = [site for site in sites if site["sort"] != "insertion"]
+    columns = list(dict.fromkeys((site["stream"], site["role"]) for site in shown if site["depth"] >= 0))
+    outside = [site for site in shown if site["depth"] < 0]
+    depths = sorted({(site["stream"], site["depth"]) for site in shown if site["depth"] >= 0})
+    cell, left, top = (64, 26), 96, 28
+    width = left + cell[0] * max(len(columns), 1) + 12
+    height = top + cell[1] * (len(depths) + len(outside)) + 12
+    by_place = {(site["stream"], site["depth"], site["role"]): site for site in shown if site["depth"] >= 0}
+    top_of_role: dict[str, float] = {}
+    for site in shown:
+        top_of_role[site["role"]] = max(top_of_role.get(site["role"], 0.0), scores.get(_key(site), 0.0))
+    parts = []
+    for column, (_, role) in enumerate(columns):
+        x = left + cell[0] * (column + 0.5)
+        parts.append(f'<text class="label" x="{x:.1f}" y="{top - 10}" text-anchor="middle">{escape(role)}</text>')
+    rows = [*((f"{stream} block {depth}", stream, depth) for stream, depth in depths), *((s["role"], s, None) for s in outside)]
+    for index, (label, stream, depth) in enumerate(rows):
+        y = top + cell[1] * index
+        text = label.removeprefix("decoder ")
+        parts.append(f'<text class="label" x="{left - 8}" y="{y + 17}" text-anchor="end">{escape(text)}</text>')
+        if depth is None:
+            parts += _cell(stream, left, y, (cell[0] * max(len(columns), 1), cell[1]), scores, top_of_role, grafts)
+        else:
+            for column, (of_stream, role) in enumerate(columns):
+                if of_stream == stream and (site := by_place.get((stream, depth, role))):
+                    parts += _cell(site, left + cell[0] * column, y, cell, scores, top_of_role, grafts)
+    return _svg(width, height, parts)
+
+
+def _cell(
+    site: Mapping[str, Any],
+    x: float,
+    y: float,
+    size: tuple[float, float],
+    scores: Mapping[str, float],
+    top_of_role: Mapping[str, float],
+    grafts: Sequence[Mapping[str, Any]],
+) -> list[str]:
+    score, top = scores.get(_key(site)), top_of_role.get(site["role"], 0.0)
+    shade = 0.0 if not score or not top else score / top
+    here = [(n, g) for n, g in enumerate(grafts, start=1) if any(_key(s) == _key(site) for s in g["sites"])]
+    said = f"{site['module']} ({site['d_out']} x {site['d_in']})"
+    said += f", sensitivity {score:.3g}" if score is not None else ""
+    said += "".join(f"; {n}: {g['kind']}, {g['status']}" for n, g in here)
+    width, height = size[0] - 3, size[1] - 3
+    parts = [
+        f'<rect class="cell" x="{x:.1f}" y="{y:.1f}" width="{width}" height="{height}" rx="3"/>',
+        f'<rect class="heat" style="opacity:{0.75 * shade:.2f}" x="{x:.1f}" y="{y:.1f}" width="{width}" '
+        f'height="{height}" rx="3"><title>{escape(said)}</title></rect>',
+    ]
+    for place, (number, graft) in enumerate(here[:4]):
+        cx, cy = x + 11 + 15 * place, y + height / 2
+        state = "stands" if graft["status"] == "stands" else "refused"
+        parts.append(f'<circle class="mark {state}" cx="{cx:.1f}" cy="{cy:.1f}" r="7"><title>{escape(said)}</title></circle>')
+        parts.append(f'<text class="number" x="{cx:.1f}" y="{cy + 3.5:.1f}" text-anchor="middle">{number}</text>')
+    return parts
+
+
+def _key(site: Mapping[str, Any]) -> str:
+    return str(site["module"]) if site["sort"] == "linear" else f"{site['module']}:{site['sort']}"
+
+
+@final
+class _Axis:
+    """Maps values to pixels over a range of round numbers."""
+
+    def __init__(self, values: Sequence[float], start: float, end: float) -> None:
+        low, high = min(values), max(values)
+        step = _round_step((high - low) / _NUM_TICKS or 1.0)
+        self.low, self.high = floor(low / step) * step, ceil(high / step) * step
+        self.high = self.high if self.high > self.low else self.low + step
+        count = round((self.high - self.low) / step)
+        self.ticks = [self.low + step * index for index in range(count + 1)]
+        self._start, self._scale = start, (end - start) / (self.high - self.low)
+
+    def at(self, value: float) -> float:
+        return self._start + (value - self.low) * self._scale
+
+
+def _round_step(size: float) -> float:
+    magnitude = 10.0 ** floor(log10(size))
+    return next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= size * (1 - 1e-9))
+
+
+def _axes(xs: _Axis, ys: _Axis, height: int, x_label: str, y_label: str) -> Iterable[str]:
+    yield from _x_axis(xs, height - _MARGIN_BOTTOM, x_label)
+    for tick in ys.ticks:
+        y = ys.at(tick)
+        yield f'<line class="grid" x1="{_MARGIN_LEFT}" x2="{_WIDTH - _MARGIN_RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        yield f'<text class="tick" x="{_MARGIN_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_tick(tick)}</text>'
+    middle = (height - _MARGIN_BOTTOM + _MARGIN_TOP) / 2
+    yield f'<text class="axis" transform="translate(14,{middle:.1f}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
+
+
+def _x_axis(xs: _Axis, bottom: float, label: str) -> Iterable[str]:
+    for tick in xs.ticks:
+        x = xs.at(tick)
+        yield f'<text class="tick" x="{x:.1f}" y="{bottom + 16:.1f}" text-anchor="middle">{_tick(tick)}</text>'
+    middle = (xs.at(xs.low) + xs.at(xs.high)) / 2
+    yield f'<text class="axis" x="{middle:.1f}" y="{bottom + 34:.1f}" text-anchor="middle">{escape(label)}</text>'
+
+
+def _tick(value: float) -> str:
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}" if abs(value) > 1e-12 else "0"
+
+
+def _svg(width: float, height: float, parts: Iterable[str]) -> str:
+    body = "".join(parts)
+    return f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" xmlns="http://www.w3.org/2000/svg">{body}</svg>'

@@ -1,0 +1,196 @@
+"""Tables and lines for a terminal."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from saint.registry import Event
+
+_STYLES = {
+    "stands": "green",
+    "accept": "green",
+    "rejected": "red",
+    "reject": "red",
+    "deferred": "yellow",
+    "defer": "yellow",
+    "rolled back": "magenta",
+}
+ARM_LABELS = {
+    "grafts": "grafts (what stands)",
+    "lora": "LoRA, as many parameters",
+    "full": "full fine-tuning",
+    "full, interpolated": "full fine-tuning, interpolated",
+}
+
+
+def status_lines(summary: Mapping[str, Any]) -> list[RenderableType]:
+    """What stands now and where growth has come to."""
+    base, cost = summary["base"], summary["cost"]
+    planned = summary["rounds_planned"]
+    lines = [
+        f"{summary['registry']}: {summary['name'] or 'no plan'}",
+        f"base    {base.get('architecture', '')} {base['digest'][:12]} {base.get('num_params', 0):,} parameters"
+        if base["digest"]
+        else "base    none yet",
+        f"growth  {summary['rounds_done']} of {planned} rounds{', finished' if summary['finished'] else ''}"
+        if planned
+        else "growth  by hand",
+        f"stack   {len(summary['stack'])} grafts, {cost['num_params']:,} parameters, {cost['num_bytes']:,} bytes",
+        f"judged  {len(summary['judged'])} ({', '.join(f'{n} {s}' for s, n in summary['outcomes'].items()) or 'none'})",
+    ]
+    parts: list[RenderableType] = [Text(line) for line in lines]
+    if summary["stack"]:
+        parts.append(judged_table(summary["stack"], title="What stands"))
+    return parts
+
+
+def judged_table(grafts: Sequence[Mapping[str, Any]], *, title: str) -> Table:
+    """One row per judgement."""
+    suites = list(dict.fromkeys(suite for graft in grafts for suite in graft["drift_bpb"]))
+    table = Table(title=title, title_justify="left")
+    columns = ("graft", "kind", "where", "params", "status", "gain, bits/byte", *(f"{s} lost in all" for s in suites))
+    for column in columns:
+        table.add_column(column)
+    for graft in grafts:
+        status = graft["status"] + (", unvalidated" if graft["unvalidated"] else "")
+        table.add_row(
+            graft["digest"][:12],
+            f"{graft['kind']} {_options(graft['options'])}",
+            graft["where"],
+            f"{graft['cost']['num_params']:,}",
+            Text(status, style=_STYLES[graft["status"]]),
+            spell(graft["gain_bpb"]),
+            *(spell(graft["drift_bpb"].get(suite)) for suite in suites),
+        )
+    return table
+
+
+def arms_table(result: Mapping[str, Any]) -> Table:
+    """The stack beside its controls."""
+    arms = result["arms"]
+    domains = list(dict.fromkeys(domain for arm in arms for domain in arm["regression_bpb"]))
+    table = Table(title=f"Measured on the {result['split']}, against the bare base", title_justify="left")
+    gained = f"gain on {result['grown_domain']}"
+    for column in ("", "trained parameters", "tokens", gained, *(f"loss on {domain}" for domain in domains)):
+        table.add_column(column)
+    for arm in arms:
+        table.add_row(
+            ARM_LABELS.get(arm["name"], arm["name"]),
+            f"{arm['num_params']:,}",
+            f"{arm['train_tokens']:,}",
+            spell(arm["gain_bpb"]),
+            *(spell(arm["regression_bpb"].get(domain)) for domain in domains),
+        )
+    return table
+
+
+def entry_lines(graft: Mapping[str, Any]) -> list[RenderableType]:
+    """All about one graft."""
+    cost, sites = graft["cost"], graft["sites"]
+    lines = [
+        f"graft    {graft['digest']}",
+        f"kind     {graft['kind']} {_options(graft['options'])}, trained with peak learning rate {graft['lr']:g}",
+        f"status   {graft['status']}{', unvalidated: what it was judged on has changed' * graft['unvalidated']}",
+        *([f"reason   {graft['rollback_reason']}"] if graft["rollback_reason"] else []),
+        f"judged   {graft['time']}, ledger entry {graft['entry']}, on a stack of {len(graft['stack'])}",
+        f"gain     {spell(graft['gain_bpb'])} bits per byte, {graft['gain_bpb']['num_documents']} documents",
+        *(
+            f"{suite:<8} loses {spell(graft['regression_bpb'][suite])}, with the whole stack {spell(drift)}"
+            for suite, drift in graft["drift_bpb"].items()
+        ),
+        f"cost     {cost['num_params']:,} parameters, {cost['num_bytes']:,} bytes, {cost['train_tokens']:,} tokens, "
+        f"{cost['flops_per_token']:,} FLOPs per token{' until folded' if cost['foldable'] else ''}",
+        f"sites    {', '.join(site['module'] for site in sites)}",
+    ]
+    verdicts = Table(title="Gates", title_justify="left")
+    for column in ("gate", "verdict", "reason"):
+        verdicts.add_column(column)
+    for verdict in graft["verdicts"]:
+        outcome = Text(verdict["outcome"], style=_STYLES[verdict["outcome"]])
+        verdicts.add_row(verdict["gate"], outcome, verdict["reason"])
+    return [*map(Text, lines), verdicts]
+
+
+def log_table(events: Iterable[Event]) -> Table:
+    """The ledger, one line per entry."""
+    table = Table(title="Ledger", title_justify="left")
+    for column in ("entry", "time", "event", "what", "digest"):
+        table.add_column(column)
+    for event in events:
+        table.add_row(str(event.number), event.time, event.name, _gist(event), event.digest[:12])
+    return table
+
+
+def blame_table(blame: Mapping[str, Any]) -> Table:
+    """Which graft changed what."""
+    domains = blame["domains"]
+    table = Table(title=f"Bits per byte saved on development text ({blame['split']})", title_justify="left")
+    for column in ("graft", "kind", "where", *(f"{d}, without it lost" for d in domains)):
+        table.add_column(column)
+    for graft in blame["grafts"]:
+        row = (spell(graft["leave_one_out_bpb"][domain]) for domain in domains)
+        table.add_row(graft["digest"][:12], graft["kind"], graft["where"], *row)
+    return table
+
+
+def report_parts(summary: Mapping[str, Any]) -> list[RenderableType]:
+    """The whole report for a terminal."""
+    parts = [*status_lines(summary)]
+    others = [graft for graft in summary["judged"] if graft["status"] != "stands"]
+    if others:
+        parts.append(judged_table(others, title="What did not work"))
+    for trial in summary["failed"]:
+        parts.append(Text(f"failed: {trial['candidate']['kind']}: {trial['failure']}"))
+    if summary["not_asked"]:
+        kinds = ", ".join(f"{t['candidate']['kind']} at {len(t['candidate']['sites'])} sites" for t in summary["not_asked"])
+        parts.append(Text(f"trained, but ranked below the finalists on select: {kinds}"))
+    if summary["result"]:
+        parts.append(arms_table(summary["result"]))
+        if len(summary["result"]["arms"]) == 1:
+            parts.append(Text("no controls were trained: the plan asked for none"))
+    else:
+        parts.append(Text("the vault is closed: the result is measured when growth is finished"))
+    cost = summary["cost"]
+    parts.append(
+        Text(
+            f"the standing grafts learnt from {cost['stack_tokens']:,} tokens; the whole search took "
+            f"{cost['search_tokens']:,} tokens and {cost['search_time_s']:.0f} s of training"
+        )
+    )
+    return parts
+
+
+def _gist(event: Event) -> str:
+    body = event.body
+    if event.name == "judged":
+        candidate = body["evidence"]["candidate"]
+        return f"{body['outcome']}: {body['graft'][:12]}, {candidate['kind']} at {len(candidate['sites'])} sites"
+    if event.name == "rolled_back":
+        return f"{body['graft'][:12]}: {body['reason']}"
+    if event.name == "trained":
+        candidate = body["candidate"]
+        came = body["graft"][:12] or body["failure"]
+        return f"{candidate['kind']} at {len(candidate['sites'])} sites: {came}"
+    if event.name == "created":
+        return f"{body['plan']['name']} on {body['base']['architecture']} {body['base']['digest'][:12]}"
+    if event.name in ("round_opened", "round_closed"):
+        return f"round {body['round'] + 1}{': ' + body['abandoned'] if 'abandoned' in body else ''}"
+    if event.name == "control_trained":
+        return f"{body['name']}{': ' + body['failure'] if 'failure' in body else ''}"
+    if event.name == "measured":
+        return f"{body['split']}: {len(body['arms'])} arms"
+    return ", ".join(f"{key} {value}" for key, value in body.items() if isinstance(value, (str, int)))[:80]
+
+
+def spell(interval: Mapping[str, Any] | None) -> str:
+    """An interval as plain data, in a few characters."""
+    if interval is None:
+        return "not measured"
+    return f"{interval['estimate']:+.4f} [{interval['low']:+.4f}, {interval['high']:+.4f}]"
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in options.items())

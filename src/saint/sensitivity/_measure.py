@@ -1,0 +1,74 @@
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from saint import discovery
+from saint.composition import compose
+from saint.data import Corpus
+from saint.grafts import Graft
+from saint.models import FrozenBase, token_nats
+from saint.progress import Progress, Silent
+from saint.records import SensitivityMap, Site
+from saint.sensitivity._map import Map
+
+
+def measure_sensitivity(
+    base: FrozenBase,
+    text: Corpus,
+    *,
+    stack: Sequence[Graft] = (),
+    method: str = "gradient",
+    num_batches: int = 4,
+    batch_size: int = 8,
+    seq_len: int = 128,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> SensitivityMap:
+    """How much the composed model's loss would answer to a change, for every linear and block site at once.
+
+    One forward and one backward pass per batch, whatever the number of sites; no weight gradient is kept.
+
+    Args:
+        text: Must be the train split: scoring on held-out text would leak it into the choice of sites.
+        stack: What stands already: sensitivity is a property of the model that is to be grown now.
+        seed: Chooses the windows. Same seed and machine, same map.
+
+    Raises:
+        UnknownNameError: No map is called `method`.
+        DataError: The text is shorter than a window.
+    """
+    observer = discovery.find("sensitivity", method, Map)()  # type: ignore[type-abstract]
+    batches = text.batches(batch_size=batch_size, seq_len=seq_len, seed=seed)
+    model = compose(base, stack)
+    model.requires_grad_(False)
+    model.model.get_input_embeddings().register_forward_hook(_start_graph)
+    for site in base.sites():
+        if site.sort != "insertion":
+            module = model.model.get_submodule(site.module)
+            module.register_forward_hook(_show(observer, site), with_kwargs=True)
+    num_tokens = num_batches * batch_size * seq_len
+    with (progress or Silent()).task("sensitivity", total=num_tokens, unit="tokens") as task:
+        for step in range(num_batches):
+            loss = token_nats(model, batches[step].to(base.model.device)).mean()
+            loss.backward()
+            task.advance(batch_size * seq_len)
+    return SensitivityMap(method=method, scores=observer.scores())
+
+
+def _start_graph(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+    """Nothing in a frozen model needs a gradient; asking for the embeddings' makes autograd keep all that follow."""
+    return output.requires_grad_()
+
+
+def _show(observer: Map, site: Site) -> Callable[..., None]:
+    def hook(_module: nn.Module, args: tuple[Any, ...], _kwargs: dict[str, Any], output: Any) -> None:
+        y: Tensor = output[0] if isinstance(output, tuple) else output
+        x: Tensor = y if site.sort == "block" else args[0]
+
+        def observe(gradient: Tensor) -> None:
+            observer.observe(site, x.detach().flatten(0, -2).float(), gradient.flatten(0, -2).float())
+
+        y.register_hook(observe)
+
+    return hook

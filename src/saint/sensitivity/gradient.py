@@ -1,0 +1,34 @@
+"""How strongly the loss pulls at a linear map from each site's input to its output."""
+
+from collections import defaultdict
+from typing import ClassVar, final
+
+from jaxtyping import Float
+from torch import Tensor
+from typing_extensions import override
+
+from saint.records import Site
+from saint.sensitivity import Map
+
+
+@final
+class Gradient(Map):
+    """The root mean square, over batches, of the Frobenius norm of G = sum_t g_t x_t^T.
+
+    At a linear site G is the gradient of its weight; at a block site that of a linear map added to the residual
+    stream, so that sites of both sorts are scored alike. G is formed and dropped batch by batch: no more than one
+    site's is held. The score is a batch-level quantity, not a Fisher information.
+    """
+
+    reference: ClassVar[str] = "SAINT-G"
+
+    def __init__(self) -> None:
+        self._squares: dict[str, list[float]] = defaultdict(list)
+
+    @override
+    def observe(self, site: Site, x: Float[Tensor, "tokens d_in"], gradient: Float[Tensor, "tokens d_out"]) -> None:
+        self._squares[site.key].append(float((gradient.T @ x).square().sum()))
+
+    @override
+    def scores(self) -> dict[str, float]:
+        return {key: (sum(squares) / len(squares)) ** 0.5 for key, squares in self._squares.items()}

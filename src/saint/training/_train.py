@@ -1,0 +1,183 @@
+import copy
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import log
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from saint.composition import compose, newborn
+from saint.data import Corpus
+from saint.errors import ConfigError
+from saint.grafts import Graft, History
+from saint.models import FrozenBase, document_nats
+from saint.progress import Progress, Silent
+from saint.records import Candidate
+from saint.training._fit import Run, Schedule
+
+
+def train(
+    base: FrozenBase,
+    stack: Sequence[Graft],
+    candidate: Candidate,
+    text: Corpus,
+    *,
+    select: Corpus | None = None,
+    schedule: Schedule | None = None,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> Graft:
+    """Train `candidate` on top of `stack`; same arguments, same weights on the same machine.
+
+    AdamW with warm-up and cosine on the mean token loss; base and stack are frozen.
+
+    Args:
+        text: Must be the train split.
+        select: Development text; the state with the fewest bits per byte on it is kept, and training stops when it
+            stops falling. Without it the last state is kept.
+        checkpoint: Where to save when interrupted; a run that stopped there is taken up.
+
+    Raises:
+        Interrupted: A stop was asked for through `progress`.
+        DivergedError: The loss stopped being a number.
+        SiteError, ConfigError, DataError: The candidate or the text does not fit.
+        BaseChangedError: Something wrote to the base.
+    """
+    schedule = schedule or Schedule()
+    graft = newborn(base, candidate)
+    for standing in stack:
+        standing.requires_grad_(False)
+    model = compose(base, [*stack, graft]).eval()
+    run = Run(
+        model,
+        dict(graft.named_parameters()),
+        text.batches(batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=candidate.seed),
+        schedule,
+        lr=candidate.lr,
+        score=_bpb_on(model, select, schedule),
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    graft.history = run.finish(f"{candidate.kind} at {len(candidate.sites)} sites")
+    base.check()
+    return graft.requires_grad_(False).eval()
+
+
+def continue_training(
+    base: FrozenBase,
+    text: Corpus,
+    *,
+    lr: float,
+    select: Corpus | None = None,
+    schedule: Schedule | None = None,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[nn.Module, History]:
+    """Train a copy of the whole base on the same text: the control that grafts are held against.
+
+    The arguments are those of `train`.
+    """
+    model = copy.deepcopy(base.model).requires_grad_(True).eval()
+    history = _train_whole(model, text, lr, select, schedule or Schedule(), seed, checkpoint, progress, "full training")
+    base.check()
+    return model.requires_grad_(False), history
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BasePlan:
+    """A base to be trained from nothing."""
+
+    architecture: str = "llama"
+    """A model type of transformers."""
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of that architecture's configuration; the vocabulary comes from the tokenizer."""
+    domain: str
+    """Which domain's train split it learns from."""
+    lr: float = 3e-3
+    seed: int = 0
+    schedule: Schedule = field(default_factory=Schedule)
+
+
+def pretrain(
+    plan: BasePlan,
+    tokenizer: Any,
+    text: Corpus,
+    *,
+    select: Corpus | None = None,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[nn.Module, History]:
+    """Train a language model from random weights.
+
+    Raises:
+        ConfigError: The architecture or one of its settings is unknown.
+        Interrupted: A stop was asked for through `progress`.
+    """
+    config = _model_config(plan, tokenizer)
+    with torch.random.fork_rng():
+        torch.manual_seed(plan.seed)
+        model = AutoModelForCausalLM.from_config(config).eval()
+    history = _train_whole(
+        model, text, plan.lr, select, plan.schedule, plan.seed, checkpoint, progress, "training the base"
+    )
+    return model, history
+
+
+def _train_whole(
+    model: nn.Module,
+    text: Corpus,
+    lr: float,
+    select: Corpus | None,
+    schedule: Schedule,
+    seed: int,
+    checkpoint: Path | None,
+    progress: Progress | None,
+    description: str,
+) -> History:
+    run = Run(
+        model,
+        dict(model.named_parameters()),
+        text.batches(batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=seed),
+        schedule,
+        lr=lr,
+        score=_bpb_on(model, select, schedule),
+        checkpoint=checkpoint,
+        progress=progress or Silent(),
+    )
+    return run.finish(description)
+
+
+def _bpb_on(model: nn.Module, text: Corpus | None, schedule: Schedule) -> Callable[[], float] | None:
+    """Bits per byte of the model as it stands; not interruptible, so that an evaluation is never half-made."""
+    if text is None:
+        return None
+    windows = list(text.windows(seq_len=schedule.seq_len, batch_size=4 * schedule.batch_size))
+
+    def score() -> float:
+        return float(document_nats(model, windows, text.num_documents).sum()) / log(2) / text.num_bytes
+
+    return score
+
+
+def _model_config(plan: BasePlan, tokenizer: Any) -> Any:
+    try:
+        defaults = AutoConfig.for_model(plan.architecture)
+    except ValueError as error:
+        raise ConfigError(f"transformers knows no architecture {plan.architecture!r}; try 'llama' or 'gpt2'") from error
+    known = [*defaults.to_dict(), *defaults.attribute_map]
+    for key in plan.model:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"see the configuration of {plan.architecture}"
+            raise ConfigError(f"model: {plan.architecture} has no setting {key!r}; {hint}")
+    tokens = {"vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    try:
+        return AutoConfig.for_model(plan.architecture, **{**tokens, "pad_token_id": None, **plan.model})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"model: {plan.architecture} refuses these settings ({error})") from error
