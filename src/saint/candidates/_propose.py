@@ -1,5 +1,5 @@
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, final
 
@@ -117,7 +117,7 @@ def _bundles(sites: Sequence[Site], proposal: Proposal) -> list[list[Site]]:
     return list(groups.values())
 
 
-_GROUP_OF = {
+_GROUP_OF: Mapping[str, Callable[[Site], str]] = {
     "site": lambda site: site.key,
     "role": lambda site: f"{site.stream}:{site.role}",
     "depth": lambda site: f"{site.stream}:{site.depth}",

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("plan_path", metavar="PLAN", type=click.Path())
-@click.option("--data", "data_folder", required=True, type=click.Path(), help="A folder that `saint data prepare` wrote.")
+@click.option(
+    "--data", "data_folder", required=True, type=click.Path(), help="A folder that `saint data prepare` wrote."
+)
 @click.option("--output-dir", required=True, type=click.Path(), help="A new folder for the base.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the plan.")
 @json_option
-def train(
-    plan_path: str, data_folder: str, output_dir: str, overrides: tuple[str, ...], *, as_json: bool
-) -> None:
+def train(plan_path: str, data_folder: str, output_dir: str, overrides: tuple[str, ...], *, as_json: bool) -> None:
     """Train a base from nothing, as PLAN (a TOML file) says; goes on where an earlier run stopped."""
     from saint import config
     from saint.training import BasePlan

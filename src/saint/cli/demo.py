@@ -120,7 +120,9 @@ def _result_figures(summary: Mapping[str, Any]) -> Iterator["Figure"]:
     grafts, full = arms["grafts"], arms.get("full")
     gain, lost = grafts["gain_bpb"], _worst_loss(grafts)
     allowed = summary["plan"]["gates"]["retention"]["at_most_bpb"]
-    yield Figure(name="gain_over_standard_error", value=gain["estimate"] / gain["standard_error"], target=20, sense="at_least")
+    yield Figure(
+        name="gain_over_standard_error", value=gain["estimate"] / gain["standard_error"], target=20, sense="at_least"
+    )
     yield Figure(name="retained_loss_bpb", value=lost, target=allowed, sense="at_most")
     if full:
         share = gain["estimate"] / full["gain_bpb"]["estimate"]
@@ -145,7 +147,9 @@ def _exactness_figures(registry: "Registry", base: "FrozenBase", root: Path) -> 
     entries = registry.state.judged
     moved = [probe_logits(compose(base, [newborn(base, entry.candidate)])) - bare for entry in entries]
     again = probe_logits(compose(base, restore(registry)))
-    removed = max((entry.evidence.removal.max_abs_difference for entry in entries if entry.evidence.removal), default=0.0)
+    removed = max(
+        (entry.evidence.removal.max_abs_difference for entry in entries if entry.evidence.removal), default=0.0
+    )
     newborns = max((float(one.abs().max()) for one in moved), default=0.0)
     yield Figure(name="newborn_logit_difference", value=newborns, target=0, sense="at_most")
     yield Figure(name="removal_logit_difference", value=removed, target=0, sense="at_most")

@@ -1,3 +1,5 @@
+from typing import Any
+
 import click
 
 from saint.cli._terminal import json_option, quieten, say, say_json
@@ -15,9 +17,9 @@ def kinds(*, as_json: bool) -> None:
     from saint.grafts import Kind
 
     quieten()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in discovery.names("grafts"):
-        kind = discovery.find("grafts", name, Kind)  # type: ignore[type-abstract]
+        kind = discovery.find("grafts", name, Kind)
         rows.append(
             {
                 "kind": name,
@@ -38,6 +40,14 @@ def kinds(*, as_json: bool) -> None:
     for row in rows:
         foldable = "yes" if row["foldable"] else "no"
         options = ", ".join(row["options"])
-        cells = (row["kind"], row["attaches_to"], row["parameters"], foldable, options, row["reference"], row["summary"])
-        table.add_row(*map(str, cells))
+        shown = (
+            row["kind"],
+            row["attaches_to"],
+            row["parameters"],
+            foldable,
+            options,
+            row["reference"],
+            row["summary"],
+        )
+        table.add_row(*shown)
     say([table])

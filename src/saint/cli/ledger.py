@@ -2,10 +2,9 @@ from pathlib import Path
 
 import click
 
-from saint.registry import Registry
-
 from saint.cli._opening import open_base, open_registry
 from saint.cli._terminal import graft_of, json_option, quieten, registry_argument, say, say_json, watching
+from saint.registry import Registry
 
 
 @click.command()
@@ -92,13 +91,17 @@ def verify(registry: str, base_name: str | None, *, recompose: bool, as_json: bo
             click.echo(_RECOMPOSED[recomposed])
         if not found.problems and recomposed in (None, "equal"):
             click.echo("verified")
-    click.get_current_context().exit(1 if found.problems or recomposed == "different" else 3 if recomposed == "unknown" else 0)
+    click.get_current_context().exit(
+        1 if found.problems or recomposed == "different" else 3 if recomposed == "unknown" else 0
+    )
 
 
 _RECOMPOSED = {
     "equal": "recomposed: the stack gives the recorded logits, to the bit",
-    "different": "problem: the recomposed stack does not give the recorded logits (another machine, number of threads or "
-    "version of PyTorch rounds differently)",
+    "different": (
+        "problem: the recomposed stack does not give the recorded logits (another machine, number of threads or "
+        "version of PyTorch rounds differently)"
+    ),
     "unknown": "could not check the logits: the standing stack was not judged as it is now",
 }
 
@@ -125,8 +128,8 @@ def blame(registry: str, domain: str | None, base_name: str | None, *, as_json: 
     Measured now, on development text, by leaving one graft out at a time. DOMAIN limits it to one domain.
     """
     from saint.cli._opening import open_all
-    from saint.evaluation import Losses, leave_one_out
     from saint.composition import restore
+    from saint.evaluation import Losses, leave_one_out
     from saint.report import blame_table, summarise
 
     with watching() as progress:

@@ -92,4 +92,3 @@ def _hook(parts: Sequence[Kind]) -> Any:
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
     return hook
-

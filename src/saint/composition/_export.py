@@ -99,8 +99,8 @@ def _factors(stack: Sequence[Graft]) -> dict[str, tuple[Tensor, Tensor]]:
         for site in graft.candidate.sites:
             if (factors := graft.parts[site.key].factors()) is None:
                 raise ExportError(
-                    f"graft {graft.digest[:12]} of kind {graft.candidate.kind} is not a low-rank change of a weight, so "
-                    "no LoRA says the same; export other grafts with --graft, or compose it with saint.restore"
+                    f"graft {graft.digest[:12]} of kind {graft.candidate.kind} is not a low-rank change of a weight, "
+                    "so no LoRA says the same; export other grafts with --graft, or compose it with saint.restore"
                 )
             found[site.module].append(factors)
     if not found:

@@ -1,5 +1,7 @@
 """Logits on a fixed text, to compare models to the bit."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,10 +15,10 @@ _NUM_TOKENS = 32
 @torch.inference_mode()
 def probe_logits(model: nn.Module) -> Float[Tensor, "batch seq vocab"]:
     """The logits of `model` on 64 token ids that depend on its vocabulary only."""
-    config = model.config
+    config: Any = model.config
     device = next(model.parameters()).device
     ids = torch.arange(_NUM_ROWS * _NUM_TOKENS, device=device) * 7919 % config.vocab_size  # spread by a prime
-    inputs = {"input_ids": ids.view(_NUM_ROWS, _NUM_TOKENS), "use_cache": False}
+    inputs: dict[str, Any] = {"input_ids": ids.view(_NUM_ROWS, _NUM_TOKENS), "use_cache": False}
     if getattr(config, "is_encoder_decoder", False):
         inputs["decoder_input_ids"] = inputs["input_ids"].flip(1)
     logits: Tensor = model(**inputs).logits

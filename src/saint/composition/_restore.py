@@ -24,4 +24,4 @@ def restore_one(registry: Registry, digest: str) -> Graft:
         graft = grow_from(entry.candidate, weights=registry.payload(entry.digest))
     except GraftFileError as error:
         raise GraftFileError(f"graft {digest[:12]}: {error}") from error
-    return graft.requires_grad_(False).eval()
+    return graft.requires_grad_(requires_grad=False).eval()

@@ -82,17 +82,22 @@ def _convert(value: Any, hint: Any, *, where: str) -> Any:
         if value not in arguments:
             raise ConfigError(f"{where}: expected {_one_of(arguments)}, got {_shown(value)}")
         return value
+    if origin is not None:
+        return _convert_members(value, origin, arguments, where=where)
+    if dataclasses.is_dataclass(hint):
+        return build(value, typing.cast("type[Any]", hint), where=where)
+    return _convert_plain(value, hint, where=where)
+
+
+def _convert_members(value: Any, origin: Any, arguments: tuple[Any, ...], *, where: str) -> Any:
+    """A list or a table, member by member."""
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f"{where}: expected a list, got {_shown(value)}")
         return tuple(_convert(item, arguments[0], where=f"{where}[{i}]") for i, item in enumerate(value))
-    if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{where}: expected a table, got {_shown(value)}")
-        return {key: _convert(item, arguments[1], where=f"{where}.{key}") for key, item in value.items()}
-    if dataclasses.is_dataclass(hint):
-        return build(value, typing.cast("type[Any]", hint), where=where)
-    return _convert_plain(value, hint, where=where)
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where}: expected a table, got {_shown(value)}")
+    return {key: _convert(item, arguments[1], where=f"{where}.{key}") for key, item in value.items()}
 
 
 def _convert_union(value: Any, choices: tuple[Any, ...], *, where: str) -> Any:
@@ -137,9 +142,8 @@ def _put(values: dict[str, Any], override: str) -> None:
 
 
 def _named(hint: Any) -> str:
-    return {float: "a number", int: "a whole number", str: "text", bool: "true or false"}.get(hint) or getattr(
-        hint, "__name__", str(hint)
-    )
+    known = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
+    return str(known.get(hint) or getattr(hint, "__name__", hint))
 
 
 def _one_of(choices: Iterable[Any]) -> str:
@@ -149,4 +153,4 @@ def _one_of(choices: Iterable[Any]) -> str:
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"  # noqa: PLR2004
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"

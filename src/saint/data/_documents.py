@@ -120,7 +120,9 @@ def _read_parquet(file: Path, text_key: str) -> Iterator[tuple[str, str]]:
     parquet = _extra("pyarrow.parquet", file)
     table = parquet.ParquetFile(file)
     if text_key not in table.schema_arrow.names:
-        raise DataError(f"{file} has no column {text_key!r} (it has {', '.join(table.schema_arrow.names)}); set text_key")
+        raise DataError(
+            f"{file} has no column {text_key!r} (it has {', '.join(table.schema_arrow.names)}); set text_key"
+        )
     rows = (value for batch in table.iter_batches(columns=[text_key]) for value in batch.column(0).to_pylist())
     for number, text in enumerate(rows):
         yield text or "", f"{file.name}:{number}"

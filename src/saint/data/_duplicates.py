@@ -85,4 +85,5 @@ def _scramble(values: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
     """The finaliser of SplitMix64: every input bit moves every output bit; arithmetic wraps at 2^64 on purpose."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    mixed: UInt64[np.ndarray, " n"] = values ^ (values >> np.uint64(31))
+    return mixed

@@ -32,7 +32,7 @@ def read_prose() -> Iterator[tuple[str, str]]:
     for name, _code, prose in _library():
         if len(prose) >= _MIN_CHARS:
             yield prose, f"{name}:docstrings"
-    from pydoc_data.topics import topics  # noqa: PLC0415 - half a megabyte that only this needs
+    from pydoc_data.topics import topics
 
     for name, text in sorted(topics.items()):
         if len(text) >= _MIN_CHARS:

@@ -120,8 +120,10 @@ def open_splits(folder: str | Path, *, verify: bool = False) -> Splits:
         )
     for name, expected in manifest["files"].items():
         file = folder / name
-        if not file.is_file() or file.stat().st_size != expected["num_bytes"] or (
-            verify and records.file_digest(file) != expected["sha256"]
+        if (
+            not file.is_file()
+            or file.stat().st_size != expected["num_bytes"]
+            or (verify and records.file_digest(file) != expected["sha256"])
         ):
             raise DataError(f"{file} is not the file that was prepared; run `saint data prepare` again")
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
@@ -144,9 +146,7 @@ def _write(splits: Splits, folder: Path, plan: DataPlan) -> None:
         (folder / name).mkdir(parents=True)
         for number, shard in enumerate(_shards(corpus)):
             np.save(folder / name / f"shard_{number:05d}.npy", shard)
-        listed = zip(
-            corpus.documents, corpus.num_tokens_each.tolist(), corpus.num_bytes_each.tolist(), strict=True
-        )
+        listed = zip(corpus.documents, corpus.num_tokens_each.tolist(), corpus.num_bytes_each.tolist(), strict=True)
         lines = [records.to_canonical({"sha256": d, "num_tokens": t, "num_bytes": b}) for d, t, b in listed]
         (folder / name / "documents.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     files = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -65,7 +65,9 @@ class Domain:
         if self.splits and self.shares:
             raise ConfigError("shares have no effect on splits that are given as files; leave them out")
         if self.splits and (missing := [name for name in allowed if name not in self.splits and name != "train"]):
-            raise ConfigError(f"splits has no {missing[0]!r}; a domain of role {self.role!r} needs {', '.join(allowed)}")
+            raise ConfigError(
+                f"splits has no {missing[0]!r}; a domain of role {self.role!r} needs {', '.join(allowed)}"
+            )
         total = sum(self.shares_in_effect.values())
         if total > 1 + 1e-9 or any(share < 0 for share in self.shares.values()):
             raise ConfigError(f"shares add up to {total:g}; they must not be negative nor exceed 1")
@@ -212,13 +214,13 @@ def _assign(
     documents: Mapping[str, Mapping[str, Sequence[Document]]], domains: Mapping[str, Domain], seed: int
 ) -> list[tuple[str, Document]]:
     """(domain/split, document) for every document that has a split."""
-    placed = []
-    for domain, by_split in documents.items():
-        for split, members in by_split.items():
-            for document in members:
-                if where := split or _place(document, domains[domain].shares_in_effect, seed):
-                    placed.append((f"{domain}/{where}", document))
-    return placed
+    return [
+        (f"{domain}/{where}", document)
+        for domain, by_split in documents.items()
+        for split, members in by_split.items()
+        for document in members
+        if (where := split or _place(document, domains[domain].shares_in_effect, seed))
+    ]
 
 
 def _place(document: Document, shares: Mapping[str, float], seed: int) -> str | None:

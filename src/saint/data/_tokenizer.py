@@ -43,7 +43,9 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> Any:
     try:
         return AutoTokenizer.from_pretrained(name, revision=revision)
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{name} has no tokenizer that transformers can load; give the folder of a saved one") from error
+        raise DataError(
+            f"{name} has no tokenizer that transformers can load; give the folder of a saved one"
+        ) from error
 
 
 def start_token(tokenizer: Any) -> int:

@@ -37,7 +37,7 @@ def paired_interval(
         Cochran, "Sampling Techniques", 3rd edition, section 6.13; Miller 2024, arXiv:2411.00640, section 2.2.
     """
     n = len(num_bytes)
-    if n < 2:  # noqa: PLR2004
+    if n < 2:
         raise DataError(f"an interval needs at least 2 documents, got {n}; give more text")
     saved_bits = (before_nats - after_nats) / log(2)
     if not np.isfinite(saved_bits).all():

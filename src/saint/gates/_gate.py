@@ -45,7 +45,7 @@ def build_gates(policy: Mapping[str, Mapping[str, Any]]) -> list[Gate]:
         raise ConfigError("the plan names no gate: a graft that nothing judged is not accepted; add [gates.gain]")
     gates: list[Gate] = []
     for name, settings in policy.items():
-        gates.append(config.build(settings, discovery.find("gates", name, Gate), where=f"gates.{name}"))  # type: ignore[type-abstract]
+        gates.append(config.build(settings, discovery.find("gates", name, Gate), where=f"gates.{name}"))
     return gates
 
 

@@ -124,7 +124,7 @@ def kind_and_options(name: str, options: Mapping[str, Any]) -> tuple[Any, Any]:
         UnknownNameError: No kind has that name.
         ConfigError: The kind has no such option, or not with such a value.
     """
-    kind: Any = discovery.find("grafts", name, Kind)  # type: ignore[type-abstract]
+    kind: Any = discovery.find("grafts", name, Kind)
     return kind, config.build(options, kind.Options, where=f"options of {name}")
 
 
@@ -150,4 +150,3 @@ def _load(graft: Graft, weights: bytes) -> None:
         if not torch.isfinite(tensor).all():
             raise GraftFileError(f"{name} holds values that are not finite; such a graft is never composed")
     graft.load_state_dict(found)
-

@@ -44,7 +44,9 @@ class Lora(Kind):
     def __init__(self, site: Site, options: Options) -> None:
         super().__init__()
         if options.rank > min(site.d_in, site.d_out):
-            raise SiteError(f"rank {options.rank} exceeds {site.key}, which is {site.d_out} x {site.d_in}; lower the rank")
+            raise SiteError(
+                f"rank {options.rank} exceeds {site.key}, which is {site.d_out} x {site.d_in}; lower the rank"
+            )
         self.scale = 1.0 if options.alpha is None else options.alpha / options.rank
         self.a = nn.Parameter(torch.zeros(options.rank, site.d_in))
         self.b = nn.Parameter(torch.zeros(site.d_out, options.rank))

@@ -48,7 +48,9 @@ class Phi(Kind):
     def __init__(self, site: Site, options: Options) -> None:
         super().__init__()
         if options.rank > min(site.d_in, site.d_out):
-            raise SiteError(f"rank {options.rank} exceeds {site.key}, which is {site.d_out} x {site.d_in}; lower the rank")
+            raise SiteError(
+                f"rank {options.rank} exceeds {site.key}, which is {site.d_out} x {site.d_in}; lower the rank"
+            )
         self._basis = options.basis
         self.register_buffer("a", torch.zeros(site.d_out, options.rank))
         self.register_buffer("b", torch.zeros(options.rank, site.d_in))

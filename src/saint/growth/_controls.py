@@ -7,6 +7,7 @@ of strength as a graft; for the whole base that is the interpolation of its old 
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -51,7 +52,9 @@ def measure_arms(journal: Journal, losses: Losses, split: Mapping[str, Corpus]) 
     standing = journal.registry.accepted()
     costs = [entry.evidence.cost for entry in standing]
     tokens = sum(cost.train_tokens for cost in costs)
-    models = {"grafts": (compose(journal.base, journal.stack()), sum(cost.num_params for cost in costs), tokens)}
+    models: dict[str, tuple[nn.Module, int, int]] = {
+        "grafts": (compose(journal.base, journal.stack()), sum(cost.num_params for cost in costs), tokens)
+    }
     for control in journal.state.controls:
         if control["stack"] == [entry.digest for entry in standing] and "failure" not in control:
             size = (control["num_params"], control["train_tokens"])
@@ -65,7 +68,7 @@ def measure_arms(journal: Journal, losses: Losses, split: Mapping[str, Corpus]) 
         measure_arm(
             name,
             journal.base,
-            lambda corpus, model=model: losses.measure(model, corpus),
+            partial(losses.measure, model),
             grown=split[grown],
             retained={domain: corpus for domain, corpus in split.items() if domain != grown},
             num_params=num_params,
@@ -136,7 +139,7 @@ def _train_full(journal: Journal, losses: Losses, schedule: Schedule) -> tuple[d
         arm = measure_arm(
             "",
             journal.base,
-            lambda corpus: losses.measure(part, corpus),
+            partial(losses.measure, part),
             grown=grown,
             retained=retained,
             num_params=0,

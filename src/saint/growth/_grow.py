@@ -1,3 +1,6 @@
+from collections.abc import Sequence
+from functools import partial
+
 from saint.candidates import propose
 from saint.composition import restore
 from saint.data import Splits
@@ -52,16 +55,7 @@ def grow(
                 without=journal.settled(),
             )
             journal.open_round(number, stack, sensitivity, candidates)
-
-        def trial(candidate: Candidate) -> Graft | None:
-            try:
-                return journal.trained(candidate, stack) or journal.keep(
-                    train(base, stack, candidate, data.train, **journal.training(candidate, stack)), stack
-                )
-            except DivergedError as error:
-                return journal.fail(candidate, stack, error)
-
-        grafts = list(Serial().map(trial, candidates))
+        grafts = list(Serial().map(partial(_trial, journal, stack), candidates))
         judged = []
         for graft in journal.finalists(number, grafts):
             choose_strength(base, stack, graft, losses=losses, **journal.strength(number))
@@ -72,3 +66,15 @@ def grow(
         journal.close_round(number, measure_arms(journal, losses, data.select))
     measure_result(journal, losses)
     return registry.state.judged
+
+
+def _trial(journal: Journal, stack: Sequence[Graft], candidate: Candidate) -> Graft | None:
+    """Train one candidate, unless an earlier run has; None if its training diverged."""
+    if done := journal.trained(candidate, stack):
+        return done
+    try:
+        graft = train(journal.base, stack, candidate, journal.data.train, **journal.training(candidate, stack))
+    except DivergedError as error:
+        journal.fail(candidate, stack, error)
+        return None
+    return journal.keep(graft, stack)

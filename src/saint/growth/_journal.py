@@ -111,7 +111,8 @@ class Journal:
         found = self.state.trained.get(self._trial(candidate, stack))
         if not found or not found["graft"]:
             return None
-        graft = grow_from(candidate, weights=self.registry.payload(found["graft"])).requires_grad_(False).eval()
+        graft = grow_from(candidate, weights=self.registry.payload(found["graft"])).eval()
+        graft.requires_grad_(requires_grad=False)
         graft.history = config.build(found["history"], History, where="trained")
         return graft
 

@@ -98,8 +98,10 @@ def freeze(source: str | Path | nn.Module, *, tokenizer: Any = None, revision: s
     if not hasattr(model, "config"):
         raise BaseModelError(f"expected a Hugging Face model with a config, got {type(model).__name__}")
     if unfit := {tensor.dtype for tensor in model.parameters()} & _UNFIT_DTYPES:
-        raise BaseModelError(f"expected weights in float32, bfloat16 or float16, got {unfit.pop()}; convert the model first")
-    model.requires_grad_(False).eval()
+        raise BaseModelError(
+            f"expected weights in float32, bfloat16 or float16, got {unfit.pop()}; convert the model first"
+        )
+    model.requires_grad_(requires_grad=False).eval()
     return FrozenBase(model, tokenizer, _identify(model, tokenizer), source=name, revision=revision)
 
 

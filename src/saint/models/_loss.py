@@ -1,6 +1,7 @@
 """What a model pays for text, in nats, per token and per document."""
 
 from collections.abc import Iterable
+
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int

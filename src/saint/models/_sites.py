@@ -20,9 +20,12 @@ from saint.models._structure import block_stacks, linears, share_weights, sizes
 from saint.records import Site
 
 _NUM_PROBE_TOKENS = 4
-_ACTIVATIONS = frozenset(
-    "celu elu erf gelu glu hardsigmoid hardswish leaky_relu mish relu relu6 selu sigmoid silu softplus tanh".split()
-)
+# fmt: off
+_ACTIVATIONS = frozenset((
+    "celu", "elu", "erf", "gelu", "glu", "hardsigmoid", "hardswish", "leaky_relu", "mish", "relu", "relu6", "selu",
+    "sigmoid", "silu", "softplus", "tanh",
+))
+# fmt: on
 _PRODUCTS = frozenset(("mul", "multiply", "__mul__", "__rmul__"))
 _MATRIX_PRODUCTS = frozenset(("matmul", "__matmul__", "bmm", "baddbmm", "einsum"))
 _ATTENTION_LETTERS = "qkv"
@@ -49,9 +52,7 @@ def find_sites(model: nn.Module) -> list[Site]:
         stack, depth = _place(name, trace.widths)
         role = trace.roles.get(name, "other")
         stream = trace.stream(stack or name)
-        found.append(
-            Site(sort="linear", module=name, role=role, depth=depth, stream=stream, d_in=d_in, d_out=d_out)
-        )
+        found.append(Site(sort="linear", module=name, role=role, depth=depth, stream=stream, d_in=d_in, d_out=d_out))
     sorts: tuple[Literal["block", "insertion"], ...] = ("block", "insertion")
     for sort in sorts:
         for block, width in trace.widths.items():
@@ -116,7 +117,9 @@ class _Trace(TorchFunctionMode):
         self.widths: dict[str, int] = {}
 
     def stream(self, module: str) -> Literal["decoder", "encoder"]:
-        inside = any(m is self._encoder for m in _ancestors(self._model, module)) if self._encoder is not None else False
+        inside = (
+            any(m is self._encoder for m in _ancestors(self._model, module)) if self._encoder is not None else False
+        )
         return "encoder" if inside else "decoder"
 
     @torch.no_grad()
@@ -166,12 +169,12 @@ class _Trace(TorchFunctionMode):
         if name == "scaled_dot_product_attention":
             query, key, value = [*args[:3], *(kwargs[k] for k in ("query", "key", "value") if k in kwargs)]
             return self._attend(_flow(query), _flow(key), _flow(value))
-        if name in _MATRIX_PRODUCTS and len(flows) == 2:  # noqa: PLR2004 - a product of two followed values
+        if name in _MATRIX_PRODUCTS and len(flows) == 2:
             left, right = flows
             if left.scores is not None:
                 return self._attend(*left.scores, right)
             return replace(_union(flows), scores=(left, right))
-        if name in _PRODUCTS and len(flows) == 2:  # noqa: PLR2004
+        if name in _PRODUCTS and len(flows) == 2:
             self._gate(*flows, width=max(tensor.shape[-1] for tensor in _tensors(args)))
         union = _union(flows)
         return replace(union, activated=union.linears) if name in _ACTIVATIONS else union

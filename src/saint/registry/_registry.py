@@ -58,7 +58,9 @@ class Registry:
             store.make()
             store.create(marker, records.to_canonical({"format": FORMAT, "hash": "sha256"}).encode())
         if (found := _format_of(marker)) > FORMAT:
-            raise NewerFormatError(f"{folder} has registry format {found}, this version reads up to {FORMAT}; update saint-g")
+            raise NewerFormatError(
+                f"{folder} has registry format {found}, this version reads up to {FORMAT}; update saint-g"
+            )
         return cls(store, Ledger(store))
 
     @property
@@ -122,7 +124,9 @@ class Registry:
             LedgerError: The evidence is about another graft.
         """
         if (digest := self.store.put(graft.to_bytes())) != evidence.graft:
-            raise LedgerError(f"the evidence is about graft {evidence.graft[:12]}, not {digest[:12]}; evaluate it again")
+            raise LedgerError(
+                f"the evidence is about graft {evidence.graft[:12]}, not {digest[:12]}; evaluate it again"
+            )
 
         def body(past: list[Event]) -> dict[str, Any]:
             state = replay(past)
@@ -159,7 +163,9 @@ class Registry:
             standing = replay(past).standing
             if full not in standing:
                 there = ", ".join(other[:12] for other in standing) or "none"
-                raise UnknownNameError(f"graft {full[:12]} does not stand, so it cannot be rolled back; standing: {there}")
+                raise UnknownNameError(
+                    f"graft {full[:12]} does not stand, so it cannot be rolled back; standing: {there}"
+                )
             return {"graft": full, "reason": reason, "stack": [other for other in standing if other != full]}
 
         self.ledger.append("rolled_back", body)
@@ -170,4 +176,6 @@ def _format_of(marker: Path) -> int:
     try:
         return int(json.loads(marker.read_text(encoding="utf-8"))["format"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise NotARegistryError(f"{marker} is not what a registry has there ({error}); restore it from a copy") from error
+        raise NotARegistryError(
+            f"{marker} is not what a registry has there ({error}); restore it from a copy"
+        ) from error

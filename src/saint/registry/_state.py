@@ -1,6 +1,6 @@
 """The present, as the ledger's events add up to it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
@@ -65,26 +65,35 @@ def replay(events: Iterable[Event]) -> State:
     """
     state = State()
     for event in events:
-        body = dict(event.body)
-        if event.name == "created":
-            state.created, state.base = body, body.get("base", {}).get("digest", "")
-        elif event.name == "judged":
-            _judge(state, event)
-        elif event.name == "rolled_back":
-            _roll_back(state, event)
-        elif event.name == "round_opened":
-            state.rounds[body["round"]] = {**body, "closed": False}
-        elif event.name == "round_closed":
-            state.rounds[body["round"]]["closed"] = True
-        elif event.name == "trained":
-            state.trained[body["trial"]] = body
-        elif event.name == "control_trained":
-            state.controls.append(body)
-        elif event.name == "measured":
-            state.measured.append({**body, "number": event.number, "time": event.time})
+        if add := _ADDED.get(event.name):
+            add(state, event)
         else:
             state.others.append(event)
     return state
+
+
+def _create(state: State, event: Event) -> None:
+    state.created, state.base = dict(event.body), event.body.get("base", {}).get("digest", "")
+
+
+def _open_round(state: State, event: Event) -> None:
+    state.rounds[event.body["round"]] = {**event.body, "closed": False}
+
+
+def _close_round(state: State, event: Event) -> None:
+    state.rounds[event.body["round"]]["closed"] = True
+
+
+def _train(state: State, event: Event) -> None:
+    state.trained[event.body["trial"]] = dict(event.body)
+
+
+def _train_control(state: State, event: Event) -> None:
+    state.controls.append(dict(event.body))
+
+
+def _measure(state: State, event: Event) -> None:
+    state.measured.append({**event.body, "number": event.number, "time": event.time})
 
 
 def _judge(state: State, event: Event) -> None:
@@ -130,3 +139,15 @@ def _roll_back(state: State, event: Event) -> None:
 
 def _with(entry: Entry, **changes: Any) -> Entry:
     return Entry(**{**vars(entry), **changes})
+
+
+_ADDED: dict[str, Callable[[State, Event], None]] = {
+    "created": _create,
+    "round_opened": _open_round,
+    "round_closed": _close_round,
+    "trained": _train,
+    "judged": _judge,
+    "rolled_back": _roll_back,
+    "control_trained": _train_control,
+    "measured": _measure,
+}

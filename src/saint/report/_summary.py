@@ -94,6 +94,4 @@ def _grown_domain(created: dict[str, Any]) -> str:
 def _not_asked(trained: dict[str, dict[str, Any]], judged: list[Entry]) -> list[dict[str, Any]]:
     """Trials that were trained but ranked below the finalists of their round."""
     asked = {records.digest(entry.candidate) for entry in judged}
-    return [
-        trial for trial in trained.values() if trial["graft"] and records.digest(trial["candidate"]) not in asked
-    ]
+    return [trial for trial in trained.values() if trial["graft"] and records.digest(trial["candidate"]) not in asked]

@@ -47,9 +47,13 @@ def chart(series: Sequence[Series], *, x_label: str, y_label: str, height: int =
             x, y = xs.at(point.x), ys.at(point.y)
             if point.y_low is not None and point.y_high is not None:
                 low, high = ys.at(point.y_low), ys.at(point.y_high)
-                parts.append(f'<line class="whisker {color}" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
+                parts.append(
+                    f'<line class="whisker {color}" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>'
+                )
             label = escape(f"{one.name}: {point.label}")
-            parts.append(f'<circle class="dot {color}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{label}</title></circle>')
+            parts.append(
+                f'<circle class="dot {color}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{label}</title></circle>'
+            )
     legend = "".join(
         f'<span class="key"><i class="swatch c{i % 6}"></i>{escape(one.name)}</span>' for i, one in enumerate(series)
     )
@@ -79,14 +83,22 @@ def forest(rows: Sequence[Row], *, x_label: str, limits: Iterable[tuple[float, s
     for limit, label in [(0.0, "no change"), *limits]:
         x = xs.at(limit)
         name = "zero" if limit == 0 else "limit"
-        parts.append(f'<line class="{name}" x1="{x:.1f}" x2="{x:.1f}" y1="{_MARGIN_TOP}" y2="{bottom}"><title>{escape(label)}</title></line>')
+        parts.append(
+            f'<line class="{name}" x1="{x:.1f}" x2="{x:.1f}" y1="{_MARGIN_TOP}" y2="{bottom}">'
+            f"<title>{escape(label)}</title></line>"
+        )
     for index, row in enumerate(rows):
         y = _MARGIN_TOP + row_height * (index + 0.5)
         x, low, high = xs.at(row.estimate), xs.at(row.low), xs.at(row.high)
         numbers = f"{row.estimate:+.4f} [{row.low:+.4f}, {row.high:+.4f}]"
-        parts.append(f'<text class="label" x="{left - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(row.label)}</text>')
+        parts.append(
+            f'<text class="label" x="{left - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(row.label)}</text>'
+        )
         parts.append(f'<line class="whisker {row.color}" x1="{low:.1f}" x2="{high:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<circle class="dot {row.color}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{escape(numbers)}</title></circle>')
+        parts.append(
+            f'<circle class="dot {row.color}" cx="{x:.1f}" cy="{y:.1f}" r="4.5">'
+            f"<title>{escape(numbers)}</title></circle>"
+        )
     return _svg(_WIDTH, height, parts)
 
 
@@ -112,7 +124,10 @@ def places(sites: Sequence[Mapping[str, Any]], scores: Mapping[str, float], graf
     for column, (_, role) in enumerate(columns):
         x = left + cell[0] * (column + 0.5)
         parts.append(f'<text class="label" x="{x:.1f}" y="{top - 10}" text-anchor="middle">{escape(role)}</text>')
-    rows = [*((f"{stream} block {depth}", stream, depth) for stream, depth in depths), *((s["role"], s, None) for s in outside)]
+    rows = [
+        *((f"{stream} block {depth}", stream, depth) for stream, depth in depths),
+        *((s["role"], s, None) for s in outside),
+    ]
     for index, (label, stream, depth) in enumerate(rows):
         y = top + cell[1] * index
         text = label.removeprefix("decoder ")
@@ -121,8 +136,8 @@ def places(sites: Sequence[Mapping[str, Any]], scores: Mapping[str, float], graf
             parts += _cell(stream, left, y, (cell[0] * max(len(columns), 1), cell[1]), scores, top_of_role, grafts)
         else:
             for column, (of_stream, role) in enumerate(columns):
-                if of_stream == stream and (site := by_place.get((stream, depth, role))):
-                    parts += _cell(site, left + cell[0] * column, y, cell, scores, top_of_role, grafts)
+                if of_stream == stream and (place := by_place.get((stream, depth, role))):
+                    parts += _cell(place, left + cell[0] * column, y, cell, scores, top_of_role, grafts)
     return _svg(width, height, parts)
 
 
@@ -144,13 +159,17 @@ def _cell(
     width, height = size[0] - 3, size[1] - 3
     parts = [
         f'<rect class="cell" x="{x:.1f}" y="{y:.1f}" width="{width}" height="{height}" rx="3"/>',
-        f'<rect class="heat" style="opacity:{0.75 * shade:.2f}" x="{x:.1f}" y="{y:.1f}" width="{width}" '
-        f'height="{height}" rx="3"><title>{escape(said)}</title></rect>',
+        (
+            f'<rect class="heat" style="opacity:{0.75 * shade:.2f}" x="{x:.1f}" y="{y:.1f}" width="{width}" '
+            f'height="{height}" rx="3"><title>{escape(said)}</title></rect>'
+        ),
     ]
     for place, (number, graft) in enumerate(here[:4]):
         cx, cy = x + 11 + 15 * place, y + height / 2
         state = "stands" if graft["status"] == "stands" else "refused"
-        parts.append(f'<circle class="mark {state}" cx="{cx:.1f}" cy="{cy:.1f}" r="7"><title>{escape(said)}</title></circle>')
+        parts.append(
+            f'<circle class="mark {state}" cx="{cx:.1f}" cy="{cy:.1f}" r="7"><title>{escape(said)}</title></circle>'
+        )
         parts.append(f'<text class="number" x="{cx:.1f}" y="{cy + 3.5:.1f}" text-anchor="middle">{number}</text>')
     return parts
 
@@ -188,7 +207,8 @@ def _axes(xs: _Axis, ys: _Axis, height: int, x_label: str, y_label: str) -> Iter
         yield f'<line class="grid" x1="{_MARGIN_LEFT}" x2="{_WIDTH - _MARGIN_RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         yield f'<text class="tick" x="{_MARGIN_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_tick(tick)}</text>'
     middle = (height - _MARGIN_BOTTOM + _MARGIN_TOP) / 2
-    yield f'<text class="axis" transform="translate(14,{middle:.1f}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
+    turned = f'transform="translate(14,{middle:.1f}) rotate(-90)"'
+    yield f'<text class="axis" {turned} text-anchor="middle">{escape(y_label)}</text>'
 
 
 def _x_axis(xs: _Axis, bottom: float, label: str) -> Iterable[str]:

@@ -1,6 +1,6 @@
 """Tables and lines for a terminal."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import RenderableType
@@ -101,8 +101,10 @@ def entry_lines(graft: Mapping[str, Any]) -> list[RenderableType]:
             f"{suite:<8} loses {spell(graft['regression_bpb'][suite])}, with the whole stack {spell(drift)}"
             for suite, drift in graft["drift_bpb"].items()
         ),
-        f"cost     {cost['num_params']:,} parameters, {cost['num_bytes']:,} bytes, {cost['train_tokens']:,} tokens, "
-        f"{cost['flops_per_token']:,} FLOPs per token{' until folded' if cost['foldable'] else ''}",
+        (
+            f"cost     {cost['num_params']:,} parameters, {cost['num_bytes']:,} bytes, {cost['train_tokens']:,} "
+            f"tokens, {cost['flops_per_token']:,} FLOPs per token{' until folded' if cost['foldable'] else ''}"
+        ),
         f"sites    {', '.join(site['module'] for site in sites)}",
     ]
     verdicts = Table(title="Gates", title_justify="left")
@@ -142,10 +144,9 @@ def report_parts(summary: Mapping[str, Any]) -> list[RenderableType]:
     others = [graft for graft in summary["judged"] if graft["status"] != "stands"]
     if others:
         parts.append(judged_table(others, title="What did not work"))
-    for trial in summary["failed"]:
-        parts.append(Text(f"failed: {trial['candidate']['kind']}: {trial['failure']}"))
+    parts.extend(Text(f"failed: {t['candidate']['kind']}: {t['failure']}") for t in summary["failed"])
     if summary["not_asked"]:
-        kinds = ", ".join(f"{t['candidate']['kind']} at {len(t['candidate']['sites'])} sites" for t in summary["not_asked"])
+        kinds = ", ".join(_what(trial["candidate"]) for trial in summary["not_asked"])
         parts.append(Text(f"trained, but ranked below the finalists on select: {kinds}"))
     if summary["result"]:
         parts.append(arms_table(summary["result"]))
@@ -164,25 +165,30 @@ def report_parts(summary: Mapping[str, Any]) -> list[RenderableType]:
 
 
 def _gist(event: Event) -> str:
-    body = event.body
-    if event.name == "judged":
-        candidate = body["evidence"]["candidate"]
-        return f"{body['outcome']}: {body['graft'][:12]}, {candidate['kind']} at {len(candidate['sites'])} sites"
-    if event.name == "rolled_back":
-        return f"{body['graft'][:12]}: {body['reason']}"
-    if event.name == "trained":
-        candidate = body["candidate"]
-        came = body["graft"][:12] or body["failure"]
-        return f"{candidate['kind']} at {len(candidate['sites'])} sites: {came}"
-    if event.name == "created":
-        return f"{body['plan']['name']} on {body['base']['architecture']} {body['base']['digest'][:12]}"
-    if event.name in ("round_opened", "round_closed"):
-        return f"round {body['round'] + 1}{': ' + body['abandoned'] if 'abandoned' in body else ''}"
-    if event.name == "control_trained":
-        return f"{body['name']}{': ' + body['failure'] if 'failure' in body else ''}"
-    if event.name == "measured":
-        return f"{body['split']}: {len(body['arms'])} arms"
-    return ", ".join(f"{key} {value}" for key, value in body.items() if isinstance(value, (str, int)))[:80]
+    """What an entry says, in a few words."""
+    if event.name in _GISTS:
+        return _GISTS[event.name](event.body)
+    return ", ".join(f"{key} {value}" for key, value in event.body.items() if isinstance(value, (str, int)))[:80]
+
+
+def _what(candidate: Mapping[str, Any]) -> str:
+    return f"{candidate['kind']} at {len(candidate['sites'])} sites"
+
+
+def _round(body: Mapping[str, Any]) -> str:
+    return f"round {body['round'] + 1}{': ' + body['abandoned'] if 'abandoned' in body else ''}"
+
+
+_GISTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "created": lambda body: f"{body['plan']['name']} on {body['base']['architecture']} {body['base']['digest'][:12]}",
+    "round_opened": _round,
+    "round_closed": _round,
+    "trained": lambda body: f"{_what(body['candidate'])}: {body['graft'][:12] or body['failure']}",
+    "judged": lambda body: f"{body['outcome']}: {body['graft'][:12]}, {_what(body['evidence']['candidate'])}",
+    "rolled_back": lambda body: f"{body['graft'][:12]}: {body['reason']}",
+    "control_trained": lambda body: f"{body['name']}{': ' + body['failure'] if 'failure' in body else ''}",
+    "measured": lambda body: f"{body['split']}: {len(body['arms'])} arms",
+}
 
 
 def spell(interval: Mapping[str, Any] | None) -> str:

@@ -38,10 +38,10 @@ def measure_sensitivity(
         UnknownNameError: No map is called `method`.
         DataError: The text is shorter than a window.
     """
-    observer = discovery.find("sensitivity", method, Map)()  # type: ignore[type-abstract]
+    observer = discovery.find("sensitivity", method, Map)()
     batches = text.batches(batch_size=batch_size, seq_len=seq_len, seed=seed)
     model = compose(base, stack)
-    model.requires_grad_(False)
+    model.requires_grad_(requires_grad=False)
     model.model.get_input_embeddings().register_forward_hook(_start_graph)
     for site in base.sites():
         if site.sort != "insertion":

@@ -117,7 +117,13 @@ class Run:
         self._at = _Position()
         self._best = {name: parameter.detach().clone() for name, parameter in learning.items()}
         self._identity = records.digest(
-            {"schedule": schedule, "lr": lr, "text": batches.corpus.digest, "seed": batches.seed, "names": list(learning)}
+            {
+                "schedule": schedule,
+                "lr": lr,
+                "text": batches.corpus.digest,
+                "seed": batches.seed,
+                "names": list(learning),
+            }
         )
 
     def finish(self, description: str) -> History:
@@ -222,9 +228,7 @@ class Run:
             self._best = {name: file.get_tensor(f"best.{name}") for name in self._learning}
             moments = ("step", "exp_avg", "exp_avg_sq")
             for name, parameter in self._learning.items():
-                self._optimizer.state[parameter] = {
-                    moment: file.get_tensor(f"{moment}.{name}") for moment in moments
-                }
+                self._optimizer.state[parameter] = {moment: file.get_tensor(f"{moment}.{name}") for moment in moments}
         self._at = _Position(**position)
         self._at.evaluations = [(int(step), float(bpb)) for step, bpb in self._at.evaluations]
 

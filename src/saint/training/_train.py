@@ -8,14 +8,14 @@ from typing import Any, final
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from saint.composition import compose, newborn
 from saint.data import Corpus
 from saint.errors import ConfigError
 from saint.grafts import Graft, History
 from saint.models import FrozenBase, document_nats
-from saint.progress import Progress, Silent
+from saint.progress import Progress
 from saint.records import Candidate
 from saint.training._fit import Run, Schedule
 
@@ -50,7 +50,7 @@ def train(
     schedule = schedule or Schedule()
     graft = newborn(base, candidate)
     for standing in stack:
-        standing.requires_grad_(False)
+        standing.requires_grad_(requires_grad=False)
     model = compose(base, [*stack, graft]).eval()
     run = Run(
         model,
@@ -64,7 +64,7 @@ def train(
     )
     graft.history = run.finish(f"{candidate.kind} at {len(candidate.sites)} sites")
     base.check()
-    return graft.requires_grad_(False).eval()
+    return graft.requires_grad_(requires_grad=False).eval()
 
 
 def continue_training(
@@ -82,10 +82,11 @@ def continue_training(
 
     The arguments are those of `train`.
     """
-    model = copy.deepcopy(base.model).requires_grad_(True).eval()
-    history = _train_whole(model, text, lr, select, schedule or Schedule(), seed, checkpoint, progress, "full training")
+    model = copy.deepcopy(base.model).requires_grad_(requires_grad=True)
+    run = _whole_run(model, text, schedule or Schedule(), lr, seed, select, checkpoint, progress)
+    history = run.finish("full training")
     base.check()
-    return model.requires_grad_(False), history
+    return model.requires_grad_(requires_grad=False), history
 
 
 @final
@@ -112,7 +113,7 @@ def pretrain(
     select: Corpus | None = None,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
-) -> tuple[nn.Module, History]:
+) -> tuple[PreTrainedModel, History]:
     """Train a language model from random weights.
 
     Raises:
@@ -122,25 +123,22 @@ def pretrain(
     config = _model_config(plan, tokenizer)
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
-        model = AutoModelForCausalLM.from_config(config).eval()
-    history = _train_whole(
-        model, text, plan.lr, select, plan.schedule, plan.seed, checkpoint, progress, "training the base"
-    )
-    return model, history
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config).eval()
+    run = _whole_run(model, text, plan.schedule, plan.lr, plan.seed, select, checkpoint, progress)
+    return model, run.finish("training the base")
 
 
-def _train_whole(
+def _whole_run(
     model: nn.Module,
     text: Corpus,
-    lr: float,
-    select: Corpus | None,
     schedule: Schedule,
+    lr: float,
     seed: int,
+    select: Corpus | None,
     checkpoint: Path | None,
     progress: Progress | None,
-    description: str,
-) -> History:
-    run = Run(
+) -> Run:
+    return Run(
         model,
         dict(model.named_parameters()),
         text.batches(batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=seed),
@@ -148,9 +146,8 @@ def _train_whole(
         lr=lr,
         score=_bpb_on(model, select, schedule),
         checkpoint=checkpoint,
-        progress=progress or Silent(),
+        progress=progress,
     )
-    return run.finish(description)
 
 
 def _bpb_on(model: nn.Module, text: Corpus | None, schedule: Schedule) -> Callable[[], float] | None:
@@ -176,7 +173,11 @@ def _model_config(plan: BasePlan, tokenizer: Any) -> Any:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"see the configuration of {plan.architecture}"
             raise ConfigError(f"model: {plan.architecture} has no setting {key!r}; {hint}")
-    tokens = {"vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    tokens = {
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
     try:
         return AutoConfig.for_model(plan.architecture, **{**tokens, "pad_token_id": None, **plan.model})
     except (TypeError, ValueError) as error:
