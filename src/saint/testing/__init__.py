@@ -1,1 +1,10 @@
-"""x"""
+"""What a graft kind, a gate or a model has to prove, as suites and assertions: for us and for authors of plug-ins."""
+
+from saint.testing._assertions import (
+    assert_base_untouched as assert_base_untouched,
+    assert_identity as assert_identity,
+    assert_same_function as assert_same_function,
+)
+from saint.testing._gates import GateSuite as GateSuite, an_evidence as an_evidence
+from saint.testing._grafts import GraftSuite as GraftSuite
+from saint.testing._tiny import tiny_base as tiny_base, tiny_splits as tiny_splits

@@ -1,0 +1,48 @@
+"""A real Hugging Face model and real text, as small as they can be."""
+
+import sysconfig
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from saint.data import Document, Domain, Splits, read_documents, split_documents
+from saint.models import FrozenBase, freeze
+
+_VOCAB_SIZE = 300
+_MAX_BYTES = 600
+
+
+def tiny_base(tokenizer: Any = None, *, vocab_size: int = _VOCAB_SIZE, seed: int = 0) -> FrozenBase:
+    """A Llama of two blocks and about ten thousand weights, random but always the same for a seed."""
+    settings = LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=64,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=None,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return freeze(LlamaForCausalLM(settings), tokenizer=tokenizer)
+
+
+def tiny_splits(*, vocab_size: int = _VOCAB_SIZE, seed: int = 0) -> Splits:
+    """The beginnings of some modules and help topics of the running interpreter: grow prose, retain code."""
+    library = Path(sysconfig.get_path("stdlib"))
+    code = [(document.text, document.source) for document in read_documents("*.py", root=library)]
+    texts = {"code": code, "prose": [(text, name) for name, text in sorted(topics.items())]}
+    return split_documents(
+        {name: {"": [Document(t[:_MAX_BYTES], where) for t, where in found]} for name, found in texts.items()},
+        {"code": Domain(role="retain", sources=("*.py",)), "prose": Domain(role="grow", sources=("topics",))},
+        seed=seed,
+        vocab_size=vocab_size,
+    )
