@@ -1,11 +1,12 @@
 """What long work tells whoever watches it, and how it learns that it should stop."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 from typing_extensions import override
 
 
+@runtime_checkable
 class Task(Protocol):
     """One piece of long work that is under way."""
 
@@ -18,6 +19,7 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Whoever watches: a terminal, a log, or nobody."""
 

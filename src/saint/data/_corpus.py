@@ -96,7 +96,9 @@ class Corpus:
             )
         return Batches(corpus=self, batch_size=batch_size, seq_len=seq_len, seed=seed, num_windows=num_windows)
 
-    def _rows(self, starts: Sequence[int], widths: Sequence[int]) -> Int[Tensor, "batch seq"]:
+    def _rows(
+        self, starts: Int64[np.ndarray, " batch"], widths: Int64[np.ndarray, " batch"]
+    ) -> Int[Tensor, "batch seq"]:
         """The tokens from each start on, padded with token 0 to the widest row."""
         rows = np.zeros((len(starts), max(widths)), dtype=np.int64)
         for row, start, width in zip(rows, starts, widths, strict=True):
@@ -132,8 +134,8 @@ class Batches:
     def __getitem__(self, step: int) -> Int[Tensor, "batch seq"]:
         """The batch of `step`: (batch_size, seq_len + 1) token ids."""
         places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        starts = [self._start(*divmod(int(place), self.num_windows)) for place in places]
-        return self.corpus._rows(starts, [self.seq_len + 1] * self.batch_size)
+        starts = np.array([self._start(*divmod(int(place), self.num_windows)) for place in places])
+        return self.corpus._rows(starts, np.full(self.batch_size, self.seq_len + 1))
 
     def _start(self, epoch: int, place: int) -> int:
         order, shift = _epoch(self.seed, epoch, self.num_windows, self.seq_len)

@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import io
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from saint.data._embedded import EMBEDDED
 from saint.errors import DataError
 
 _EMBEDDED_PREFIX = "embedded:"
+_CHUNK_BYTES = 1 << 20
 
 
 @final
@@ -89,7 +91,7 @@ def _read_files(files: list[Path], text_key: str, separator: str) -> Iterator[tu
                 with _open_text(file) as content:
                     parts = content.read().split(separator) if separator else [content.read()]
                 yield from ((part, f"{file.name}:{i}" if separator else file.name) for i, part in enumerate(parts))
-        except (OSError, UnicodeDecodeError, EOFError) as error:
+        except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
             raise DataError(f"{file} cannot be read as UTF-8 text ({error}); convert it or leave it out") from error
 
 
@@ -97,8 +99,25 @@ def _open_text(file: Path) -> IO[str]:
     if file.suffix == ".gz":
         return gzip.open(file, "rt", encoding="utf-8")
     if file.suffix == ".zst":
-        return io.TextIOWrapper(_extra("zstandard", file).open(file, "rb"), encoding="utf-8")
+        return io.TextIOWrapper(io.BytesIO(b"".join(_decompress_zst(file))), encoding="utf-8")
     return file.open(encoding="utf-8")
+
+
+def _decompress_zst(file: Path) -> Iterator[bytes]:
+    """All frames of the file; `zstandard.open` stops after the first, and says nothing when one is cut short."""
+    zstandard = _extra("zstandard", file)
+    frame = None
+    with file.open("rb") as content:
+        while chunk := content.read(_CHUNK_BYTES):
+            while chunk:
+                frame = frame or zstandard.ZstdDecompressor().decompressobj()
+                try:
+                    yield frame.decompress(chunk)
+                except zstandard.ZstdError as error:
+                    raise OSError(f"not Zstandard: {error}") from error
+                chunk, frame = (frame.unused_data, None) if frame.eof else (b"", frame)
+    if frame is not None:
+        raise EOFError("the compressed file ends too early")
 
 
 def _read_jsonl(lines: IO[str], file: Path, text_key: str) -> Iterator[tuple[str, str]]:
@@ -113,18 +132,29 @@ def _read_jsonl(lines: IO[str], file: Path, text_key: str) -> Iterator[tuple[str
         if not isinstance(text, str):
             keys = ", ".join(record) if isinstance(record, dict) else type(record).__name__
             raise DataError(f"{file}:{number} has no text under {text_key!r} (it has {keys}); set text_key in the plan")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{file}:{number} has half a character ({error}); repair the line or leave it out"
+            ) from error
         yield text, f"{file.name}:{number}"
 
 
 def _read_parquet(file: Path, text_key: str) -> Iterator[tuple[str, str]]:
     parquet = _extra("pyarrow.parquet", file)
-    table = parquet.ParquetFile(file)
+    try:
+        table = parquet.ParquetFile(file)
+    except ValueError as error:
+        raise DataError(f"{file} is not a Parquet file ({error}); convert it or leave it out") from error
     if text_key not in table.schema_arrow.names:
         raise DataError(
             f"{file} has no column {text_key!r} (it has {', '.join(table.schema_arrow.names)}); set text_key"
         )
     rows = (value for batch in table.iter_batches(columns=[text_key]) for value in batch.column(0).to_pylist())
     for number, text in enumerate(rows):
+        if not isinstance(text, str | None):
+            raise DataError(f"{file}: row {number} of {text_key!r} is {type(text).__name__}, not text; set text_key")
         yield text or "", f"{file.name}:{number}"
 
 

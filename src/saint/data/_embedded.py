@@ -6,6 +6,7 @@ library's source with its docstrings taken out, *prose* is those docstrings and 
 """
 
 import ast
+import io
 import sysconfig
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -75,7 +76,7 @@ def take_docstrings_out(source: str) -> tuple[str, str]:
         if isinstance(node, _HAS_DOCSTRING) and (text := ast.get_docstring(node)):
             docstrings.append(text)
             taken.update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
-    lines = source.splitlines(keepends=True)
+    lines = io.StringIO(source).readlines()  # `splitlines` also cuts at form feeds, which the parser does not count
     return "".join(line for number, line in enumerate(lines, start=1) if number not in taken), "\n\n".join(docstrings)
 
 

@@ -35,7 +35,7 @@ class Phi(Kind):
         """Rank of the change, and where its bases come from."""
 
         rank: int
-        basis: Literal["weight", "minor", "random"] = "weight"
+        basis: Literal["weight", "random"] = "weight"
 
         def __post_init__(self) -> None:
             """Refuse an empty matrix."""
@@ -71,11 +71,7 @@ class Phi(Kind):
         elif site_weight is None:
             raise SiteError("a phi graft with basis 'weight' is born from its site's weight, and none was given")
         else:
-            if self._basis == "minor":
-                u, _, v = torch.linalg.svd(site_weight.float().cpu(), full_matrices=False)
-                a, b = u[:, -rank:], v[-rank:]
-            else:
-                a, b = _principal_bases(site_weight.float().cpu(), rank, generator)
+            a, b = _principal_bases(site_weight.float().cpu(), rank, generator)
         self.a.copy_(a)
         self.b.copy_(b)
 

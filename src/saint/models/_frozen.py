@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel
 
@@ -112,25 +113,33 @@ def _load(name: str, tokenizer: Any, revision: str | None) -> tuple[nn.Module, A
     try:
         config = AutoConfig.from_pretrained(name, revision=revision)
         family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model = family.from_pretrained(name, revision=revision, use_safetensors=True, dtype="auto")
-    except (OSError, ValueError) as error:
+        loaded: Any = family.from_pretrained(
+            name, revision=revision, use_safetensors=True, dtype="auto", output_loading_info=True
+        )
+        model, loading = loaded
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise BaseModelError(
             f"{name} could not be loaded as a language model with safetensors weights ({first_line}); "
             "give a folder written by save_pretrained, or a hub name that this machine can reach"
         ) from error
+    if missing := sorted(loading["missing_keys"]):  # they would be random numbers
+        raise BaseModelError(f"{name} has no weights for {missing[0]}; give a folder that save_pretrained wrote")
     return model, tokenizer or _load_tokenizer(name, revision)
 
 
 def _load_tokenizer(name: str, revision: str | None) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(name, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
     except (OSError, ValueError, KeyError):
         return None  # a base without a tokenizer is allowed: data preparation trains one
+    spelling = tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens)
+    return tokenizer if len(spelling) > 1 else None  # where files are missing, transformers makes up an empty one
 
 
 def _identify(model: Any, tokenizer: Any) -> BaseIdentity:
     config = {key: value for key, value in model.config.to_dict().items() if key not in _NOT_IDENTITY}
+    config["architectures"] = [type(model).__name__]  # which saving a model in memory writes into its configuration
     return BaseIdentity(
         weights=records.digest(_weights(model)),
         config=records.digest(config),

@@ -143,7 +143,7 @@ def report_parts(summary: Mapping[str, Any]) -> list[RenderableType]:
     parts = [*status_lines(summary)]
     others = [graft for graft in summary["judged"] if graft["status"] != "stands"]
     if others:
-        parts.append(judged_table(others, title="What did not work"))
+        parts.append(judged_table(others, title="What did not work, or has to wait its turn"))
     parts.extend(Text(f"failed: {t['candidate']['kind']}: {t['failure']}") for t in summary["failed"])
     if summary["not_asked"]:
         kinds = ", ".join(_what(trial["candidate"]) for trial in summary["not_asked"])

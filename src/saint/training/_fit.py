@@ -229,8 +229,8 @@ class Run:
             moments = ("step", "exp_avg", "exp_avg_sq")
             for name, parameter in self._learning.items():
                 self._optimizer.state[parameter] = {moment: file.get_tensor(f"{moment}.{name}") for moment in moments}
-        self._at = _Position(**position)
-        self._at.evaluations = [(int(step), float(bpb)) for step, bpb in self._at.evaluations]
+        evaluations = [(int(step), float(bpb)) for step, bpb in position.pop("evaluations")]  # JSON has no tuples
+        self._at = _Position(evaluations=evaluations, **position)
 
 
 @final

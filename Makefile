@@ -1,0 +1,53 @@
+# Two commands do everything on a machine that has Python 3.11 or newer and make:
+#   make demo   set up, then grow a small model on embedded text and leave a report
+#   make test   set up, then run the tests
+# `make check` is what a change must pass; `make format` puts the code into shape.
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUNTIME := .venv/.runtime
+DEVELOPMENT := .venv/.development
+# Two workers with one thread each use two cores better than one worker with two threads.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2
+
+.PHONY: demo test check format lint types contracts clean
+.DEFAULT_GOAL := check
+
+demo: $(RUNTIME)
+	$(BIN)/saint demo
+
+test: $(DEVELOPMENT)
+	$(PYTEST) -m "not slow and not gpu and not network"
+
+check: lint types contracts
+	$(PYTEST) -m "not gpu and not network"
+
+lint: $(DEVELOPMENT)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(DEVELOPMENT)
+	$(BIN)/mypy
+
+contracts: $(DEVELOPMENT)
+	$(BIN)/lint-imports
+
+format: $(DEVELOPMENT)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "saint-g needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version 2>&1); run make PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv .venv
+
+$(RUNTIME): $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(DEVELOPMENT): $(RUNTIME)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[data,peft,dev]"
+	@touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

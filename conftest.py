@@ -1,0 +1,12 @@
+"""The examples of the README and of the documentation run as tests."""
+
+import tempfile
+
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+pytest_collect_file = Sybil(
+    parsers=[PythonCodeBlockParser(), SkipParser()],
+    patterns=["README.md", "docs/**/*.md"],
+    setup=lambda namespace: namespace.update(folder=tempfile.mkdtemp()),
+).pytest()

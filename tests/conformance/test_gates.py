@@ -1,0 +1,55 @@
+from collections.abc import Mapping
+from typing import Any
+
+from saint import discovery
+from saint.records import Cost, Evidence, Interval, Removal
+from saint.testing import GateSuite, an_evidence
+
+
+def interval(low: float, high: float) -> Interval:
+    return Interval(estimate=(low + high) / 2, low=low, high=high, standard_error=(high - low) / 4, num_documents=50)
+
+
+class TestGain(GateSuite):
+    gate = "gain"
+    settings: Mapping[str, Any] = {"at_least_bpb": 0.05}
+    accepted = an_evidence()
+    refused = an_evidence(gain_bpb=interval(-0.01, 0.01))
+
+
+class TestRetention(GateSuite):
+    gate = "retention"
+    settings: Mapping[str, Any] = {"at_most_bpb": 0.05}
+    accepted = an_evidence()
+    refused = an_evidence(drift_bpb={"code": interval(0.06, 0.08), "other": interval(0.0, 0.09)})
+
+
+class TestCost(GateSuite):
+    gate = "cost"
+    settings: Mapping[str, Any] = {"at_most_params": 100, "at_most_flops_per_token": 10}
+    accepted = an_evidence()
+    refused = an_evidence(cost=Cost(num_params=16, flops_per_token=64, foldable=False))
+
+
+class TestRollback(GateSuite):
+    gate = "rollback"
+    settings: Mapping[str, Any] = {}
+    accepted = an_evidence()
+    refused = an_evidence(removal=Removal(restored=False, max_abs_difference=0.5, num_tokens=64))
+
+
+def test_every_gate_is_in_a_suite() -> None:
+    suites: list[type[GateSuite]] = [TestGain, TestRetention, TestCost, TestRollback]
+    assert sorted(suite.gate for suite in suites) == discovery.names("gates")
+
+
+def unmeasured() -> Evidence:
+    return an_evidence(drift_bpb={}, removal=None)
+
+
+def test_what_was_not_measured_defers() -> None:
+    from saint.gates import build_gates, judge
+
+    decision = judge(unmeasured(), build_gates({"retention": {"at_most_bpb": 0.1}, "rollback": {}}))
+    assert [verdict.outcome for verdict in decision.verdicts] == ["defer", "defer"]
+    assert decision.outcome == "defer"

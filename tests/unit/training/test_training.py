@@ -1,0 +1,189 @@
+"""Training against a plain loop written out here, and its promises: same weights, resumable, best state kept."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from saint.composition import compose, newborn, probe_logits
+from saint.data import Splits
+from saint.errors import ConfigError, DivergedError, Interrupted
+from saint.models import FrozenBase
+from saint.progress import Progress, Task
+from saint.records import Candidate
+from saint.testing import assert_base_untouched, tiny_base, tiny_splits
+from saint.training import BasePlan, Schedule, continue_training, pretrain, train
+
+SCHEDULE = Schedule(num_steps=10, batch_size=4, seq_len=16, warmup=0.2, evaluate_every=5)
+
+
+@pytest.fixture(scope="module")
+def data() -> Splits:
+    return tiny_splits()
+
+
+@pytest.fixture
+def base(data: Splits) -> FrozenBase:
+    return tiny_base(data.tokenizer)
+
+
+def phi_everywhere(base: FrozenBase, lr: float = 0.02) -> Candidate:
+    sites = tuple(site for site in base.sites() if site.sort == "linear")
+    return Candidate(sites=sites, kind="phi", options={"rank": 4}, lr=lr, seed=5)
+
+
+class StopsAfter(Progress):
+    """Somebody presses Ctrl-C after so many steps of training."""
+
+    def __init__(self, num_tokens: int) -> None:
+        self.left = num_tokens
+
+    @contextmanager
+    def task(self, description: str, *, total: int, unit: str) -> Iterator[Task]:  # noqa: ARG002
+        yield self
+
+    def advance(self, amount: int) -> None:
+        self.left -= amount
+        if self.left <= 0:
+            raise Interrupted("stopped")
+
+    def note(self, message: str) -> None:
+        pass
+
+
+def test_it_does_what_a_plain_loop_does(base: FrozenBase, data: Splits) -> None:
+    trained = train(base, (), phi_everywhere(base), data.train, schedule=SCHEDULE)
+
+    graft = newborn(base, phi_everywhere(base))
+    model, parameters = compose(base, [graft]), list(graft.parameters())
+    optimizer = torch.optim.AdamW(
+        parameters, lr=0.02, betas=(SCHEDULE.beta1, SCHEDULE.beta2), weight_decay=SCHEDULE.weight_decay
+    )
+    batches = data.train.batches(batch_size=4, seq_len=16, seed=5)
+    for step in range(10):
+        for group in optimizer.param_groups:
+            warm = min(1.0, (step + 1) / 2)
+            done = max(0.0, (step - 2) / 8)
+            cosine = SCHEDULE.final_lr + (1 - SCHEDULE.final_lr) * (1 + math.cos(math.pi * done)) / 2
+            group["lr"] = 0.02 * (warm if step < 2 else cosine)
+        tokens = batches[step]
+        logits = model(input_ids=tokens[:, :-1]).logits
+        optimizer.zero_grad()
+        F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten()).backward()
+        nn.utils.clip_grad_norm_(parameters, SCHEDULE.clip_norm)
+        optimizer.step()
+    for one, other in zip(trained.parameters(), parameters, strict=True):
+        torch.testing.assert_close(one, other.detach(), rtol=1e-3, atol=1e-5)
+
+
+def test_the_same_arguments_give_the_same_bytes(base: FrozenBase, data: Splits) -> None:
+    one, other = (train(base, (), phi_everywhere(base), data.train, schedule=SCHEDULE) for _ in range(2))
+    assert one.to_bytes() == other.to_bytes()
+
+
+def test_only_the_new_graft_learns(base: FrozenBase, data: Splits) -> None:
+    below = train(base, (), phi_everywhere(base), data.train, schedule=SCHEDULE)
+    before = below.to_bytes()
+    above = train(base, [below], phi_everywhere(base), data.train, schedule=SCHEDULE)
+    assert below.to_bytes() == before
+    assert above.to_bytes() != before
+    assert_base_untouched(base)
+
+
+@pytest.mark.parametrize("num_steps", [1, 4, 5, 7])
+def test_a_stopped_run_goes_on_to_the_same_bits(base: FrozenBase, data: Splits, tmp_path: Path, num_steps: int) -> None:
+    candidate, checkpoint = phi_everywhere(base), tmp_path / "run.safetensors"
+    select = data.select["prose"]
+    through = train(base, (), candidate, data.train, select=select, schedule=SCHEDULE)
+    with pytest.raises(Interrupted):
+        train(
+            base,
+            (),
+            candidate,
+            data.train,
+            select=select,
+            schedule=SCHEDULE,
+            checkpoint=checkpoint,
+            progress=StopsAfter(num_steps * SCHEDULE.tokens_per_step),
+        )
+    assert checkpoint.exists()
+    resumed = train(base, (), candidate, data.train, select=select, schedule=SCHEDULE, checkpoint=checkpoint)
+    assert resumed.to_bytes() == through.to_bytes()
+    assert resumed.history is not None
+    assert through.history is not None
+    assert resumed.history.select_bpb == through.history.select_bpb
+    assert not checkpoint.exists()
+
+
+def test_a_checkpoint_of_another_run_is_not_taken_up(base: FrozenBase, data: Splits, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run.safetensors"
+    stop = StopsAfter(3 * SCHEDULE.tokens_per_step)
+    with pytest.raises(Interrupted):
+        train(
+            base, (), phi_everywhere(base, lr=0.5), data.train, schedule=SCHEDULE, checkpoint=checkpoint, progress=stop
+        )
+    fresh = train(base, (), phi_everywhere(base), data.train, schedule=SCHEDULE)
+    again = train(base, (), phi_everywhere(base), data.train, schedule=SCHEDULE, checkpoint=checkpoint)
+    assert again.to_bytes() == fresh.to_bytes()
+
+
+def test_the_best_state_on_select_is_kept_and_training_stops_early(base: FrozenBase, data: Splits) -> None:
+    rough = Schedule(num_steps=40, batch_size=4, seq_len=16, warmup=0.5, evaluate_every=2, patience=3)
+    graft = train(base, (), phi_everywhere(base, lr=3.0), data.train, select=data.select["prose"], schedule=rough)
+    history = graft.history
+    assert history is not None
+    assert history.train_tokens < rough.num_tokens, "it should have stopped early"
+    assert history.best_tokens < history.train_tokens
+    assert dict(history.select_bpb)[history.best_tokens] == history.best_bpb
+
+    from saint.evaluation import Losses
+
+    select = data.select["prose"]
+    nats = Losses(seq_len=16).of(base, [graft], select).sum()
+    assert nats / math.log(2) / select.num_bytes == pytest.approx(history.best_bpb, rel=1e-5)
+
+
+def test_running_away_is_an_error_and_not_a_graft(base: FrozenBase, data: Splits) -> None:
+    with pytest.raises(DivergedError, match="lower the learning rate"):
+        train(base, (), phi_everywhere(base, lr=1e30), data.train, schedule=SCHEDULE)
+
+
+def test_full_training_moves_a_copy(base: FrozenBase, data: Splits) -> None:
+    before = probe_logits(base.model)
+    model, history = continue_training(base, data.train, lr=0.01, schedule=SCHEDULE)
+    assert not torch.equal(probe_logits(model), before)
+    assert torch.equal(probe_logits(base.model), before)
+    assert history.train_tokens == SCHEDULE.num_tokens
+    assert_base_untouched(base)
+
+
+def test_the_rate_warms_up_and_falls_as_a_cosine() -> None:
+    schedule = Schedule(num_steps=100, warmup=0.1, final_lr=0.2)
+    shares = [schedule.lr_share(step) for step in range(100)]
+    assert shares[9] == pytest.approx(1.0)
+    assert shares[:10] == sorted(shares[:10])
+    assert shares[10:] == sorted(shares[10:], reverse=True)
+    assert shares[55] == pytest.approx(0.6, abs=0.01), "half-way down"
+    assert shares[99] == pytest.approx(0.2, abs=0.01)
+
+
+def test_pretraining_learns_and_gives_the_same_model_again(data: Splits) -> None:
+    model = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    schedule = Schedule(num_steps=30, batch_size=8, seq_len=16, evaluate_every=15)
+    plan = BasePlan(domain="code", model=model, lr=0.01, schedule=schedule)
+    one, history = pretrain(plan, data.tokenizer, data.of("code", "train"), select=data.select["code"])
+    other, _ = pretrain(plan, data.tokenizer, data.of("code", "train"), select=data.select["code"])
+    assert torch.equal(probe_logits(one), probe_logits(other))
+    first, last = history.select_bpb[0][1], history.select_bpb[-1][1]
+    assert last < first
+    assert last < math.log2(300), "better than a guess over the vocabulary for each byte"
+
+
+def test_an_unknown_architecture_is_refused(data: Splits) -> None:
+    with pytest.raises(ConfigError, match="lama"):
+        pretrain(BasePlan(domain="code", architecture="lama"), data.tokenizer, data.of("code", "train"))

@@ -1,0 +1,107 @@
+"""A workshop: a tiny base, prepared text and a plan in a folder, as a user has them."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from saint.data import DataPlan, Domain, save_splits
+from saint.testing import tiny_base, tiny_splits
+
+PLAN = """
+name = "tiny"
+rounds = 2
+candidates_per_round = 3
+finalists_per_round = 2
+evaluation_seq_len = 32
+strengths = [1.0, 0.5]
+
+[data]
+prepared = "text"
+
+[budget]
+num_params = 4000
+train_tokens = 100_000
+
+[schedule]
+num_steps = 12
+batch_size = 4
+seq_len = 16
+evaluate_every = 6
+
+[sensitivity]
+num_batches = 2
+
+[[proposals]]
+kind = "phi"
+options = { rank = 8 }
+bundle = "all"
+lr = 0.05
+
+[[proposals]]
+kind = "block"
+options = { width = 4 }
+bundle = "site"
+lr = 0.02
+
+[gates.gain]
+at_least_bpb = 0.001
+
+[gates.retention]
+at_most_bpb = 2.0
+
+[gates.cost]
+at_most_params = 3000
+
+[gates.rollback]
+
+[controls]
+lora_lr = 0.02
+full_lr = 0.005
+"""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where the parts lie."""
+
+    root: Path
+
+    @property
+    def base(self) -> Path:
+        return self.root / "base"
+
+    @property
+    def plan(self) -> Path:
+        return self.root / "plan.toml"
+
+    @property
+    def registry(self) -> Path:
+        return self.root / "garden"
+
+    def saint(self, *arguments: object, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """The command line in a process of its own."""
+        command = [sys.executable, "-m", "saint.cli", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=env, timeout=300)
+
+    def init(self) -> None:
+        made = self.saint("init", self.registry, "--base", self.base, "--plan", self.plan)
+        assert made.returncode == 0, made.stderr
+
+    def events(self) -> list[Any]:
+        """The ledger's entries as they lie on disk."""
+        return [json.loads(file.read_bytes()) for file in sorted(self.registry.glob("log/*/*.json"))]
+
+
+def build_workshop(root: Path) -> Workshop:
+    splits = tiny_splits()
+    base = tiny_base(splits.tokenizer)
+    base.model.save_pretrained(root / "base")
+    splits.tokenizer.save_pretrained(root / "base")
+    domains = {"code": Domain(role="retain", sources=("*.py",)), "prose": Domain(role="grow", sources=("topics",))}
+    save_splits(splits, root / "text", plan=DataPlan(domains=domains))
+    (root / "plan.toml").write_text(PLAN, encoding="utf-8")
+    return Workshop(root)
