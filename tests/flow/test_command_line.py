@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+
 from workshop import Workshop
 
 pytestmark = pytest.mark.slow  # every command is a process that loads PyTorch

@@ -1,18 +1,203 @@
-"""The main flow from the command line, as a user runs it, on a real model as small as can be."""
+"""Growth as a library: what it promises about budgets, splits, records and controls."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
+import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+import torch
 
 import saint
-from saint import config
+from saint import config, records
+from saint.data import Splits
+from saint.errors import BaseChangedError, DataError, NotARegistryError
 from saint.growth import Plan, open_data, start
+from saint.models import FrozenBase
 from saint.records import Outcome
-from tests.flow.conftest import Workshop
+from saint.registry import Registry, verify
+from saint.testing import assert_base_untouched, assert_same_function, tiny_base
+from workshop import Workshop, build_workshop
+
+
+@dataclass
+class Grown:
+    """A registry that has grown to its end, and what it grew from."""
+
+    registry: Registry
+    base: FrozenBase
+    data: Splits
+    plan: Plan
+
+
+def begin(workshop: Workshop, *overrides: str) -> Grown:
+    base = saint.freeze(workshop.base)
+    plan = config.load(workshop.plan, Plan, overrides=overrides)
+    text = workshop.plan.read_text(encoding="utf-8")
+    registry = start(workshop.registry, base, plan, root=workshop.root, plan_text=text)
+    return Grown(registry, base, open_data(registry, plan, base), plan)
+
+
+def grow(one: Grown) -> Grown:
+    saint.grow(one.base, one.data, one.plan, one.registry)
+    return one
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Grown:
+    return grow(begin(build_workshop(tmp_path_factory.mktemp("workshop"))))
+
+
+def test_something_is_accepted_and_something_is_not(grown: Grown) -> None:
+    outcomes = [entry.decision.outcome for entry in grown.registry.state.judged]
+    assert Outcome.ACCEPT in outcomes
+    assert set(outcomes) - {Outcome.ACCEPT}
+    assert verify(grown.registry).problems == ()
+    assert_base_untouched(grown.base)
+
+
+def test_the_budget_is_kept(grown: Grown) -> None:
+    state, budget = grown.registry.state, grown.plan.budget
+    assert sum(trial["train_tokens"] for trial in state.trained.values()) <= budget.train_tokens
+    assert sum(entry.evidence.cost.num_params for entry in grown.registry.accepted()) <= budget.num_params
+
+
+def test_every_stage_reads_the_text_that_it_may(grown: Grown) -> None:
+    data = grown.data
+    for entry in grown.registry.state.judged:
+        documents = entry.evidence.documents
+        assert documents == {"held_out": data.held_out.digest, "code": data.retain["code"].digest}
+    [measured] = grown.registry.state.measured
+    assert measured["documents"] == {name: corpus.digest for name, corpus in data.vault.items()}
+    named = [set(corpus.documents) for corpus in data.corpora.values()]
+    assert sum(map(len, named)) == len(set().union(*named)), "a document is in two splits"
+
+
+def test_the_ledger_says_what_decided_everything(grown: Grown) -> None:
+    created = grown.registry.state.created
+    assert created["plan_digest"] == records.digest(grown.plan)
+    assert config.build(created["plan"], Plan, where="ledger") == grown.plan
+    assert created["base"]["digest"] == grown.base.digest
+    assert created["data"] == grown.data.describe()
+    assert {"torch", "transformers", "python", "saint-g"} <= created["versions"].keys()
+    [blob] = grown.registry.ledger.events()[0].blobs
+    assert grown.registry.payload(blob).decode().startswith('\nname = "tiny"')
+
+
+def test_recomposing_from_the_registry_gives_the_judged_model_to_the_bit(grown: Grown) -> None:
+    from saint.composition import logits_digest
+
+    model = saint.compose(grown.base, saint.restore(grown.registry))
+    assert logits_digest(model) == grown.registry.accepted()[-1].evidence.logits
+    again = saint.compose(grown.base, saint.restore(Registry.open(grown.registry.folder)))
+    assert_same_function(again, model)
+
+
+def test_controls_have_the_tokens_of_the_stack_and_no_fewer_parameters(grown: Grown) -> None:
+    accepted = grown.registry.accepted()
+    [measured] = grown.registry.state.measured
+    arms = {arm["name"]: arm for arm in measured["arms"]}
+    assert arms.keys() == {"grafts", "lora", "full", "full, interpolated"}
+    assert len({arm["train_tokens"] for arm in arms.values()}) == 1
+    assert arms["grafts"]["num_params"] == sum(entry.evidence.cost.num_params for entry in accepted)
+    assert arms["lora"]["num_params"] >= arms["grafts"]["num_params"]
+    assert arms["full"]["num_params"] == grown.base.num_params
+
+
+def test_growing_a_finished_registry_does_nothing(grown: Grown) -> None:
+    before = grown.registry.ledger.events()
+    grow(grown)
+    assert grown.registry.ledger.events() == before
+
+
+def test_a_graft_is_taken_back_without_touching_the_rest(workshop: Workshop) -> None:
+    one = grow(begin(workshop, "gates.gain.at_least_bpb=-1.0", "rounds=3", "controls.after=never"))
+    accepted = one.registry.accepted()
+    assert len(accepted) >= 2
+    one.registry.rollback(accepted[0].digest, reason="trying it")
+    left = one.registry.accepted()
+    assert [entry.digest for entry in left] == [entry.digest for entry in accepted[1:]]
+    assert left[0].unvalidated, "it was judged on top of what is gone"
+    assert one.registry.payload(accepted[0].digest), "nothing is deleted"
+    saint.compose(one.base, saint.restore(one.registry))
+    for entry in reversed(left):
+        one.registry.rollback(entry.digest, reason="trying it")
+    assert_same_function(saint.compose(one.base, saint.restore(one.registry)), one.base.model)
+
+
+def test_the_same_plan_grows_the_same_grafts(workshop: Workshop, tmp_path: Path, grown: Grown) -> None:
+    again = grow(begin(replace(workshop)))
+    assert [entry.digest for entry in again.registry.state.judged] == [
+        entry.digest for entry in grown.registry.state.judged
+    ]
+    assert tmp_path in again.registry.folder.parents
+
+
+def test_training_that_runs_away_is_written_down_and_growth_goes_on(workshop: Workshop) -> None:
+    plan = workshop.plan.read_text(encoding="utf-8").replace("lr = 0.05", "lr = 1e30", 1)
+    workshop.plan.write_text(plan, encoding="utf-8")
+    one = grow(begin(workshop, "rounds=1", "controls.after=never"))
+    trained = list(one.registry.state.trained.values())
+    assert [bool(trial["graft"]) for trial in trained] == [False, True, True]
+    assert "lower the learning rate" in trained[0]["failure"]
+    assert one.registry.state.judged
+
+
+def test_gates_refuse_everything_when_they_should(workshop: Workshop) -> None:
+    one = grow(begin(workshop, "gates.gain.at_least_bpb=5.0"))
+    assert one.registry.accepted() == []
+    assert {entry.decision.outcome for entry in one.registry.state.judged} == {Outcome.REJECT}
+    assert one.registry.state.measured == [], "there is no result, so the vault stays closed"
+
+
+def test_no_graft_larger_than_the_cost_gate_stands(workshop: Workshop) -> None:
+    one = grow(begin(workshop, "gates.cost.at_most_params=500", "controls.after=never"))
+    assert all(entry.evidence.cost.num_params <= 500 for entry in one.registry.accepted())
+    judged = [entry for entry in one.registry.state.judged if entry.evidence.cost.num_params > 500]
+    assert judged
+    assert {entry.decision.outcome for entry in judged} == {Outcome.REJECT}
+
+
+def test_an_existing_folder_is_left_alone(workshop: Workshop) -> None:
+    begin(workshop)
+    with pytest.raises(NotARegistryError, match="exists already"):
+        begin(workshop)
+
+
+def test_another_base_is_refused(workshop: Workshop) -> None:
+    from saint.cli._opening import open_base
+
+    one = begin(workshop)
+    other = tiny_base(one.base.tokenizer, seed=1)
+    other.model.save_pretrained(workshop.root / "other")
+    one.base.tokenizer.save_pretrained(workshop.root / "other")
+    with pytest.raises(BaseChangedError, match="weights"):
+        open_base(one.registry, str(workshop.root / "other"))
+
+
+def test_text_too_short_for_the_schedule_is_refused_before_anything_exists(workshop: Workshop) -> None:
+    with pytest.raises(DataError, match="window"):
+        begin(workshop, "schedule.seq_len=20000")
+    assert not workshop.registry.exists()
+
+
+def test_a_graft_file_that_was_changed_is_never_composed(workshop: Workshop) -> None:
+    from saint.errors import LedgerError
+
+    one = grow(begin(workshop, "rounds=1", "controls.after=never"))
+    digest = one.registry.accepted()[0].digest
+    blob = one.registry.store.blob_path(digest)
+    content = bytearray(blob.read_bytes())
+    content[-1] ^= 1
+    blob.chmod(0o644)
+    blob.write_bytes(content)
+    assert hashlib.sha256(content).hexdigest() != digest
+    with pytest.raises(LedgerError, match="was changed"):
+        saint.restore(one.registry)
+    assert verify(one.registry).problems
+
+
+def test_the_grown_model_generates_like_any_other(grown: Grown) -> None:
+    model = saint.compose(grown.base, saint.restore(grown.registry))
+    ids = torch.tensor([[0, 5, 7]])
+    made = model.generate(ids, max_new_tokens=5, do_sample=False, pad_token_id=0)
+    assert made.shape == (1, 8)

@@ -37,5 +37,5 @@ def test_the_order_of_keys_does_not_matter(table: dict[str, float]) -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_a_number_is_refused(value: float) -> None:
-    with pytest.raises(ValueError, match="nan|inf|finite"):
+    with pytest.raises(ValueError, match=r"nan|inf"):
         records.to_canonical({"loss": value})

@@ -94,7 +94,11 @@ def _convert_members(value: Any, origin: Any, arguments: tuple[Any, ...], *, whe
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f"{where}: expected a list, got {_shown(value)}")
-        return tuple(_convert(item, arguments[0], where=f"{where}[{i}]") for i, item in enumerate(value))
+        hints = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        if len(hints) != len(value):
+            raise ConfigError(f"{where}: expected {len(hints)} values, got {len(value)}")
+        pairs = zip(value, hints, strict=True)
+        return tuple(_convert(item, hint, where=f"{where}[{i}]") for i, (item, hint) in enumerate(pairs))
     if not isinstance(value, Mapping):
         raise ConfigError(f"{where}: expected a table, got {_shown(value)}")
     return {key: _convert(item, arguments[1], where=f"{where}.{key}") for key, item in value.items()}

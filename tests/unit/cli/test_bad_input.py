@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
-from workshop import Workshop
 
 from saint.cli.main import main
+from workshop import Workshop
 
 
 def run(*arguments: object) -> Result:
