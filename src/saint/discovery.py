@@ -25,9 +25,10 @@ def names(room: str) -> list[str]:
     package = import_module(f"saint.{room}")
     built_in = [module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")]
     installed = [point.name for point in entry_points(group=f"saint.{room}")]
-    if twice := set(built_in) & set(installed):
-        raise UnknownNameError(f"saint.{room}: {sorted(twice)} are provided twice; rename the plug-in's")
-    return sorted([*built_in, *installed])
+    there = sorted([*built_in, *installed])
+    if twice := sorted({name for name in there if there.count(name) > 1}):
+        raise UnknownNameError(f"saint.{room}: {twice} are provided twice; rename the plug-in's")
+    return there
 
 
 def find(room: str, name: str, kind: type[T]) -> type[T]:

@@ -10,7 +10,7 @@ from saint.cli.kinds import kinds
 from saint.cli.ledger import blame, log, report, rollback, show, status, verify
 
 
-@click.group(cls=SaintGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=SaintGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="saint-g", prog_name="saint")
 def main() -> None:
     """Grow a frozen Transformer by small, measured, removable changes, and keep an audit trail of each.

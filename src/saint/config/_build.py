@@ -1,5 +1,6 @@
 import dataclasses
 import difflib
+import math
 import tomllib
 import types
 import typing
@@ -8,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from saint import records
 from saint.errors import ConfigError
 
 T = TypeVar("T")
@@ -125,6 +127,10 @@ def _convert_plain(value: Any, hint: Any, *, where: str) -> Any:
     fits = value is None if hint in (None, types.NoneType) else isinstance(value, hint)
     if not fits or (isinstance(value, bool) and hint is not bool):
         raise ConfigError(f"{where}: expected {_named(hint)}, got {_shown(value)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where}: expected a finite number, got {_shown(value)}")
+    if isinstance(value, int) and abs(value) > records.LARGEST_EXACT_INT:
+        raise ConfigError(f"{where}: expected a whole number up to 2^53 - 1, got {_shown(value)}")
     return value
 
 

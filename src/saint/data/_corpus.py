@@ -13,7 +13,7 @@ from torch import Tensor
 from saint import records
 from saint.errors import DataError
 
-Tokens = UInt16[np.ndarray, " tokens"] | UInt32[np.ndarray, " tokens"]
+Tokens = UInt16[np.ndarray, " _"] | UInt32[np.ndarray, " _"]  # of any length: shards differ, and so do documents
 
 
 class TextWindows(NamedTuple):

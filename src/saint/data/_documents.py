@@ -6,11 +6,11 @@ import importlib
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, final
+from typing import Any, final
 
 from saint.data._embedded import EMBEDDED
 from saint.errors import DataError
@@ -95,7 +95,7 @@ def _read_files(files: list[Path], text_key: str, separator: str) -> Iterator[tu
             raise DataError(f"{file} cannot be read as UTF-8 text ({error}); convert it or leave it out") from error
 
 
-def _open_text(file: Path) -> IO[str]:
+def _open_text(file: Path) -> io.TextIOWrapper:
     if file.suffix == ".gz":
         return gzip.open(file, "rt", encoding="utf-8")
     if file.suffix == ".zst":
@@ -120,7 +120,7 @@ def _decompress_zst(file: Path) -> Iterator[bytes]:
         raise EOFError("the compressed file ends too early")
 
 
-def _read_jsonl(lines: IO[str], file: Path, text_key: str) -> Iterator[tuple[str, str]]:
+def _read_jsonl(lines: Iterable[str], file: Path, text_key: str) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

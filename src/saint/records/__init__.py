@@ -1,6 +1,7 @@
 """The nouns: what is written to disk, sent between workers and judged. Standard library only."""
 
 from saint.records._canonical import (
+    LARGEST_EXACT_INT as LARGEST_EXACT_INT,
     digest as digest,
     file_digest as file_digest,
     to_canonical as to_canonical,

@@ -10,7 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-_LARGEST_EXACT_INT = 2**53 - 1
+LARGEST_EXACT_INT = 2**53 - 1
+"""No larger integer survives every reader of JSON."""
 _CHUNK_BYTES = 1 << 24
 
 
@@ -73,7 +74,7 @@ def _spell(value: Any) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, int):
-        if abs(value) > _LARGEST_EXACT_INT:
+        if abs(value) > LARGEST_EXACT_INT:
             raise ValueError(f"{value} is beyond 2^53 - 1, which JSON readers do not keep exactly; store it as text")
         return str(value)
     if isinstance(value, float):

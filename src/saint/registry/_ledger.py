@@ -79,20 +79,18 @@ class Ledger:
             LedgerError: An entry was changed, removed or put elsewhere.
             NewerFormatError: A newer version wrote one.
         """
+        latest = None if self._read else self._latest()
         while (place := self._place(len(self._read))).exists():
             self._read.append(self._open(place))
+        if latest is not None and latest >= place:
+            self._read.clear()  # so that asking again answers the same
+            raise LedgerError(f"{place} is missing though later entries exist; restore the log from a copy")
         return list(self._read)
 
     def reread(self) -> list[Event]:
-        """All entries in order, every one read and checked anew; also that none stands after a gap."""
+        """All entries in order, every one read and checked anew."""
         self._read.clear()
-        events = self.events()
-        present = sum(1 for _ in (self._store.folder / "log").glob("*/*.json"))
-        if present != len(events):
-            raise LedgerError(
-                f"{self._place(len(events))} is missing though later entries exist; restore the log from a copy"
-            )
-        return events
+        return self.events()
 
     def __iter__(self) -> Iterator[Event]:
         return iter(self.events())
@@ -113,6 +111,8 @@ class Ledger:
             raise LedgerError(
                 f"the chain breaks at {place}: it was changed, or the entry before it was; restore the log from a copy"
             )
+        if not _is_complete(entry):
+            raise LedgerError(f"{place} lacks what every entry has: it was changed; restore the log from a copy")
         return Event(
             number=number,
             name=entry["event"],
@@ -122,8 +122,19 @@ class Ledger:
             digest=hashlib.sha256(content).hexdigest(),
         )
 
+    def _latest(self) -> Path | None:
+        """The last entry that is there, asked before reading: what other processes append meanwhile is no gap."""
+        return max((self._store.folder / "log").glob("*/*.json"), default=None)
+
     def _place(self, number: int) -> Path:
         return self._store.folder / "log" / f"{number // _ENTRIES_PER_FOLDER:06d}" / f"{number:09d}.json"
+
+
+_TYPES: Mapping[str, type] = {"event": str, "body": dict, "blobs": list, "time": str}
+
+
+def _is_complete(entry: Mapping[str, Any]) -> bool:
+    return all(isinstance(entry.get(key), kind) for key, kind in _TYPES.items())
 
 
 def _is_canonical(entry: Any, content: bytes) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
 from saint import config
-from saint.errors import LedgerError
+from saint.errors import ConfigError, LedgerError
 from saint.records import Candidate, Decision, Evidence, Outcome
 from saint.registry._ledger import Event
 
@@ -66,7 +66,14 @@ def replay(events: Iterable[Event]) -> State:
     state = State()
     for event in events:
         if add := _ADDED.get(event.name):
-            add(state, event)
+            try:
+                add(state, event)
+            except (ConfigError, LookupError, TypeError, AttributeError) as error:
+                said = str(error) if isinstance(error, ConfigError) else repr(error)
+                raise LedgerError(
+                    f"entry {event.number} does not say what a {event.name!r} entry has to ({said}); "
+                    "restore the log from a copy"
+                ) from error
         else:
             state.others.append(event)
     return state

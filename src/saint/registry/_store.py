@@ -39,9 +39,10 @@ class Store:
         digest = hashlib.sha256(content).hexdigest()
         place = self.blob_path(digest)
         with _disk_may_refuse(place):
-            if place.exists() and hashlib.sha256(place.read_bytes()).hexdigest() == digest:
-                return digest
-            place.unlink(missing_ok=True)  # what had the name did not have the content
+            if place.exists():
+                if hashlib.sha256(place.read_bytes()).hexdigest() == digest:
+                    return digest
+                place.unlink(missing_ok=True)  # what had the name did not have the content
             self.create(place, content)
         return digest
 

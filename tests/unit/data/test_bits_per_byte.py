@@ -1,5 +1,6 @@
 """Bits per byte are exact, whatever the tokenizer makes of the text."""
 
+import random
 from math import log
 
 import numpy as np
@@ -10,9 +11,15 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from saint.data import Corpus, Document, Domain, Splits, encode, split_documents, start_token, train_tokenizer
 from saint.models import document_nats
 
-LETTERS = ["a graft is small\n", "naïve café – 日本語 🐍\n", "\ttabs  and   spaces\r\n", "if x != 0: return y\n", "𝔘𝔫𝔦\n"]
-TEXTS = [f"{number}: " + "".join(LETTERS[(number + i) % 5] * (1 + i % 3) for i in range(number % 7 + 2))
-         for number in range(60)]  # fmt: skip
+WORDS = ["graft", "naïve", "café", "€", "日本語", "🐍", "\ttabs", "  spaces", "\r\n", "if x != 0:\n", "𝄞", "return"]
+
+
+def some_texts() -> list[str]:
+    choose = random.Random(0)
+    return [" ".join(f"{choose.choice(WORDS)}{i}" for i in range(number % 30 + 8)) for number in range(60)]
+
+
+TEXTS = some_texts()
 SHARES = {"train": 0.25, "select": 0.25, "held_out": 0.25, "vault": 0.25}
 
 

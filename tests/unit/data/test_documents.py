@@ -70,9 +70,7 @@ def test_empty_documents_are_left_out(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "pack"), [("all.txt", bytes), ("all.txt.gz", gzip.compress), ("all.txt.zst", zstandard.compress)]
 )
-def test_a_separator_cuts_a_text_file_into_documents(
-    name: str, pack: Callable[[bytes], bytes], tmp_path: Path
-) -> None:
+def test_a_separator_cuts_a_text_file_into_documents(name: str, pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(pack("\n===\n".join([*TEXTS, "  "]).encode()))
     assert texts_of(name, tmp_path, separator="\n===\n") == TEXTS
     assert texts_of(name, tmp_path) == ["\n===\n".join([*TEXTS, "  "])]
@@ -164,7 +162,9 @@ def docstrings_dropped(tree: ast.AST) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("module", ["textwrap", "statistics", "argparse", "json/decoder", "contextlib", "asyncio/tasks"])
+@pytest.mark.parametrize(
+    "module", ["textwrap", "statistics", "argparse", "json/decoder", "contextlib", "asyncio/tasks"]
+)
 def test_embedded_code_is_the_same_program_without_docstrings(module: str) -> None:
     source = (Path(sysconfig.get_path("stdlib")) / f"{module}.py").read_text(encoding="utf-8")
     code, prose = take_docstrings_out(source)
@@ -176,7 +176,8 @@ def test_embedded_code_is_the_same_program_without_docstrings(module: str) -> No
 
 
 def test_every_line_of_code_stays_and_every_docstring_goes() -> None:
-    source = '"""Of the module."""\n\nX = """no docstring"""\n\x0c\ndef f():\n    """Of f,\n    long.\n    """\n    return X\n'
+    function = 'def f():\n    """Of f,\n    long.\n    """\n    return X\n'
+    source = f'"""Of the module."""\n\nX = """no docstring"""\n\x0c\n{function}'
     code, prose = take_docstrings_out(source)
     assert code == '\nX = """no docstring"""\n\x0c\ndef f():\n    return X\n'
     assert prose == "Of the module.\n\nOf f,\nlong."

@@ -1,0 +1,60 @@
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from saint import config
+from saint.data import DataPlan
+from saint.growth import Plan
+from saint.training import BasePlan
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from reference_pages import DOCS, PAGES, commands
+
+ROOT = DOCS.parent
+RECIPES = ROOT / "src" / "saint" / "recipes"
+PLAN_OF = {"code-to-prose": Plan, "python-library-text": DataPlan, "small-llama-on-code": BasePlan}
+PROSE = [ROOT / "README.md", *sorted(DOCS.rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_reference_page_says_what_the_code_says(page: str) -> None:
+    written = (DOCS / page).read_text(encoding="utf-8")
+    assert written == PAGES[page](), "run python tests/docs/reference_pages.py"
+
+
+@pytest.mark.parametrize("recipe", sorted(file.stem for file in RECIPES.glob("*.toml")))
+def test_every_recipe_loads(recipe: str) -> None:
+    config.load(RECIPES / f"{recipe}.toml", PLAN_OF[recipe])
+
+
+@pytest.mark.parametrize("file", PROSE, ids=lambda file: file.name)
+def test_every_link_leads_somewhere(file: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", file.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (file.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("file", PROSE, ids=lambda file: file.name)
+def test_every_command_in_the_prose_exists(file: Path) -> None:
+    known = {name for name, _ in commands()}
+    options = {name: {option for p in command.params for option in p.opts} | {"--help"} for name, command in commands()}
+    for line in re.findall(r"^\$ saint (.+)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE):
+        words = line.partition("#")[0].split()
+        name = " ".join(words[:2]) if " ".join(words[:2]) in known else words[0]
+        assert name in known, line
+        assert {word for word in words if word.startswith("--")} <= options[name], line
+
+
+def test_the_plan_of_the_how_to_loads() -> None:
+    page = (DOCS / "howto" / "grow-your-model.md").read_text(encoding="utf-8")
+    plans = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    assert plans
+    config.build(config.parse(plans[0], where="how-to"), Plan, where="how-to")
+
+
+def test_the_figures_of_the_readme_have_their_commands() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "make demo" in readme
+    assert "make test" in readme
