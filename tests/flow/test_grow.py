@@ -10,7 +10,7 @@ import torch
 import saint
 from saint import config, records
 from saint.data import Splits
-from saint.errors import BaseChangedError, DataError, NotARegistryError
+from saint.errors import BaseChangedError, BaseModelError, ConfigError, DataError, NotARegistryError
 from saint.growth import Plan, open_data, start
 from saint.models import FrozenBase
 from saint.records import Outcome
@@ -175,8 +175,29 @@ def test_another_base_is_refused(workshop: Workshop) -> None:
 
 
 def test_text_too_short_for_the_schedule_is_refused_before_anything_exists(workshop: Workshop) -> None:
+    base = tiny_base()
+    base.model.config.max_position_embeddings = 10**6
+    base.model.save_pretrained(workshop.base)
     with pytest.raises(DataError, match="window"):
         begin(workshop, "schedule.seq_len=20000")
+    assert not workshop.registry.exists()
+
+
+def test_windows_longer_than_the_positions_are_refused(workshop: Workshop) -> None:
+    with pytest.raises(ConfigError, match="reads at most 64"):
+        begin(workshop, "schedule.seq_len=65")
+    assert not workshop.registry.exists()
+
+
+def test_an_encoder_decoder_is_refused_with_a_reason(workshop: Workshop) -> None:
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    settings = T5Config(
+        vocab_size=300, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2, decoder_start_token_id=0, pad_token_id=0
+    )
+    T5ForConditionalGeneration(settings).save_pretrained(workshop.base)
+    with pytest.raises(BaseModelError, match="encoder-decoder"):
+        begin(workshop)
     assert not workshop.registry.exists()
 
 

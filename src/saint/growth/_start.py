@@ -10,7 +10,7 @@ from saint.candidates import propose
 from saint.data import Splits, open_splits, read_splits, save_splits
 from saint.errors import BaseChangedError, DataError, NotARegistryError
 from saint.growth._plan import Plan
-from saint.models import FrozenBase
+from saint.models import FrozenBase, must_read
 from saint.progress import Progress
 from saint.records import SensitivityMap
 from saint.registry import Registry
@@ -37,6 +37,7 @@ def start(
 
     Raises:
         NotARegistryError: The folder is there already.
+        BaseModelError, ConfigError: The base cannot learn from the plan's windows.
         BudgetError, SiteError: No candidate fits the budget, or a proposal names sites that the base does not have.
         DataError: The text is missing or too little.
         BaseChangedError: Prepared text was made with another tokenizer than the base's.
@@ -44,6 +45,7 @@ def start(
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise NotARegistryError(f"{folder} exists already; give the path of a new folder")
+    must_read(base.model.config, plan.schedule.seq_len)
     _check_proposals(base, plan)
     data = read_splits(plan.data, root=root, tokenizer=base.tokenizer, progress=progress)
     _check_tokenizer(base, data)

@@ -1,6 +1,7 @@
 """What a model pays for text, in nats, per token and per document."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,7 +9,28 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from saint.errors import BaseModelError, ConfigError
 from saint.progress import Progress, Silent
+
+
+def must_read(config: Any, seq_len: int) -> None:
+    """Refuse a model that cannot learn from running text in windows of `seq_len` tokens.
+
+    Args:
+        config: The model's Hugging Face configuration.
+
+    Raises:
+        BaseModelError: It is an encoder-decoder, which pays for answers rather than for running text.
+        ConfigError: The windows are longer than its positions.
+    """
+    if getattr(config, "is_encoder_decoder", False):
+        raise BaseModelError(
+            f"{config.model_type} is an encoder-decoder; it can be frozen, searched for sites, composed and merged, "
+            "but only decoder-only models learn from running text: give one of those"
+        )
+    longest = getattr(config, "max_position_embeddings", None) or seq_len
+    if seq_len > longest:
+        raise ConfigError(f"seq_len is {seq_len}, the model reads at most {longest} tokens; lower schedule.seq_len")
 
 
 def token_nats(model: nn.Module, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq-1"]:

@@ -121,7 +121,7 @@ class Registry:
         Raises:
             StaleEvidenceError: The evidence was measured on another stack than the one that stands now.
             BaseChangedError: It was measured on another base.
-            LedgerError: The evidence is about another graft.
+            LedgerError: The evidence is about another graft, or this one stands already.
         """
         if (digest := self.store.put(graft.to_bytes())) != evidence.graft:
             raise LedgerError(
@@ -140,6 +140,8 @@ class Registry:
                     f"measured on a stack of {len(evidence.stack)} grafts, {len(state.standing)} others stand now; "
                     "evaluate it again on the present stack"
                 )
+            if digest in state.standing:
+                raise LedgerError(f"graft {digest[:12]} stands already; roll it back before it is judged again")
             return {
                 "graft": digest,
                 "outcome": decision.outcome,

@@ -18,7 +18,7 @@ from saint import records
 from saint.data import Batches
 from saint.errors import ConfigError, DivergedError, Interrupted, StorageError
 from saint.grafts import History
-from saint.models import token_nats
+from saint.models import must_read, token_nats
 from saint.progress import Progress, Silent
 
 _SAVE_EVERY_S = 20.0
@@ -102,7 +102,11 @@ class Run:
             learning: What moves, by name; all of it requires gradients and nothing else in `model` does.
             score: Bits per byte on *select* as the model stands; lower is better.
             checkpoint: Where to save when interrupted and now and then; a file there is taken up.
+
+        Raises:
+            BaseModelError, ConfigError: The model cannot learn from such windows.
         """
+        must_read(model.config, schedule.seq_len)
         moving = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
         assert len(moving) == len(learning), "something that should be frozen would learn"
         self._model, self._learning, self._batches, self._schedule = model, learning, batches, schedule

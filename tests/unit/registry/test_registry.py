@@ -13,7 +13,6 @@ from saint.errors import (
     LedgerError,
     NewerFormatError,
     NotARegistryError,
-    SaintError,
     StaleEvidenceError,
     UnknownNameError,
 )
@@ -265,17 +264,11 @@ def set_marker(registry: Registry, content: str) -> None:
     marker.write_text(content, encoding="utf-8")
 
 
-@pytest.mark.parametrize("entry", [0, 1, 2])
-def test_a_last_word_that_was_forged_never_passes_unseen_by_who_noted_the_head(grown: Registry, entry: int) -> None:
+def test_a_forged_last_word_shows_in_the_head_that_was_noted_elsewhere(grown: Registry) -> None:
     noted = verify(grown).head
-    path = sorted(grown.folder.glob("log/*/*.json"))[entry]
-    forged = json.loads(path.read_bytes())
+    last = sorted(grown.folder.glob("log/*/*.json"))[-1]
+    forged = json.loads(last.read_bytes())
     forged["body"]["decision"]["verdicts"][0]["outcome"] = "reject"
-    path.chmod(0o644)
-    path.write_text(to_canonical(forged), encoding="utf-8")
-    try:
-        found = verify(Registry.open(grown.folder))
-    except SaintError as error:
-        assert "chain breaks" in str(error)
-    else:
-        assert found.head != noted
+    last.chmod(0o644)
+    last.write_text(to_canonical(forged), encoding="utf-8")
+    assert verify(Registry.open(grown.folder)).head != noted
