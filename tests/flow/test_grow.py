@@ -103,6 +103,17 @@ def test_controls_have_the_tokens_of_the_stack_and_no_fewer_parameters(grown: Gr
     assert arms["full"]["num_params"] == grown.base.num_params
 
 
+def test_the_report_shows_where_growth_came_to_after_each_round(grown: Grown) -> None:
+    from saint.report import summarise, to_html
+
+    summary = summarise(grown.registry)
+    assert [one["round"] for one in summary["curve"]] == list(range(len(grown.registry.state.rounds)))
+    assert {arm["name"] for arm in summary["curve"][0]["arms"]} >= {"grafts", "lora", "full"}
+    page = to_html(summary)
+    assert "No round has ended yet" not in page
+    assert "full fine-tuning" in page
+
+
 def test_growing_a_finished_registry_does_nothing(grown: Grown) -> None:
     before = grown.registry.ledger.events()
     grow(grown)

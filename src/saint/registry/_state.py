@@ -48,7 +48,7 @@ class State:
     standing: list[str] = field(default_factory=list)
     """Digests of the grafts that stand, oldest first."""
     rounds: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """Round -> the event that opened it, with `closed` once it ended."""
+    """Round -> the event that opened it, with `closed` and, once it ended, what the `arms` gained."""
     trained: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Digest of the candidate and the stack it was trained on -> the event, with the graft's digest."""
     controls: list[dict[str, Any]] = field(default_factory=list)
@@ -88,7 +88,7 @@ def _open_round(state: State, event: Event) -> None:
 
 
 def _close_round(state: State, event: Event) -> None:
-    state.rounds[event.body["round"]]["closed"] = True
+    state.rounds[event.body["round"]].update(closed=True, arms=event.body.get("arms", []))
 
 
 def _train(state: State, event: Event) -> None:

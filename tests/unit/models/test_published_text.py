@@ -50,6 +50,7 @@ def test_the_frozen_base_writes_the_published_text(base: FrozenBase, reference: 
     assert base.tokenizer.decode(tokens, skip_special_tokens=True) == reference["greedy_text"]
 
 
+@pytest.mark.slow
 def test_newborn_grafts_change_no_letter_of_it(base: FrozenBase, reference: dict[str, Any]) -> None:
     linear = tuple(site for site in base.sites() if site.sort == "linear")
     blocks = tuple(site for site in base.sites() if site.sort == "block")
