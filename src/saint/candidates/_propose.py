@@ -1,7 +1,9 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, final
+from typing import Any, Literal, final
+
+import torch
 
 from saint.errors import BudgetError, ConfigError, SiteError
 from saint.grafts import kind_and_options
@@ -50,19 +52,21 @@ def propose(
 
     Raises:
         BudgetError: Nothing fits and nothing was tried before; the message names the cheapest.
-        SiteError: A proposal names a role that no site has, or a kind that cannot be at the sites.
+        SiteError: A proposal names a role that no site has, or a kind or options that cannot be at the sites.
     """
     tried = {_place(candidate) for candidate in without}
     queues, too_dear = [], []
     for proposal in proposals:
+        kind, options = kind_and_options(proposal.kind, proposal.options)
         ranked = []
-        for bundle in _bundles(sites, proposal):
+        for bundle in _bundles(sites, proposal, kind):
             candidate = Candidate(
                 sites=tuple(bundle), kind=proposal.kind, options=proposal.options, lr=proposal.lr, seed=seed
             )
             if _place(candidate) in tried:
                 continue
-            if (price := num_params(candidate)) > budget.num_params:
+            _check_sites(kind, options, bundle)
+            if (price := sum(kind.num_params(site, options) for site in bundle)) > budget.num_params:
                 too_dear.append((price, candidate))
                 continue
             worth = sum(sensitivity.scores.get(site.key, 0.0) ** 2 for site in bundle) / price
@@ -87,7 +91,8 @@ def num_params(candidate: Candidate) -> int:
 def lora_control(sites: Iterable[Site], num_params_wanted: int, *, lr: float, seed: int = 0) -> Candidate:
     """LoRA at every linear site, of the smallest rank that trains at least `num_params_wanted` parameters.
 
-    A control never gets fewer parameters than what it is held against; at most one rank's worth more.
+    A control gets no fewer parameters than what it is held against, and at most one rank's worth more; only where that
+    rank would exceed the smallest site, it stays at what the smallest site takes.
 
     Raises:
         SiteError: There is no linear site.
@@ -101,9 +106,12 @@ def lora_control(sites: Iterable[Site], num_params_wanted: int, *, lr: float, se
     return Candidate(sites=linear, kind="lora", options={"rank": rank}, lr=lr, seed=seed)
 
 
-def _bundles(sites: Sequence[Site], proposal: Proposal) -> list[list[Site]]:
-    kind, _ = kind_and_options(proposal.kind, proposal.options)
+def _bundles(sites: Sequence[Site], proposal: Proposal, kind: Any) -> list[list[Site]]:
     fitting = [site for site in sites if site.sort == kind.attaches_to]
+    if not fitting:
+        raise SiteError(
+            f"the base has no {kind.attaches_to} site, where {proposal.kind} would attach; leave that proposal out"
+        )
     if unknown := set(proposal.roles) - {site.role for site in fitting}:
         there = ", ".join(sorted({site.role for site in fitting})) or "none"
         raise SiteError(
@@ -115,6 +123,13 @@ def _bundles(sites: Sequence[Site], proposal: Proposal) -> list[list[Site]]:
         if not proposal.roles or site.role in proposal.roles:
             groups[_GROUP_OF[proposal.bundle](site)].append(site)
     return list(groups.values())
+
+
+def _check_sites(kind: Any, options: Any, sites: Iterable[Site]) -> None:
+    """Let the kind refuse a site that its options do not fit, at no cost: the meta device has shapes only."""
+    with torch.device("meta"):
+        for site in sites:
+            kind(site, options)
 
 
 _GROUP_OF: Mapping[str, Callable[[Site], str]] = {

@@ -64,6 +64,8 @@ def _library() -> tuple[tuple[str, str, str], ...]:
 def take_docstrings_out(source: str) -> tuple[str, str]:
     """(source without the lines of its docstrings, the docstrings joined by blank lines).
 
+    A body that was only a docstring gets `pass` instead, so that what is left is still Python.
+
     Raises:
         SyntaxError: `source` is not Python.
     """
@@ -71,13 +73,17 @@ def take_docstrings_out(source: str) -> tuple[str, str]:
         warnings.simplefilter("ignore")  # old modules have invalid escapes; the parser says so each time
         tree = ast.parse(source)
     docstrings: list[str] = []
-    taken: set[int] = set()
+    lines: list[str] = io.StringIO(
+        source
+    ).readlines()  # `splitlines` also cuts where the parser does not, at form feeds
     for node in _statements(tree):
         if isinstance(node, _HAS_DOCSTRING) and (text := ast.get_docstring(node)):
             docstrings.append(text)
-            taken.update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
-    lines = io.StringIO(source).readlines()  # `splitlines` also cuts at form feeds, which the parser does not count
-    return "".join(line for number, line in enumerate(lines, start=1) if number not in taken), "\n\n".join(docstrings)
+            first, last = node.body[0].lineno - 1, node.body[0].end_lineno or 0
+            stands_in = f"{' ' * node.body[0].col_offset}pass\n" if len(node.body) == 1 and node is not tree else ""
+            if not lines[first][: node.body[0].col_offset].strip():  # one beside its `def` stays where it is
+                lines[first:last] = [stands_in, *[""] * (last - first - 1)]
+    return "".join(lines), "\n\n".join(docstrings)
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:

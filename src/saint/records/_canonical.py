@@ -30,7 +30,8 @@ def to_canonical(record: Any) -> str:
     """The RFC 8785 spelling: keys sorted by UTF-16 code units, no spaces, ECMAScript numbers.
 
     Raises:
-        ValueError: A float is NaN or infinite (unmeasured is None, never NaN), or an integer exceeds 2^53 - 1.
+        ValueError: A float is NaN or infinite (unmeasured is None, never NaN), or an integer exceeds 2^53 - 1 and is
+            not how a float is spelled.
     """
     return _spell(to_plain(record))
 
@@ -74,9 +75,7 @@ def _spell(value: Any) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, int):
-        if abs(value) > LARGEST_EXACT_INT:
-            raise ValueError(f"{value} is beyond 2^53 - 1, which JSON readers do not keep exactly; store it as text")
-        return str(value)
+        return _spell_int(value)
     if isinstance(value, float):
         return _spell_float(value)
     if isinstance(value, list):
@@ -85,6 +84,14 @@ def _spell(value: Any) -> str:
         ordered = sorted(value.items(), key=lambda item: item[0].encode("utf-16-be"))
         return "{" + ",".join(f"{_spell(key)}:{_spell(item)}" for key, item in ordered) + "}"
     raise TypeError(f"{type(value).__name__} has no place in a record; use numbers, text, lists and mappings")
+
+
+def _spell_int(value: int) -> str:
+    """A large whole float has no point in its spelling, so it is read back as an integer: that one is spelled again."""
+    text = str(value)
+    if abs(value) <= LARGEST_EXACT_INT or (abs(value) < 10**21 and text == _spell_float(float(value))):
+        return text
+    raise ValueError(f"{text} is beyond 2^53 - 1, which JSON readers do not keep exactly; store it as text")
 
 
 def _spell_float(value: float) -> str:

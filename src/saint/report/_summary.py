@@ -20,7 +20,7 @@ def summarise(registry: Registry) -> dict[str, Any]:
         "name": created.get("plan", {}).get("name", ""),
         "plan": created.get("plan", {}),
         "plan_digest": created.get("plan_digest", ""),
-        "base": created.get("base", {"digest": state.base}),
+        "base": {"digest": state.base, "architecture": "", "num_params": 0, "sites": [], **created.get("base", {})},
         "data": created.get("data", {}),
         "versions": created.get("versions", {}),
         "grown_domain": _grown_domain(created),

@@ -53,10 +53,11 @@ def judged_table(grafts: Sequence[Mapping[str, Any]], *, title: str) -> Table:
     table = Table(title=title, title_justify="left")
     columns = ("graft", "kind", "where", "params", "status", "gain, bits/byte", *(f"{s} lost in all" for s in suites))
     for column in columns:
-        table.add_column(column)
+        table.add_column(Text(column))
     for graft in grafts:
         status = graft["status"] + (", unvalidated" if graft["unvalidated"] else "")
-        table.add_row(
+        _add_row(
+            table,
             graft["digest"][:12],
             f"{graft['kind']} {_options(graft['options'])}",
             graft["where"],
@@ -75,9 +76,10 @@ def arms_table(result: Mapping[str, Any]) -> Table:
     table = Table(title=f"Measured on the {result['split']}, against the bare base", title_justify="left")
     gained = f"gain on {result['grown_domain']}"
     for column in ("", "trained parameters", "tokens", gained, *(f"loss on {domain}" for domain in domains)):
-        table.add_column(column)
+        table.add_column(Text(column))
     for arm in arms:
-        table.add_row(
+        _add_row(
+            table,
             ARM_LABELS.get(arm["name"], arm["name"]),
             f"{arm['num_params']:,}",
             f"{arm['train_tokens']:,}",
@@ -109,10 +111,10 @@ def entry_lines(graft: Mapping[str, Any]) -> list[RenderableType]:
     ]
     verdicts = Table(title="Gates", title_justify="left")
     for column in ("gate", "verdict", "reason"):
-        verdicts.add_column(column)
+        verdicts.add_column(Text(column))
     for verdict in graft["verdicts"]:
         outcome = Text(verdict["outcome"], style=_STYLES[verdict["outcome"]])
-        verdicts.add_row(verdict["gate"], outcome, verdict["reason"])
+        _add_row(verdicts, verdict["gate"], outcome, verdict["reason"])
     return [*map(Text, lines), verdicts]
 
 
@@ -120,9 +122,9 @@ def log_table(events: Iterable[Event]) -> Table:
     """The ledger, one line per entry."""
     table = Table(title="Ledger", title_justify="left")
     for column in ("entry", "time", "event", "what", "digest"):
-        table.add_column(column)
+        table.add_column(Text(column))
     for event in events:
-        table.add_row(str(event.number), event.time, event.name, _gist(event), event.digest[:12])
+        _add_row(table, str(event.number), event.time, event.name, _gist(event), event.digest[:12])
     return table
 
 
@@ -131,11 +133,16 @@ def blame_table(blame: Mapping[str, Any]) -> Table:
     domains = blame["domains"]
     table = Table(title=f"Bits per byte saved on development text ({blame['split']})", title_justify="left")
     for column in ("graft", "kind", "where", *(f"{d}, without it lost" for d in domains)):
-        table.add_column(column)
+        table.add_column(Text(column))
     for graft in blame["grafts"]:
         row = (spell(graft["leave_one_out_bpb"][domain]) for domain in domains)
-        table.add_row(graft["digest"][:12], graft["kind"], graft["where"], *row)
+        _add_row(table, graft["digest"][:12], graft["kind"], graft["where"], *row)
     return table
+
+
+def _add_row(table: Table, *cells: str | Text) -> None:
+    """What people wrote is shown as they wrote it: rich would take its brackets for markup."""
+    table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
 
 
 def report_parts(summary: Mapping[str, Any]) -> list[RenderableType]:

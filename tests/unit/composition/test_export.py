@@ -24,6 +24,7 @@ from saint.errors import ExportError, SiteError, StorageError
 from saint.grafts import Graft
 from saint.models import FrozenBase
 from saint.records import Candidate
+from saint.testing import tiny_base
 from small_bases import moved, small_model
 
 peft = pytest.importorskip("peft", reason="adapters are loaded by plain PEFT")
@@ -100,6 +101,18 @@ def test_peft_agrees_on_every_architecture(form: str, architecture: str, roles: 
     composed = compose(base, grafts)
     assert difference(composed, base.model) > 1e-2
     assert difference(loaded_by_peft(tmp_path / "base", tmp_path / "adapter", family), composed) < 1e-4
+
+
+@pytest.mark.filterwarnings("ignore:Model has .tie_word_embeddings=True.", "ignore:fan_in_fan_out is set to True")
+@pytest.mark.parametrize(("architecture", "roles"), [("gpt2", "qkv head"), ("qwen3", "head")])
+def test_peft_agrees_on_a_tied_head(architecture: str, roles: str, tmp_path: Path) -> None:
+    small_model(architecture).save_pretrained(tmp_path / "base")
+    base = saint.freeze(tmp_path / "base")
+    grafts = [graft_at(base, roles, "phi", rank=5)]
+    export_peft(base, grafts, tmp_path / "adapter")
+    composed = compose(base, grafts)
+    assert difference(composed, base.model) > 1e-2
+    assert difference(loaded_by_peft(tmp_path / "base", tmp_path / "adapter"), composed) < 1e-4
 
 
 def test_a_rank_pattern_stores_less_than_one_rank_for_all(home: Path, tmp_path: Path) -> None:
@@ -187,20 +200,13 @@ def test_a_merged_bfloat16_base_stays_one_and_is_rounded_once() -> None:
         assert torch.equal(merged.model.get_submodule(site.module).weight, expected.bfloat16())
 
 
-@pytest.mark.parametrize("other", ["gpt2", "qwen3"])
-def test_a_graft_of_another_base_finds_no_site(other: str) -> None:
+def test_a_graft_of_another_base_finds_no_site() -> None:
     graft = graft_at(saint.freeze(small_model("llama")), "q head", "lora", rank=2)
-    base = saint.freeze(small_model(other))
-    if other == "gpt2":
-        with pytest.raises(SiteError, match="the base has no such site"):
-            compose(base, [graft])
-    else:
-        assert difference(compose(base, [graft]), base.model) > 0, "the sites are the same, so the digest must tell"
+    with pytest.raises(SiteError, match="the base has no such site"):
+        compose(saint.freeze(small_model("gpt2")), [graft])
 
 
 def test_a_graft_of_a_larger_base_does_not_fit() -> None:
-    from saint.testing import tiny_base
-
     graft = graft_at(saint.freeze(small_model("llama")), "q", "lora", rank=2)
     with pytest.raises(SiteError, match=r"d_in=32.*the base has .*d_in=16"):
         compose(tiny_base(), [graft])

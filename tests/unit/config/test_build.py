@@ -39,6 +39,7 @@ class Recipe:
     options: Mapping[str, int | float | str] = field(default_factory=dict)
     patience: int | None = None
     season: Season = Season.SPRING
+    curve: tuple[tuple[int, float], ...] = ()
 
 
 def read(text: str, *overrides: str) -> Recipe:
@@ -120,6 +121,7 @@ def test_a_missing_key_is_named() -> None:
         ("retries = [3]", "retries[0]", "a table for Schedule", "3 (int)"),
         ('schedule.decay = "square"', "schedule: decay", "'cosine' or 'linear'", "'square' (str)"),
         ("options = { rank = true }", "options.rank", "a whole number or a number or text", "True (bool)"),
+        ("curve = [[1, 2.5], [2, true]]", "curve[1][1]", "a number", "True (bool)"),
         ('patience = "long"', "patience", "a whole number", "'long' (str)"),
         ('season = "winter"', "season", "Season", "'winter' (str)"),
     ],
@@ -151,6 +153,11 @@ def test_a_whole_number_serves_where_a_number_is_asked() -> None:
     lr = read('name = "m"\nschedule.lr = 1').schedule.lr
     assert lr == 1.0
     assert isinstance(lr, float)
+
+
+def test_the_members_of_a_pair_have_their_own_types() -> None:
+    assert read('name = "m"\ncurve = [[1, 2], [3, 0.5]]').curve == ((1, 2.0), (3, 0.5))
+    assert "curve[0]: expected 2 values, got 3" in refusal('name = "m"\ncurve = [[1, 2, 3]]')
 
 
 def test_an_optional_value_may_be_given_or_left_out() -> None:
@@ -206,8 +213,8 @@ def test_text_that_is_not_toml_is_refused_with_the_line() -> None:
 
 def test_a_plan_is_read_from_its_file(tmp_path: Path) -> None:
     file = tmp_path / "plan.toml"
-    file.write_text('name = "Wiese – größer"', encoding="utf-8")
-    assert config.load(file, Recipe, overrides=["patience=2"]) == Recipe(name="Wiese – größer", patience=2)
+    file.write_text('name = "größere Wiese"', encoding="utf-8")
+    assert config.load(file, Recipe, overrides=["patience=2"]) == Recipe(name="größere Wiese", patience=2)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

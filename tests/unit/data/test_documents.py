@@ -183,11 +183,19 @@ def test_every_line_of_code_stays_and_every_docstring_goes() -> None:
     assert prose == "Of the module.\n\nOf f,\nlong."
 
 
+def test_what_is_left_of_a_body_that_was_only_a_docstring_still_parses() -> None:
+    code, prose = take_docstrings_out('class E(Exception):\n    """Went\n    wrong."""\n\ndef f(): "beside"\n')
+    assert code == 'class E(Exception):\n    pass\n\ndef f(): "beside"\n'
+    assert prose == "Went\nwrong.\n\nbeside"
+
+
 @pytest.mark.slow
 def test_embedded_code_and_prose_are_of_the_running_interpreter() -> None:
     code = {document.source: document.text for document in read_documents("embedded:code")}
     prose = {document.source: document.text for document in read_documents("embedded:prose")}
     assert len(code) > 300
+    for text in code.values():
+        ast.parse(text)
     assert len(prose) > 300
     assert "def dedent(" in code["textwrap.py"]
     assert "Remove any common leading whitespace" not in code["textwrap.py"]

@@ -29,9 +29,9 @@ def base() -> FrozenBase:
     return saint.freeze(FOLDER / "hf")
 
 
-def written(model: Any, reference: dict[str, Any]) -> list[int]:
+def written(model: Any, reference: dict[str, Any], *, num_tokens: int | None = None) -> list[int]:
     prompt = torch.tensor([reference["prompt_ids"]])
-    kept = len(reference["greedy_ids"])
+    kept = num_tokens or len(reference["greedy_ids"])
     with torch.no_grad():
         tokens = model.generate(
             prompt,
@@ -68,5 +68,5 @@ def test_a_moved_graft_writes_something_else(base: FrozenBase, reference: dict[s
     graft = newborn(base, Candidate(sites=head, kind="phi", options={"rank": 8}))
     with torch.no_grad():
         graft.parts["lm_head"].phi.fill_(0.5)
-    assert written(saint.compose(base, [graft]), reference) != reference["greedy_ids"]
-    assert written(base.model, reference) == reference["greedy_ids"]
+    assert written(saint.compose(base, [graft]), reference, num_tokens=40) != reference["greedy_ids"][:40]
+    assert written(base.model, reference, num_tokens=40) == reference["greedy_ids"][:40]

@@ -74,3 +74,17 @@ def test_plain_data_holds_only_what_json_has() -> None:
     assert type(plain["outcome"]) is str
     assert plain["3"] == [1, 2]
     assert json.loads(json.dumps(plain)) == plain
+
+
+@pytest.mark.parametrize("value", [2.0**53, 2.0**60, 1e17, -3e20, 1e21, 1.5e300])
+def test_a_large_whole_number_is_read_back_and_written_as_it_was(value: float) -> None:
+    written = records.to_canonical({"score": value})
+    back = json.loads(written)
+    assert float(back["score"]) == value
+    assert records.to_canonical(back) == written
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, 2**60, 10**21, 10**400])
+def test_an_integer_that_readers_of_json_would_round_is_refused(value: int) -> None:
+    with pytest.raises(ValueError, match="store it as text"):
+        records.to_canonical({"seed": value})

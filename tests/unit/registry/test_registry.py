@@ -252,7 +252,7 @@ def test_a_damaged_marker_is_named(grown: Registry, found: str) -> None:
 def test_a_registry_of_a_newer_format_is_left_to_a_newer_version(grown: Registry) -> None:
     set_marker(grown, to_canonical({"format": 99, "hash": "sha256"}))
     before = sorted(grown.folder.rglob("*"))
-    with pytest.raises(NewerFormatError, match="registry format 99.*update saint-g") as newer:
+    with pytest.raises(NewerFormatError, match=r"registry format 99.*update saint-g") as newer:
         Registry.open(grown.folder)
     assert newer.value.exit_status == 3
     assert sorted(grown.folder.rglob("*")) == before
