@@ -43,7 +43,9 @@ def find(room: str, name: str, kind: type[T]) -> type[T]:
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(there)}"
         raise UnknownNameError(f"saint.{room} has nothing called {name!r}; {hint}")
     for point in entry_points(group=f"saint.{room}", name=name):
-        loaded: type[T] = point.load()
+        loaded = point.load()
+        if not (inspect.isclass(loaded) and issubclass(loaded, kind)):
+            raise UnknownNameError(f"the plug-in {point.value} is no {kind.__name__}; correct or remove its package")
         return loaded
     module = import_module(f"saint.{room}.{name}")
     found = [

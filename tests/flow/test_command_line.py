@@ -73,7 +73,7 @@ def test_killed_at_any_point_it_goes_on_to_the_same_end(workshop: Workshop) -> N
         process = start_growing(workshop)
         wait_for_entries(workshop, entries, process)
         process.kill()
-        process.wait()
+        process.communicate()
         verified = workshop.saint("verify", workshop.registry)
         assert verified.returncode == 0, verified.stdout
     finished = workshop.saint("grow", workshop.registry)

@@ -1,6 +1,7 @@
 """Growth as a library: what it promises about budgets, splits, records and controls."""
 
 import hashlib
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -172,6 +173,16 @@ def test_an_existing_folder_is_left_alone(workshop: Workshop) -> None:
     begin(workshop)
     with pytest.raises(NotARegistryError, match="exists already"):
         begin(workshop)
+
+
+def test_a_start_that_was_killed_can_be_repeated(workshop: Workshop) -> None:
+    for left in ("skeleton", "marker"):
+        (workshop.registry / "blobs").mkdir(parents=True)
+        if left == "marker":
+            Registry.open(workshop.registry)
+        begin(workshop)
+        assert len(workshop.events()) == 1
+        shutil.rmtree(workshop.registry)
 
 
 def test_another_base_is_refused(workshop: Workshop) -> None:

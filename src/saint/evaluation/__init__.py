@@ -3,10 +3,9 @@
 from saint.evaluation._evaluate import (
     Losses as Losses,
     PerDocument as PerDocument,
-    choose_strength as choose_strength,
     evaluate as evaluate,
     leave_one_out as leave_one_out,
     measure_arm as measure_arm,
-    search_strength as search_strength,
 )
 from saint.evaluation._interval import negated as negated, paired_interval as paired_interval
+from saint.evaluation._strength import choose_strength as choose_strength, search_strength as search_strength

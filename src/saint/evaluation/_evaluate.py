@@ -15,6 +15,7 @@ from saint.models import FrozenBase, document_nats
 from saint.progress import Progress
 from saint.records import Arm, Cost, Evidence, Interval, Removal
 
+_TOKENS_TOGETHER = 4096
 PerDocument = Float64[np.ndarray, " documents"]
 
 
@@ -22,13 +23,15 @@ PerDocument = Float64[np.ndarray, " documents"]
 class Losses:
     """The total loss of each document, measured once for each model and corpus and then remembered."""
 
-    def __init__(self, *, seq_len: int = 256, batch_size: int = 16, progress: Progress | None = None) -> None:
+    def __init__(self, *, seq_len: int = 256, batch_size: int = 0, progress: Progress | None = None) -> None:
         """Fix how documents are cut.
 
         Args:
             seq_len: Predictions per window; a token sees at most this much text before it.
+            batch_size: Windows that are scored together; 0 for as many as make 4,096 tokens.
         """
-        self._seq_len, self._batch_size, self._progress = seq_len, batch_size, progress
+        self._seq_len, self._progress = seq_len, progress
+        self._batch_size = batch_size or max(1, _TOKENS_TOGETHER // seq_len)
         self._known: dict[tuple[Any, ...], PerDocument] = {}
 
     def of(self, base: FrozenBase, stack: Sequence[Graft], corpus: Corpus) -> PerDocument:
@@ -86,64 +89,6 @@ def evaluate(
     )
     base.check()
     return evidence
-
-
-def choose_strength(
-    base: FrozenBase,
-    stack: Sequence[Graft],
-    graft: Graft,
-    *,
-    grown: Corpus,
-    retained: Mapping[str, Corpus],
-    at_most_bpb: float | None,
-    strengths: Sequence[float],
-    losses: Losses | None = None,
-) -> dict[float, tuple[float, float]]:
-    """Set the graft to the strength that gains most on development text without forgetting too much.
-
-    A change at part of its trained strength keeps most of its gain, while what it costs elsewhere falls, to second
-    order, with the square of that part. When no strength keeps the limit the lowest is set, and the gates will say so.
-
-    Args:
-        grown: Development text of the domain that is grown towards.
-        retained: Development text of the domains that must be kept.
-        at_most_bpb: How much each of these may lose against the bare base, by its upper confidence bound; None for
-            no limit.
-        strengths: What to try, from high to low until a weaker one that keeps the limit gains less.
-
-    Returns:
-        Strength -> (gain against the present stack, upper bound of the worst retained loss), for those tried.
-
-    Source:
-        Interpolating between base and tuned weights: Wortsman et al. 2022, arXiv:2109.01903.
-    """
-    losses = losses or Losses()
-
-    def measure(strength: float) -> tuple[float, float]:
-        graft.set_strength(strength)
-        with_graft = [*stack, graft]
-        gain = losses.saved(base, stack, with_graft, grown).estimate
-        return gain, max((-losses.saved(base, (), with_graft, corpus).low for corpus in retained.values()), default=0.0)
-
-    strength, tried = search_strength(measure, strengths, at_most_bpb)
-    graft.set_strength(strength)
-    return tried
-
-
-def search_strength(
-    measure: Callable[[float], tuple[float, float]], strengths: Sequence[float], at_most_bpb: float | None
-) -> tuple[float, dict[float, tuple[float, float]]]:
-    """The strength of the most gain whose loss is allowed, and (gain, loss) of each that was tried; see above."""
-    tried: dict[float, tuple[float, float]] = {}
-    best: float | None = None
-    for strength in sorted(strengths, reverse=True):
-        tried[strength] = gain, loss = measure(strength)
-        if at_most_bpb is not None and loss > at_most_bpb:
-            continue
-        if best is not None and gain <= tried[best][0]:
-            break
-        best = strength
-    return (min(strengths) if best is None else best), tried
 
 
 def measure_arm(

@@ -19,11 +19,11 @@ from saint.candidates import lora_control
 from saint.composition import compose
 from saint.data import Corpus
 from saint.errors import DivergedError
-from saint.evaluation import Losses, choose_strength, measure_arm, search_strength
+from saint.evaluation import Losses, choose_strength, measure_arm, paired_interval, search_strength
 from saint.grafts import grow_from
 from saint.growth._journal import Journal
 from saint.models import share_weights
-from saint.records import Arm, Candidate
+from saint.records import Arm, Candidate, Interval
 from saint.training import Schedule, continue_training, train
 
 
@@ -132,23 +132,17 @@ def _train_full(journal: Journal, losses: Losses, schedule: Schedule) -> tuple[d
         "lr": plan.controls.full_lr,
     }
     settings = journal.strength(plan.rounds - 1)
-    grown, retained = settings["grown"], settings["retained"]
 
-    def measure(strength: float) -> tuple[float, float]:
-        part = _full_model(journal, outcome, strength)
-        arm = measure_arm(
-            "",
-            journal.base,
-            partial(losses.measure, part),
-            grown=grown,
-            retained=retained,
-            num_params=0,
-            train_tokens=0,
-            losses=losses,
-        )
-        return arm.gain_bpb.estimate, max((loss.high for loss in arm.regression_bpb.values()), default=0.0)
+    def saved(strength: float, corpus: Corpus) -> Interval:
+        part = losses.measure(_full_model(journal, outcome, strength), corpus)
+        return paired_interval(losses.of(journal.base, (), corpus), part, corpus.num_bytes_each)
 
-    strength, _ = search_strength(measure, settings["strengths"], settings["at_most_bpb"])
+    strength = search_strength(
+        lambda strength: saved(strength, settings["grown"]).estimate,
+        lambda strength: max((-saved(strength, corpus).low for corpus in settings["retained"].values()), default=0.0),
+        settings["strengths"],
+        settings["at_most_bpb"],
+    )
     return outcome | {"strength": strength}, []
 
 

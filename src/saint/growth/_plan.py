@@ -51,7 +51,7 @@ class Plan:
     """How many are trained."""
     finalists_per_round: int = 2
     """How many of them, the best on *select* first, the gates are asked about."""
-    strengths: tuple[float, ...] = (1.0, 0.85, 0.7, 0.5, 0.35)
+    strengths: tuple[float, ...] = (1.0, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.35)
     """What a trained graft's change may be multiplied by; chosen on *select*."""
     schedule: Schedule = field(default_factory=Schedule)
     sensitivity: Sensitivity = field(default_factory=Sensitivity)

@@ -1,5 +1,6 @@
 import os
 import platform
+import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def start(
         BaseChangedError: Prepared text was made with another tokenizer than the base's.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not Registry.can_begin(folder):
         raise NotARegistryError(f"{folder} exists already; give the path of a new folder")
     must_read(base.model.config, plan.schedule.seq_len)
     _check_proposals(base, plan)
@@ -55,6 +56,7 @@ def start(
             raise DataError(f"domain {domain!r} has no select split; give it one, strengths are chosen on it")
     registry = Registry.open(folder)
     if not plan.data.prepared:
+        shutil.rmtree(registry.work / "data", ignore_errors=True)  # of a start that was killed
         save_splits(data, registry.work / "data", plan=plan.data)
     body = {
         "plan": plan,

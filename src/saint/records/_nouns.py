@@ -158,8 +158,8 @@ class Decision:
 
     @property
     def outcome(self) -> Outcome:
-        """Reject if any gate rejects, else defer if any defers, else accept."""
-        outcomes = {verdict.outcome for verdict in self.verdicts}
+        """Reject if any gate rejects, else defer if any defers or none was asked, else accept."""
+        outcomes = {verdict.outcome for verdict in self.verdicts} or {Outcome.DEFER}
         for strictest in (Outcome.REJECT, Outcome.DEFER):
             if strictest in outcomes:
                 return strictest

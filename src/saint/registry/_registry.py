@@ -9,6 +9,7 @@ from saint.errors import (
     LedgerError,
     NewerFormatError,
     NotARegistryError,
+    SaintError,
     StaleEvidenceError,
     UnknownNameError,
 )
@@ -50,8 +51,7 @@ class Registry:
         store = Store(folder)
         marker = folder / _MARKER
         if not marker.exists():
-            occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-            if must_exist or occupied:
+            if must_exist or (folder.exists() and not store.is_bare()):
                 raise NotARegistryError(
                     f"{folder} is not a registry (it has no {_MARKER}); make one with `saint init` in a new folder"
                 )
@@ -62,6 +62,16 @@ class Registry:
                 f"{folder} has registry format {found}, this version reads up to {FORMAT}; update saint-g"
             )
         return cls(store, Ledger(store))
+
+    @classmethod
+    def can_begin(cls, folder: Path) -> bool:
+        """Whether `folder` is missing, empty, or a registry whose maker died before its first entry."""
+        if not folder.exists() or Store(folder).is_bare():
+            return True
+        try:
+            return not cls.open(folder, must_exist=True).ledger.events()
+        except SaintError:
+            return False
 
     @property
     def folder(self) -> Path:

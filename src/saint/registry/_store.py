@@ -15,6 +15,7 @@ from typing import final
 from saint.errors import LedgerError, StorageError
 
 _READ_ONLY = 0o444
+_SKELETON = ("blobs", "log", "tmp", "work")
 
 
 @final
@@ -27,8 +28,15 @@ class Store:
     def make(self) -> None:
         """Create the folder's skeleton."""
         with _disk_may_refuse(self.folder):
-            for name in ("blobs", "log", "tmp", "work"):
+            for name in _SKELETON:
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
+
+    def is_bare(self) -> bool:
+        """Whether the folder holds nothing, or only its skeleton: whoever made that may have died right after."""
+        return self.folder.is_dir() and all(
+            inside.name == "tmp" or (inside.name in _SKELETON and inside.is_dir() and not any(inside.iterdir()))
+            for inside in self.folder.iterdir()
+        )
 
     def put(self, content: bytes) -> str:
         """Keep `content`; returns its digest. Putting it twice is putting it once.

@@ -20,7 +20,7 @@ _STYLES = {
 }
 ARM_LABELS = {
     "grafts": "grafts (what stands)",
-    "lora": "LoRA, as many parameters",
+    "lora": "LoRA at every linear site",
     "full": "full fine-tuning",
     "full, interpolated": "full fine-tuning, interpolated",
 }

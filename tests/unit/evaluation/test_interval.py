@@ -1,6 +1,5 @@
 """Intervals against independent references, and the choice of a strength."""
 
-from collections.abc import Callable
 from math import log
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 
 from saint.errors import DataError
-from saint.evaluation import negated, paired_interval, search_strength
+from saint.evaluation import negated, paired_interval
 from saint.evaluation._interval import student_quantile
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
@@ -117,36 +116,3 @@ def test_a_loss_that_is_not_a_number_is_named(value: float) -> None:
     after[4] = value
     with pytest.raises(DataError, match="document 4 has a loss that is not a number"):
         paired_interval(before, after, num_bytes)
-
-
-STRENGTHS = (0.25, 1.0, 0.5, 0.75)
-
-
-def measured(gain: Callable[[float], float], loss: Callable[[float], float]) -> Callable[[float], tuple[float, float]]:
-    return lambda strength: (gain(strength), loss(strength))
-
-
-def test_without_a_limit_the_strength_of_the_most_gain_is_chosen() -> None:
-    rising = measured(lambda s: s, lambda s: 100 * s)
-    assert search_strength(rising, STRENGTHS, None)[0] == 1.0
-    peaked = measured(lambda s: -((s - 0.5) ** 2), lambda _: 0.0)
-    assert search_strength(peaked, STRENGTHS, None)[0] == 0.5
-
-
-def test_with_a_limit_it_is_the_most_gain_that_keeps_it() -> None:
-    costly = measured(lambda s: s, lambda s: s**2)
-    assert search_strength(costly, STRENGTHS, 0.6)[0] == 0.75
-    assert search_strength(costly, STRENGTHS, 0.5625)[0] == 0.75
-    assert search_strength(costly, STRENGTHS, 0.3)[0] == 0.5
-
-
-def test_when_nothing_keeps_the_limit_the_lowest_is_set_and_all_were_tried() -> None:
-    strength, tried = search_strength(measured(lambda s: s, lambda _: 1.0), STRENGTHS, 0.1)
-    assert strength == 0.25
-    assert tried == {s: (s, 1.0) for s in STRENGTHS}
-
-
-def test_the_search_stops_once_weaker_gains_less() -> None:
-    strength, tried = search_strength(measured(lambda s: s, lambda s: s), STRENGTHS, 0.8)
-    assert strength == 0.75
-    assert tried == {1.0: (1.0, 1.0), 0.75: (0.75, 0.75), 0.5: (0.5, 0.5)}

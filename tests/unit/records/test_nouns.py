@@ -88,3 +88,7 @@ def test_a_large_whole_number_is_read_back_and_written_as_it_was(value: float) -
 def test_an_integer_that_readers_of_json_would_round_is_refused(value: int) -> None:
     with pytest.raises(ValueError, match="store it as text"):
         records.to_canonical({"seed": value})
+
+
+def test_a_decision_of_no_gate_accepts_nothing() -> None:
+    assert Decision(verdicts=()).outcome is Outcome.DEFER

@@ -278,7 +278,7 @@ def test_the_result_stands_beside_its_controls_with_intervals(grown: Registry) -
     for text in (words, printed(arms_table(summarise(grown)["result"]))):
         assert "+0.3000 [+0.2900, +0.3100]" in text
         assert "+0.2000 [+0.1900, +0.2100]" in text
-        assert "LoRA, as many parameters" in text
+        assert "LoRA at every linear site" in text
         assert "full fine-tuning" in text
     assert "No controls were trained" not in words
 
