@@ -130,13 +130,14 @@ def blame(registry: str, domain: str | None, base_name: str | None, *, as_json: 
     from saint.cli._opening import open_all
     from saint.composition import restore
     from saint.evaluation import Losses, leave_one_out
+    from saint.records import to_plain
     from saint.report import blame_table, summarise
 
     with watching() as progress:
         opened, base, plan, data = open_all(registry, base_name, progress)
         split = {domain: data.of(domain, "select")} if domain else dict(data.select)
         losses = Losses(seq_len=plan.evaluation_seq_len, progress=progress)
-        found = leave_one_out(base, restore(opened), split, losses=losses)
+        found = to_plain(leave_one_out(base, restore(opened), split, losses=losses))
     stack = summarise(opened)["stack"]
     listed = [{**graft, "leave_one_out_bpb": found[graft["digest"]]} for graft in stack]
     record = {"split": "select", "domains": list(split), "grafts": listed}
