@@ -2,14 +2,17 @@
 
 import hashlib
 import shutil
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 import saint
 from saint import config, records
+from saint.cli.exporting import export_stack
 from saint.data import Splits
 from saint.errors import BaseChangedError, BaseModelError, ConfigError, DataError, NotARegistryError
 from saint.growth import Plan, open_data, start
@@ -113,6 +116,26 @@ def test_the_report_shows_where_growth_came_to_after_each_round(grown: Grown) ->
     page = to_html(summary)
     assert "No round has ended yet" not in page
     assert "full fine-tuning" in page
+
+
+@pytest.mark.parametrize("form", ["lora", "peft"])
+def test_plain_peft_loads_what_was_exported(grown: Grown, tmp_path: Path, form: str) -> None:
+    peft = pytest.importorskip("peft", reason="the extra `peft` is not installed")
+    warnings.simplefilter("ignore")  # peft's advice about tied embeddings
+    export_stack(grown.registry, grown.base, form, tmp_path / form)
+    plain = AutoModelForCausalLM.from_pretrained(grown.base.source)
+    adapted = peft.PeftModel.from_pretrained(plain, tmp_path / form).eval()
+    composed = saint.compose(grown.base, saint.restore(grown.registry))
+    assert_same_function(adapted, composed, max_abs_difference=1e-4)
+
+
+def test_plain_transformers_loads_the_merged_model(grown: Grown, tmp_path: Path) -> None:
+    record = export_stack(grown.registry, grown.base, "merged", tmp_path / "merged")
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
+    composed = saint.compose(grown.base, saint.restore(grown.registry))
+    assert_same_function(plain, composed, max_abs_difference=1e-4)
+    assert record["max_abs_logit_difference"] < 1e-4
+    assert grown.registry.ledger.events()[-1].body["base"] == saint.freeze(tmp_path / "merged").digest
 
 
 def test_growing_a_finished_registry_does_nothing(grown: Grown) -> None:
