@@ -72,6 +72,10 @@ class LedgerError(SaintError, RuntimeError):
     """The ledger or a blob on disk does not verify."""
 
 
+class BusyError(SaintError, RuntimeError):
+    """Another process is at work on the same registry."""
+
+
 class StaleEvidenceError(SaintError, RuntimeError):
     """Evidence was measured on a stack that no longer stands."""
 

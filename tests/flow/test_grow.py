@@ -13,11 +13,22 @@ from transformers import AutoModelForCausalLM
 import saint
 from saint import config, records
 from saint.cli.exporting import export_stack
-from saint.data import Splits
-from saint.errors import BaseChangedError, BaseModelError, ConfigError, DataError, NotARegistryError
+from saint.composition import newborn
+from saint.data import DataPlan, Domain, Splits, open_splits, save_splits
+from saint.errors import (
+    BaseChangedError,
+    BaseModelError,
+    BusyError,
+    ConfigError,
+    DataError,
+    Interrupted,
+    NotARegistryError,
+)
 from saint.growth import Plan, open_data, start
+from saint.growth._journal import Journal
 from saint.models import FrozenBase
-from saint.records import Outcome
+from saint.progress import Silent
+from saint.records import Candidate, Decision, Outcome, Verdict
 from saint.registry import Registry, verify
 from saint.testing import assert_base_untouched, assert_same_function, tiny_base
 from workshop import Workshop, build_workshop
@@ -190,6 +201,133 @@ def test_no_graft_larger_than_the_cost_gate_stands(workshop: Workshop) -> None:
     judged = [entry for entry in one.registry.state.judged if entry.evidence.cost.num_params > 500]
     assert judged
     assert {entry.decision.outcome for entry in judged} == {Outcome.REJECT}
+
+
+def test_what_was_rolled_back_is_not_proposed_again(workshop: Workshop) -> None:
+    one = begin(workshop, "rounds=1", "controls.after=never")
+    one.plan = config.build({**records.to_plain(one.plan), "rounds": 3}, Plan, where="test")
+    journal = Journal(one.registry, one.base, one.data, one.plan, Silent())
+    grow(one)
+    taken_back = one.registry.accepted()[0]
+    one.registry.rollback(taken_back.digest, reason="worse on code")
+    assert taken_back.candidate in journal.settled()
+
+
+def test_a_trial_that_failed_is_neither_trained_nor_proposed_again(workshop: Workshop) -> None:
+    plan = workshop.plan.read_text(encoding="utf-8").replace("lr = 0.05", "lr = 1e30", 1)
+    workshop.plan.write_text(plan, encoding="utf-8")
+    one = grow(begin(workshop, "gates.gain.at_least_bpb=5.0", "controls.after=never"))
+    failures = [event for event in one.registry.ledger if event.body.get("failure")]
+    assert len(failures) == 1, "two rounds, one failure"
+
+
+def test_the_one_that_gained_most_at_its_strength_stands(workshop: Workshop) -> None:
+    one = begin(workshop)
+    journal = Journal(one.registry, one.base, one.data, one.plan, Silent())
+    judged = []
+    for gain, rank in ((0.1, 2), (0.3, 3), (0.2, 4)):
+        sites = tuple(site for site in one.base.sites() if site.role == "up")
+        graft = newborn(one.base, Candidate(sites=sites, kind="phi", options={"rank": rank}))
+        evidence = saint.evaluate(one.base, (), graft, held_out=one.data.held_out, retain=one.data.protected)
+        accepted = Decision(verdicts=(Verdict(gate="g", outcome=Outcome.ACCEPT, reason="1"),))
+        judged.append((gain, graft, evidence, accepted))
+    journal.record(0, judged)
+    assert [entry.digest for entry in one.registry.accepted()] == [judged[1][1].digest]
+
+
+def test_controls_are_trained_when_growth_ends_early(workshop: Workshop) -> None:
+    one = grow(begin(workshop, "rounds=9", "budget.train_tokens=2400", "controls.after=last round"))
+    assert len(one.registry.state.rounds) < 9
+    [measured] = one.registry.state.measured
+    assert {arm["name"] for arm in measured["arms"]} >= {"grafts", "lora", "full"}
+
+
+def test_lost_weights_of_a_control_are_trained_again(workshop: Workshop) -> None:
+    one = begin(workshop, "rounds=2")
+    controls = one.registry.work / "controls"
+
+    class LosesThem(Silent):
+        def note(self, message: str) -> None:
+            if message.startswith("opening the vault"):
+                return
+            if message.startswith("round 2"):
+                shutil.rmtree(controls)
+
+    saint.grow(one.base, one.data, one.plan, one.registry, progress=LosesThem())
+    [measured] = one.registry.state.measured
+    assert "full" in {arm["name"] for arm in measured["arms"]}
+
+
+def test_two_processes_do_not_grow_one_registry(workshop: Workshop) -> None:
+    one = begin(workshop)
+    with Registry.open(one.registry.folder).alone(), pytest.raises(BusyError, match="another process"):
+        grow(one)
+    assert len(one.registry.ledger.events()) == 1
+
+
+def test_the_vault_is_counted_as_opened_before_anything_is_read(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = begin(workshop, "rounds=1", "controls.after=never")
+    from saint.growth import _result
+
+    def stopped(*_: object) -> None:
+        raise Interrupted("stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_result, "measure_arms", stopped)
+        with pytest.raises(Interrupted):
+            grow(one)
+    assert one.registry.state.num_vault_openings == 1
+    grow(one)
+    assert one.registry.state.num_vault_openings == 2
+    assert len(one.registry.state.measured) == 1
+
+
+def test_the_report_says_when_the_result_is_of_another_stack(workshop: Workshop) -> None:
+    from saint.report import summarise, to_html
+
+    one = grow(begin(workshop, "rounds=1", "controls.after=never"))
+    assert "rolled back since" not in to_html(summarise(one.registry))
+    one.registry.rollback(one.registry.accepted()[0].digest, reason="x")
+    assert "rolled back since" in to_html(summarise(one.registry))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("schedule.beta2=1.0", "beta2"),
+        ("controls.full_lr=-1", "full_lr"),
+        ("sensitivity.num_batches=0", "num_batches"),
+        ("sensitivity.method=gradiant", "gradient"),
+    ],
+)
+def test_a_plan_that_would_fail_later_is_refused_now(workshop: Workshop, override: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        begin(workshop, override)
+    assert not workshop.registry.exists()
+
+
+@pytest.mark.parametrize("missing", ["prose/vault", "prose/held_out", "prose/select", "code/retain", "code/vault"])
+def test_a_domain_without_one_of_its_splits_is_refused(workshop: Workshop, missing: str) -> None:
+    full = open_splits(workshop.root / "text")
+    left = {name: corpus for name, corpus in full.corpora.items() if name != missing}
+    shutil.rmtree(workshop.root / "text")
+    domains = {"x": Domain(role="grow", sources=("x",))}
+    save_splits(replace(full, corpora=left), workshop.root / "text", plan=DataPlan(domains=domains))
+    with pytest.raises(DataError, match=missing.partition("/")[2]):
+        begin(workshop)
+    assert not workshop.registry.exists()
+
+
+def test_changed_tokens_are_noticed(workshop: Workshop) -> None:
+    one = begin(workshop)
+    shard = next((workshop.root / "text" / "prose" / "vault").glob("*.npy"))
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(DataError, match="not the file that was prepared"):
+        open_data(one.registry, one.plan, one.base)
 
 
 def test_an_existing_folder_is_left_alone(workshop: Workshop) -> None:

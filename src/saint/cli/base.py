@@ -63,4 +63,5 @@ def train_base(plan: "BasePlan", data_folder: Path, folder: Path, progress: "Pro
         (partial / "training.json").write_text(records.to_canonical(record), encoding="utf-8")
 
     write_folder(folder, write)
+    checkpoint.unlink(missing_ok=True)
     return record

@@ -73,6 +73,7 @@ def _grow(root: Path, progress: "Terminal") -> "Registry":
     from saint.data import DataPlan, read_splits, save_splits
     from saint.growth import Plan, grow, start
     from saint.models import freeze
+    from saint.registry import Registry
     from saint.training import BasePlan
 
     root.mkdir(parents=True, exist_ok=True)
@@ -86,7 +87,7 @@ def _grow(root: Path, progress: "Terminal") -> "Registry":
     if not (root / "base").exists():
         progress.note("2/4 training a small Llama on code")
         train_base(config.load(root / "base.toml", BasePlan), root / "data", root / "base", progress)
-    if not (root / "registry" / "registry.json").exists():
+    if Registry.can_begin(root / "registry"):
         plan_path = root / "plan.toml"
         text = plan_path.read_text(encoding="utf-8")
         start(root / "registry", freeze(root / "base"), config.load(plan_path, Plan), root=root, plan_text=text)

@@ -48,7 +48,13 @@ def export_stack(
     from saint.composition import export_lora, export_peft, exported_difference, restore_one
     from saint.errors import ExportError
 
-    wanted = [registry.entry(digest).digest for digest in digests] or [entry.digest for entry in registry.accepted()]
+    standing = [entry.digest for entry in registry.accepted()]
+    named = {registry.entry(digest).digest for digest in digests}
+    if gone := named - set(standing):
+        raise ExportError(
+            f"graft {min(gone)[:12]} does not stand, so it is not exported; `saint status` lists what does"
+        )
+    wanted = [digest for digest in standing if digest in named or not named]
     if not wanted:
         raise ExportError("no graft stands, so there is nothing to export; grow the registry first")
     stack = [restore_one(registry, digest) for digest in wanted]

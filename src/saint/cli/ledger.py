@@ -110,7 +110,7 @@ def _recompose(registry: Registry, base_name: str | None) -> str:
     from saint.composition import compose, logits_digest, restore
 
     standing = registry.accepted()
-    if not standing or any(entry.unvalidated for entry in standing):
+    if not standing or standing[-1].unvalidated:  # the logits on record are of another stack
         return "unknown"
     quieten()
     model = compose(open_base(registry, base_name), restore(registry))

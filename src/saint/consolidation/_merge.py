@@ -17,7 +17,7 @@ def merge(base: FrozenBase, stack: Sequence[Graft]) -> FrozenBase:
     An output head that is tied to the embeddings is untied first when a graft changes it.
 
     Raises:
-        ExportError: A graft is not a change of a weight, so there is nothing to fold.
+        ExportError: A graft is not a change of a weight, or needs a bias that its site does not have.
     """
     model: Any = copy.deepcopy(base.model)
     folded: dict[str, tuple[Tensor, Tensor | None]] = {}
@@ -37,6 +37,8 @@ def merge(base: FrozenBase, stack: Sequence[Graft]) -> FrozenBase:
         linear = model.get_submodule(module)
         _untie(model, linear)
         weight_of(linear).copy_(weight)
+        if bias is not None and linear.bias is None:
+            raise ExportError(f"{module} has no bias, and a graft folds one into it; leave that graft out with --graft")
         if bias is not None:
             linear.bias.copy_(bias)
     merged = freeze(model, tokenizer=base.tokenizer)

@@ -9,7 +9,7 @@ from saint.data._prepared import (
     read_splits as read_splits,
     save_splits as save_splits,
 )
-from saint.data._splits import Domain as Domain, Splits as Splits, split_documents as split_documents
+from saint.data._splits import SHARES as SHARES, Domain as Domain, Splits as Splits, split_documents as split_documents
 from saint.data._tokenizer import (
     encode as encode,
     load_tokenizer as load_tokenizer,

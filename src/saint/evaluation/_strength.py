@@ -31,6 +31,9 @@ def choose_strength(
             no limit.
         strengths: What may be chosen.
 
+    Returns:
+        Bits per byte that the graft saves on `grown` at that strength, against the present stack.
+
     Source:
         Interpolating between base and tuned weights: Wortsman et al. 2022, arXiv:2109.01903.
     """
@@ -45,9 +48,7 @@ def choose_strength(
         lost = (-measured.saved(base, (), [*stack, graft], corpus).low for corpus in retained.values())
         return max(lost, default=0.0)
 
-    chosen = search_strength(gain_of, loss_of, strengths, at_most_bpb)
-    graft.set_strength(chosen)
-    return chosen
+    return gain_of(search_strength(gain_of, loss_of, strengths, at_most_bpb))
 
 
 def search_strength(

@@ -30,10 +30,13 @@ class Retention(Gate):
     def judge(self, evidence: Evidence) -> Verdict:
         if not evidence.drift_bpb:
             return self.says(Outcome.DEFER, "no protected suite was measured; give the plan a domain of role 'retain'")
-        suite, worst = max(evidence.drift_bpb.items(), key=lambda item: item[1].high)
+        lost = evidence.drift_bpb
+        surely = [suite for suite, drift in lost.items() if drift.low > self.at_most_bpb]
+        suite = max(surely or lost, key=lambda suite: lost[suite].high)
+        worst = lost[suite]
         numbers = f"with this graft {suite} loses {spell(worst)} against the base, allowed {self.at_most_bpb:+.4f}"
         if worst.high <= self.at_most_bpb:
             return self.says(Outcome.ACCEPT, numbers)
-        if any(drift.low > self.at_most_bpb for drift in evidence.drift_bpb.values()):
+        if surely:
             return self.says(Outcome.REJECT, numbers)
         return self.says(Outcome.DEFER, f"{numbers}: the interval straddles it; give more documents of {suite}")

@@ -8,9 +8,11 @@ of strength as a graft; for the whole base that is the interpolation of its old 
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -18,7 +20,7 @@ from saint import config, records
 from saint.candidates import lora_control
 from saint.composition import compose
 from saint.data import Corpus
-from saint.errors import DivergedError
+from saint.errors import DivergedError, LedgerError, StorageError
 from saint.evaluation import Losses, choose_strength, measure_arm, paired_interval, search_strength
 from saint.grafts import grow_from
 from saint.growth._journal import Journal
@@ -27,42 +29,43 @@ from saint.records import Arm, Candidate, Interval
 from saint.training import Schedule, continue_training, train
 
 
-def train_controls(journal: Journal, losses: Losses, number: int) -> None:
+def train_controls(journal: Journal, losses: Losses, number: int, *, is_last: bool = False) -> None:
     """Train what the stack that stands after round `number` is to be held against, unless that is done already."""
-    wanted, last = journal.plan.controls.after, number + 1 >= journal.plan.rounds
-    standing = journal.registry.accepted()
-    if wanted == "never" or (wanted == "last round" and not last) or not standing:
+    wanted, standing = journal.plan.controls.after, journal.registry.accepted()
+    if wanted == "never" or (wanted == "last round" and not is_last) or not standing:
         return
-    stack = [entry.digest for entry in standing]
-    done = [control["name"] for control in journal.state.controls if control["stack"] == stack]
+    done = _controls(journal)
     schedule = _schedule(journal, sum(entry.evidence.cost.train_tokens for entry in standing))
     for name, run in (("lora", _train_lora), ("full", _train_full)):
-        if name not in done:
-            try:
-                outcome, contents = run(journal, losses, schedule)
-            except DivergedError as error:
-                outcome, contents = {"failure": str(error)}, []
-            journal.registry.write(
-                "control_trained", {"name": name, "round": number, "stack": stack, **outcome}, contents=contents
-            )
+        if name in done and ("file" not in done[name] or _has_weights(journal, done[name])):
+            continue
+        checkpoint = f"{name}-{schedule.num_tokens}"
+        try:
+            outcome, contents = run(journal, losses, schedule, journal.checkpoint(checkpoint), number)
+        except DivergedError as error:
+            outcome, contents = {"failure": str(error)}, []
+        stack = [entry.digest for entry in standing]
+        body = {"name": name, "round": number, "stack": stack, **outcome}
+        journal.registry.write("control_trained", body, contents=contents)
+        journal.forget(checkpoint)
 
 
 def measure_arms(journal: Journal, losses: Losses, split: Mapping[str, Corpus]) -> list[Arm]:
     """The standing stack and its controls, each held against the bare base on `split` (domain -> text)."""
-    standing = journal.registry.accepted()
-    costs = [entry.evidence.cost for entry in standing]
+    costs = [entry.evidence.cost for entry in journal.registry.accepted()]
     tokens = sum(cost.train_tokens for cost in costs)
     models: dict[str, tuple[nn.Module, int, int]] = {
         "grafts": (compose(journal.base, journal.stack()), sum(cost.num_params for cost in costs), tokens)
     }
-    for control in journal.state.controls:
-        if control["stack"] == [entry.digest for entry in standing] and "failure" not in control:
-            size = (control["num_params"], control["train_tokens"])
-            if control["name"] == "lora":
-                models["lora"] = (_lora_model(journal, control), *size)
-            else:
-                models["full"] = (_full_model(journal, control, 1.0), *size)
-                models["full, interpolated"] = (_full_model(journal, control, control["strength"]), *size)
+    for name, control in _controls(journal).items():
+        if "failure" in control:
+            continue
+        size = (control["num_params"], control["train_tokens"])
+        if name == "lora":
+            models["lora"] = (_lora_model(journal, control), *size)
+        else:
+            models["full"] = (_full_model(journal, control, 1.0), *size)
+            models["full, interpolated"] = (_full_model(journal, control, control["strength"]), *size)
     grown = journal.data.grown_domain
     return [
         measure_arm(
@@ -79,7 +82,15 @@ def measure_arms(journal: Journal, losses: Losses, split: Mapping[str, Corpus]) 
     ]
 
 
-def _train_lora(journal: Journal, losses: Losses, schedule: Schedule) -> tuple[dict[str, Any], list[bytes]]:
+def _controls(journal: Journal) -> dict[str, dict[str, Any]]:
+    """Name -> the latest control of the stack that stands."""
+    state = journal.state
+    return {control["name"]: control for control in state.controls if control["stack"] == state.standing}
+
+
+def _train_lora(
+    journal: Journal, losses: Losses, schedule: Schedule, checkpoint: Path, number: int
+) -> tuple[dict[str, Any], list[bytes]]:
     base, data, plan = journal.base, journal.data, journal.plan
     spent = sum(entry.evidence.cost.num_params for entry in journal.registry.accepted())
     candidate = lora_control(base.sites(), spent, lr=plan.controls.lora_lr, seed=plan.seed)
@@ -91,22 +102,26 @@ def _train_lora(journal: Journal, losses: Losses, schedule: Schedule) -> tuple[d
         data.train,
         select=data.select[data.grown_domain],
         schedule=schedule,
-        checkpoint=journal.checkpoint(f"lora-{schedule.num_tokens}"),
+        checkpoint=checkpoint,
         progress=journal.progress,
     )
-    choose_strength(base, (), graft, losses=losses, **journal.strength(plan.rounds - 1))
+    assert graft.history is not None  # it was just trained
+    choose_strength(base, (), graft, losses=losses, **journal.strength(number))
     outcome = {
         "candidate": candidate,
         "graft": graft.digest,
         "num_params": graft.num_params,
-        "train_tokens": schedule.num_tokens,
+        "scheduled_tokens": schedule.num_tokens,
+        "train_tokens": graft.history.train_tokens,
         "history": graft.history,
         "strength": graft.strength,
     }
     return outcome, [graft.to_bytes()]
 
 
-def _train_full(journal: Journal, losses: Losses, schedule: Schedule) -> tuple[dict[str, Any], list[bytes]]:
+def _train_full(
+    journal: Journal, losses: Losses, schedule: Schedule, checkpoint: Path, number: int
+) -> tuple[dict[str, Any], list[bytes]]:
     """The weights are as large as the base, so they stay in the work folder; the ledger has their digest."""
     plan = journal.plan
     journal.progress.note("control: training the whole base further")
@@ -117,21 +132,28 @@ def _train_full(journal: Journal, losses: Losses, schedule: Schedule) -> tuple[d
         select=journal.data.select[journal.data.grown_domain],
         schedule=schedule,
         seed=plan.seed,
-        checkpoint=journal.checkpoint(f"full-{schedule.num_tokens}"),
+        checkpoint=checkpoint,
         progress=journal.progress,
     )
-    path = journal.registry.work / "controls" / f"full-{schedule.num_tokens}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.detach().contiguous() for name, tensor in model.named_parameters()}, path)
+    path = _weights_path(journal, f"full-{schedule.num_tokens}.safetensors")
+    draft = path.with_suffix(".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: tensor.detach().contiguous() for name, tensor in model.named_parameters()}, draft)
+        draft.replace(path)
+    except (OSError, SafetensorError) as error:
+        draft.unlink(missing_ok=True)
+        raise StorageError(f"{path} was not written ({error}); make room, then run the command again") from error
     outcome = {
         "file": path.name,
         "weights": records.file_digest(path),
         "num_params": journal.base.num_params,
-        "train_tokens": schedule.num_tokens,
+        "scheduled_tokens": schedule.num_tokens,
+        "train_tokens": history.train_tokens,
         "history": history,
         "lr": plan.controls.full_lr,
     }
-    settings = journal.strength(plan.rounds - 1)
+    settings = journal.strength(number)
 
     def saved(strength: float, corpus: Corpus) -> Interval:
         part = losses.measure(_full_model(journal, outcome, strength), corpus)
@@ -160,9 +182,12 @@ def _lora_model(journal: Journal, control: Mapping[str, Any]) -> nn.Module:
 @torch.no_grad()
 def _full_model(journal: Journal, control: Mapping[str, Any], strength: float) -> nn.Module:
     """The base with its weights moved by `strength` of the way that the control went; the rest is shared."""
-    path = journal.registry.work / "controls" / control["file"]
-    if not path.exists() or records.file_digest(path) != control["weights"]:  # work in progress is no record
-        _train_full(journal, Losses(), _schedule(journal, control["train_tokens"]))
+    if not _has_weights(journal, control):
+        raise LedgerError(
+            f"{_weights_path(journal, control['file'])} is not what the ledger says; delete it, and `saint grow` "
+            "trains that control again"
+        )
+    path = _weights_path(journal, control["file"])
     moved = load_file(path)
     model = share_weights(journal.base.model)
     for name, parameter in journal.base.model.named_parameters():
@@ -171,3 +196,13 @@ def _full_model(journal: Journal, control: Mapping[str, Any], strength: float) -
         setattr(model.get_submodule(module), leaf, place)
     model.tie_weights()
     return model
+
+
+def _weights_path(journal: Journal, name: str) -> Path:
+    return journal.registry.work / "controls" / name
+
+
+def _has_weights(journal: Journal, control: Mapping[str, Any]) -> bool:
+    """Whether the weights of a full control are still there; work in progress is no record, so they may be gone."""
+    path = _weights_path(journal, control["file"])
+    return path.exists() and records.file_digest(path) == control["weights"]

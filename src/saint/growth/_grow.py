@@ -34,37 +34,39 @@ def grow(
 
     Raises:
         Interrupted: A stop was asked for through `progress`.
+        BusyError: Another process grows this registry.
         BudgetError: The first round has no candidate that fits the budget.
     """
     progress = progress or Silent()
     journal = Journal(registry, base, data, plan, progress)
     losses, gates = Losses(seq_len=plan.evaluation_seq_len, progress=progress), build_gates(plan.gates)
-    for number in journal.rounds():
-        stack = restore(registry)
-        if not (candidates := journal.candidates(number)):
-            sensitivity = measure_sensitivity(
-                base, data.train, stack=stack, seed=plan.seed, progress=progress, **journal.sensitivity()
-            )
-            candidates = propose(
-                base.sites(),
-                sensitivity,
-                plan.proposals,
-                journal.budget_left(),
-                top=journal.num_affordable(),
-                seed=plan.seed,
-                without=journal.settled(),
-            )
-            journal.open_round(number, stack, sensitivity, candidates)
-        grafts = list(Serial().map(partial(_trial, journal, stack), candidates))
-        judged = []
-        for graft in journal.finalists(number, grafts):
-            choose_strength(base, stack, graft, losses=losses, **journal.strength(number))
-            evidence = evaluate(base, stack, graft, held_out=data.held_out, retain=data.protected, losses=losses)
-            judged.append((graft, evidence, judge(evidence, gates)))
-        journal.record(number, judged)
-        train_controls(journal, losses, number)
-        journal.close_round(number, measure_arms(journal, losses, data.select))
-    measure_result(journal, losses)
+    with registry.alone():
+        for number in journal.rounds():
+            stack = restore(registry)
+            if not (candidates := journal.candidates(number)):
+                sensitivity = measure_sensitivity(
+                    base, data.train, stack=stack, seed=plan.seed, progress=progress, **journal.sensitivity()
+                )
+                candidates = propose(
+                    base.sites(),
+                    sensitivity,
+                    plan.proposals,
+                    journal.budget_left(),
+                    top=journal.num_affordable(),
+                    seed=plan.seed,
+                    without=journal.settled(),
+                )
+                journal.open_round(number, stack, sensitivity, candidates)
+            grafts = list(Serial().map(partial(_trial, journal, stack), candidates))
+            judged = []
+            for graft in journal.finalists(number, grafts):
+                gain = choose_strength(base, stack, graft, losses=losses, **journal.strength(number))
+                evidence = evaluate(base, stack, graft, held_out=data.held_out, retain=data.protected, losses=losses)
+                judged.append((gain, graft, evidence, judge(evidence, gates)))
+            journal.record(number, judged)
+            train_controls(journal, losses, number)
+            journal.close_round(number, measure_arms(journal, losses, data.select))
+        measure_result(journal, losses)
     return registry.state.judged
 
 
@@ -72,6 +74,8 @@ def _trial(journal: Journal, stack: Sequence[Graft], candidate: Candidate) -> Gr
     """Train one candidate, unless an earlier run has; None if its training diverged."""
     if done := journal.trained(candidate, stack):
         return done
+    if journal.has_failed(candidate, stack):
+        return None
     try:
         graft = train(journal.base, stack, candidate, journal.data.train, **journal.training(candidate, stack))
     except DivergedError as error:

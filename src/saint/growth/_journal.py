@@ -38,11 +38,12 @@ class Journal:
         while not (state := self.state).measured:
             number = max(state.rounds, default=-1)
             last = state.rounds.get(number, {"closed": True, "candidates": [None]})
+            num_done = sum(one["closed"] and not one["abandoned"] for one in state.rounds.values())
             if not last["closed"] and self._stack_before(number) != last["stack"]:
                 self.registry.write("round_closed", {"round": number, "abandoned": "its stack was rolled back"})
                 continue
             if last["closed"]:
-                if not last["candidates"] or number + 1 >= self.plan.rounds or not self._can_afford_a_trial():
+                if not last["candidates"] or num_done >= self.plan.rounds or not self._can_afford_a_trial():
                     return
                 number += 1
             yield number
@@ -93,18 +94,24 @@ class Journal:
         return min(self.plan.candidates_per_round, self.budget_left().train_tokens // self.plan.schedule.num_tokens)
 
     def settled(self) -> list[Candidate]:
-        """What is not worth proposing again: what stands, and what was refused on the very stack it was trained on.
+        """What is not worth proposing again: what stands or was taken back, and what came to nothing on this stack.
 
         A finalist that was refused on a stack that had meanwhile grown deserves to be trained on that stack.
         """
         state = self.state
         trained = {(records.digest(trial["candidate"]), tuple(trial["stack"])) for trial in state.trained.values()}
-        return [
+        failed = [trial for trial in state.trained.values() if not trial["graft"] and trial["stack"] == state.standing]
+        return [config.build(trial["candidate"], Candidate, where="trained") for trial in failed] + [
             entry.candidate
             for entry in state.judged
-            if entry.status == "stands"
+            if entry.status in ("stands", "rolled back")
             or (_was_refused(entry) and (records.digest(entry.candidate), entry.evidence.stack) in trained)
         ]
+
+    def has_failed(self, candidate: Candidate, stack: Sequence[Graft]) -> bool:
+        """Whether a trial was tried earlier and came to nothing."""
+        found = self.state.trained.get(self._trial(candidate, stack))
+        return bool(found and not found["graft"])
 
     def trained(self, candidate: Candidate, stack: Sequence[Graft]) -> Graft | None:
         """The graft of a trial that was finished earlier."""
@@ -129,6 +136,10 @@ class Journal:
         """Where an unfinished training run is kept."""
         return self.registry.work / "checkpoints" / f"{name[:32]}.safetensors"
 
+    def forget(self, name: str) -> None:
+        """Remove what is kept of a training run, now that its end is in the ledger."""
+        self.checkpoint(name).unlink(missing_ok=True)
+
     def keep(self, graft: Graft, stack: Sequence[Graft]) -> Graft:
         """Record a trained graft."""
         assert graft.history is not None  # it was just trained
@@ -143,6 +154,7 @@ class Journal:
             "history": graft.history,
         }
         self.registry.write("trained", body, contents=[content])
+        self.forget(self._trial(graft.candidate, stack))
         return graft
 
     def fail(self, candidate: Candidate, stack: Sequence[Graft], error: Exception) -> None:
@@ -157,6 +169,7 @@ class Journal:
             "failure": str(error),
         }
         self.registry.write("trained", body)
+        self.forget(self._trial(candidate, stack))
         self.progress.note(f"{candidate.kind} at {len(candidate.sites)} sites failed: {error}")
 
     def finalists(self, number: int, grafts: Sequence[Graft | None]) -> list[Graft]:
@@ -177,26 +190,27 @@ class Journal:
         return {
             "grown": self.data.select[grown],
             "retained": {name: corpus for name, corpus in self.data.select.items() if name != grown},
-            "at_most_bpb": None if allowed is None else allowed * (number + 1) / self.plan.rounds,
+            "at_most_bpb": None if allowed is None else allowed * min(1.0, (number + 1) / self.plan.rounds),
             "strengths": self.plan.strengths,
         }
 
-    def record(self, number: int, judged: Sequence[tuple[Graft, Evidence, Decision]]) -> None:
-        """Write the round's judgements down; of those that pass, the best on *select*, which comes first, stands.
+    def record(self, number: int, judged: Sequence[tuple[float, Graft, Evidence, Decision]]) -> None:
+        """Write the round's judgements down; of those that pass, the one that gained most on *select* stands.
 
         Grafts that were trained apart do not add up, so the others wait: the next round trains them on the new stack.
         The one that stands is written last, so that all are written on the stack that they were measured on.
         """
-        passed = [graft for graft, _, decision in judged if decision.outcome is Outcome.ACCEPT]
-        ordered = sorted(judged, key=lambda item: bool(passed) and item[0] is passed[0])
-        for graft, evidence, decision in ordered:
-            if passed and graft is not passed[0]:
-                decision = Decision(verdicts=(*decision.verdicts, _wait_for(passed[0])))  # noqa: PLW2901
+        passed = [(gain, graft) for gain, graft, _, decision in judged if decision.outcome is Outcome.ACCEPT]
+        _, winner = max(passed, key=lambda pair: pair[0], default=(0.0, None))
+        for _, graft, evidence, decision in sorted(judged, key=lambda item: item[1] is winner):
+            if winner is not None and graft is not winner:
+                decision = Decision(verdicts=(*decision.verdicts, _wait_for(winner)))  # noqa: PLW2901
             self.registry.record(graft, evidence, decision, round_number=number)
-            gain = evidence.gain_bpb
+            held_out = evidence.gain_bpb
             self.progress.note(
                 f"{decision.outcome}: {graft.candidate.kind} at {len(graft.candidate.sites)} sites, strength "
-                f"{graft.strength:g}, gain {gain.estimate:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] bits per byte"
+                f"{graft.strength:g}, gain {held_out.estimate:+.4f} [{held_out.low:+.4f}, {held_out.high:+.4f}] "
+                "bits per byte"
             )
             for verdict in decision.verdicts:
                 if verdict.outcome is not Outcome.ACCEPT:

@@ -2,6 +2,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
+from saint import discovery
 from saint.candidates import Proposal
 from saint.data import DataPlan
 from saint.errors import ConfigError
@@ -19,6 +20,13 @@ class Sensitivity:
     method: str = "gradient"
     num_batches: int = 4
 
+    def __post_init__(self) -> None:
+        """Refuse a map that nothing provides or that sees nothing."""
+        if self.method not in (known := discovery.names("sensitivity")):
+            raise ConfigError(f"method is {self.method!r}; expected {' or '.join(known)}")
+        if self.num_batches < 1:
+            raise ConfigError(f"num_batches is {self.num_batches}; it must be at least 1")
+
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +39,11 @@ class Controls:
     """Peak learning rate of LoRA at every linear site, with the parameters of the stack."""
     full_lr: float = 1e-3
     """Peak learning rate of training the whole base further."""
+
+    def __post_init__(self) -> None:
+        """Refuse rates that cannot teach."""
+        if self.lora_lr <= 0 or self.full_lr <= 0:
+            raise ConfigError("lora_lr and full_lr must be positive")
 
 
 @final

@@ -1,7 +1,7 @@
 """What people read as the result: measured once, at the end, on text that nothing has looked at."""
 
 from saint.evaluation import Losses
-from saint.growth._controls import measure_arms
+from saint.growth._controls import measure_arms, train_controls
 from saint.growth._journal import Journal
 
 
@@ -9,14 +9,14 @@ def measure_result(journal: Journal, losses: Losses) -> None:
     """Open the vault: the standing stack and its controls against the bare base, with intervals, into the ledger."""
     if journal.state.measured or not journal.state.standing:
         return
+    train_controls(journal, losses, max(journal.state.rounds), is_last=True)
     journal.progress.note("opening the vault: the result is measured once, on text that nothing has seen")
     vault = journal.data.vault
-    arms = measure_arms(journal, losses, vault)
     body = {
         "split": "vault",
         "documents": {domain: corpus.digest for domain, corpus in vault.items()},
         "stack": journal.state.standing,
         "grown_domain": journal.data.grown_domain,
-        "arms": arms,
     }
-    journal.registry.write("measured", body)
+    journal.registry.write("vault_opened", body)  # first: a look that was interrupted counts as well
+    journal.registry.write("measured", {**body, "arms": measure_arms(journal, losses, vault)})

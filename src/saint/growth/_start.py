@@ -8,7 +8,7 @@ import torch
 
 from saint import records
 from saint.candidates import propose
-from saint.data import Splits, open_splits, read_splits, save_splits
+from saint.data import SHARES, Splits, open_splits, read_splits, save_splits
 from saint.errors import BaseChangedError, DataError, NotARegistryError
 from saint.growth._plan import Plan
 from saint.models import FrozenBase, must_read
@@ -40,7 +40,7 @@ def start(
         NotARegistryError: The folder is there already.
         BaseModelError, ConfigError: The base cannot learn from the plan's windows.
         BudgetError, SiteError: No candidate fits the budget, or a proposal names sites that the base does not have.
-        DataError: The text is missing or too little.
+        DataError: The text is missing or too little, or a domain lacks a split.
         BaseChangedError: Prepared text was made with another tokenizer than the base's.
     """
     folder = Path(folder)
@@ -51,9 +51,7 @@ def start(
     data = read_splits(plan.data, root=root, tokenizer=base.tokenizer, progress=progress)
     _check_tokenizer(base, data)
     data.train.batches(batch_size=plan.schedule.batch_size, seq_len=plan.schedule.seq_len, seed=plan.seed)
-    for domain in data.roles:  # a retained domain without development text could not be kept in mind while growing
-        if data.roles[domain] == "retain" and domain not in data.select:
-            raise DataError(f"domain {domain!r} has no select split; give it one, strengths are chosen on it")
+    _check_splits(data)
     registry = Registry.open(folder)
     if not plan.data.prepared:
         shutil.rmtree(registry.work / "data", ignore_errors=True)  # of a start that was killed
@@ -92,9 +90,12 @@ def open_data(registry: Registry, plan: Plan, base: FrozenBase, *, progress: Pro
     created = registry.state.created
     root = registry.folder / created["root"]
     prepared = root / plan.data.prepared if plan.data.prepared else registry.work / "data"
-    if prepared.exists() or plan.data.prepared:
-        data = open_splits(prepared)
-    else:
+    try:
+        data = open_splits(prepared, verify=True)
+    except DataError:
+        if plan.data.prepared:
+            raise
+        shutil.rmtree(prepared, ignore_errors=True)  # a copy of ours that is gone or damaged is made again
         data = read_splits(plan.data, root=root, tokenizer=base.tokenizer, progress=progress)
         save_splits(data, prepared, plan=plan.data)
     now, then = data.describe(), created["data"]
@@ -105,6 +106,16 @@ def open_data(registry: Registry, plan: Plan, base: FrozenBase, *, progress: Pro
                 "registry"
             )
     return data
+
+
+def _check_splits(data: Splits) -> None:
+    """Every stage must find its text, long before it comes to it."""
+    for domain, role in data.roles.items():
+        for split in SHARES[role]:
+            if f"{domain}/{split}" not in data.corpora and (role, split) != ("retain", "train"):
+                raise DataError(
+                    f"domain {domain!r} has no {split} split, which a domain of role {role!r} needs; give it one"
+                )
 
 
 def _check_tokenizer(base: FrozenBase, data: Splits) -> None:

@@ -1,11 +1,14 @@
+import fcntl
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from saint import records
 from saint.errors import (
     BaseChangedError,
+    BusyError,
     LedgerError,
     NewerFormatError,
     NotARegistryError,
@@ -82,6 +85,21 @@ class Registry:
     def work(self) -> Path:
         """A place for work in progress; nothing in it is part of the record."""
         return self.store.folder / "work"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the registry's work folder against other processes that would grow it; reading stays free.
+
+        Raises:
+            BusyError: Another process holds it.
+        """
+        self.work.mkdir(exist_ok=True)
+        with (self.work / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise BusyError(f"another process grows {self.folder}; wait for it or stop it") from error
+            yield
 
     @property
     def state(self) -> State:

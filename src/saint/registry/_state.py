@@ -48,12 +48,13 @@ class State:
     standing: list[str] = field(default_factory=list)
     """Digests of the grafts that stand, oldest first."""
     rounds: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """Round -> the event that opened it, with `closed` and, once it ended, what the `arms` gained."""
+    """Round -> the event that opened it, with `closed`, `abandoned` and, once it ended, what the `arms` gained."""
     trained: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Digest of the candidate and the stack it was trained on -> the event, with the graft's digest."""
     controls: list[dict[str, Any]] = field(default_factory=list)
     measured: list[dict[str, Any]] = field(default_factory=list)
     """What was measured on the vault, each time that it was opened."""
+    num_vault_openings: int = 0
     others: list[Event] = field(default_factory=list)
 
 
@@ -84,11 +85,13 @@ def _create(state: State, event: Event) -> None:
 
 
 def _open_round(state: State, event: Event) -> None:
-    state.rounds[event.body["round"]] = {**event.body, "closed": False}
+    state.rounds[event.body["round"]] = {**event.body, "closed": False, "abandoned": False}
 
 
 def _close_round(state: State, event: Event) -> None:
-    state.rounds[event.body["round"]].update(closed=True, arms=event.body.get("arms", []))
+    state.rounds[event.body["round"]].update(
+        closed=True, abandoned="abandoned" in event.body, arms=event.body.get("arms", [])
+    )
 
 
 def _train(state: State, event: Event) -> None:
@@ -97,6 +100,10 @@ def _train(state: State, event: Event) -> None:
 
 def _train_control(state: State, event: Event) -> None:
     state.controls.append(dict(event.body))
+
+
+def _open_vault(state: State, _event: Event) -> None:
+    state.num_vault_openings += 1
 
 
 def _measure(state: State, event: Event) -> None:
@@ -156,5 +163,6 @@ _ADDED: dict[str, Callable[[State, Event], None]] = {
     "judged": _judge,
     "rolled_back": _roll_back,
     "control_trained": _train_control,
+    "vault_opened": _open_vault,
     "measured": _measure,
 }

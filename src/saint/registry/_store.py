@@ -83,6 +83,7 @@ class Store:
             if not place.parent.exists():
                 place.parent.mkdir(parents=True, exist_ok=True)
                 _sync_folder(place.parent.parent)
+            (self.folder / "tmp").mkdir(exist_ok=True)  # a copy of the registry may lack it
             descriptor, name = tempfile.mkstemp(dir=self.folder / "tmp")
             draft = Path(name)
             try:

@@ -39,7 +39,8 @@ def summarise(registry: Registry) -> dict[str, Any]:
         "sensitivity": next((one["sensitivity"] for _, one in sorted(state.rounds.items())), None),
         "controls": state.controls,
         "result": state.measured[-1] if state.measured else None,
-        "num_vault_openings": len(state.measured),
+        "result_stands": bool(state.measured) and state.measured[-1]["stack"] == state.standing,
+        "num_vault_openings": state.num_vault_openings,
         "cost": {
             "num_params": sum(e.evidence.cost.num_params for e in state.judged if e.status == "stands"),
             "num_bytes": sum(e.evidence.cost.num_bytes for e in state.judged if e.status == "stands"),

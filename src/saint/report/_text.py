@@ -19,7 +19,7 @@ _STYLES = {
     "rolled back": "magenta",
 }
 ARM_LABELS = {
-    "grafts": "grafts (what stands)",
+    "grafts": "grafts",
     "lora": "LoRA at every linear site",
     "full": "full fine-tuning",
     "full, interpolated": "full fine-tuning, interpolated",
@@ -158,7 +158,9 @@ def report_parts(summary: Mapping[str, Any]) -> list[RenderableType]:
     if summary["result"]:
         parts.append(arms_table(summary["result"]))
         if len(summary["result"]["arms"]) == 1:
-            parts.append(Text("no controls were trained: the plan asked for none"))
+            parts.append(Text(no_controls(summary)))
+        if not summary["result_stands"]:
+            parts.append(Text(CHANGED_SINCE))
     else:
         parts.append(Text("the vault is closed: the result is measured when growth is finished"))
     cost = summary["cost"]
@@ -169,6 +171,16 @@ def report_parts(summary: Mapping[str, Any]) -> list[RenderableType]:
         )
     )
     return parts
+
+
+CHANGED_SINCE = "a graft was rolled back since: this is the result of the stack as it was then, not of what stands now"
+
+
+def no_controls(summary: Mapping[str, Any]) -> str:
+    """Why the grafts stand alone in the result."""
+    if summary["plan"].get("controls", {}).get("after") == "never":
+        return "no controls were trained: the plan asked for none"
+    return "no control came to its end: the ledger says why"
 
 
 def _gist(event: Event) -> str:

@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from saint import records
 from saint.data import Batches
-from saint.errors import ConfigError, DivergedError, Interrupted, StorageError
+from saint.errors import ConfigError, DivergedError, StorageError
 from saint.grafts import History
 from saint.models import must_read, token_nats
 from saint.progress import Progress, Silent
@@ -51,9 +51,12 @@ class Schedule:
         for name in ("num_steps", "batch_size", "seq_len", "evaluate_every", "patience"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("warmup", "final_lr", "beta1", "beta2"):
+        for name in ("warmup", "final_lr"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
         if self.clip_norm <= 0 or self.weight_decay < 0:
             raise ConfigError("clip_norm must be positive and weight_decay must not be negative")
 
@@ -91,6 +94,7 @@ class Run:
         batches: Batches,
         schedule: Schedule,
         *,
+        of: Any,
         lr: float,
         score: Callable[[], float] | None = None,
         checkpoint: Path | None = None,
@@ -100,8 +104,10 @@ class Run:
 
         Args:
             learning: What moves, by name; all of it requires gradients and nothing else in `model` does.
+            of: Everything else that decides what is learnt, as plain data: a checkpoint of another run is not taken up.
             score: Bits per byte on *select* as the model stands; lower is better.
-            checkpoint: Where to save when interrupted and now and then; a file there is taken up.
+            checkpoint: Where to save when interrupted, now and then, and at the end; a file there is taken up. It stays
+                until the caller has stored what came of the run.
 
         Raises:
             BaseModelError, ConfigError: The model cannot learn from such windows.
@@ -126,7 +132,8 @@ class Run:
                 "lr": lr,
                 "text": batches.corpus.digest,
                 "seed": batches.seed,
-                "names": list(learning),
+                "shapes": {name: list(parameter.shape) for name, parameter in learning.items()},
+                "of": of,
             }
         )
 
@@ -152,13 +159,10 @@ class Run:
                     if time.monotonic() - saved > _SAVE_EVERY_S:
                         self._save()
                         saved = time.monotonic()
-            except Interrupted:
+            finally:  # also at the end: what came of the run is yet to be stored
                 self._save()
-                raise
         if self._score is not None:
             self._put(self._best)
-        if self._checkpoint is not None:
-            self._checkpoint.unlink(missing_ok=True)
         at = self._at
         return History(
             train_tokens=at.step * schedule.tokens_per_step,
@@ -188,6 +192,10 @@ class Run:
         if self._score is None:
             return
         bpb = self._score()
+        if not math.isfinite(bpb):
+            raise DivergedError(
+                f"the loss on development text is {bpb} at step {self._at.step}; lower the learning rate"
+            )
         best = min((earlier for _, earlier in self._at.evaluations), default=math.inf)
         self._at.evaluations.append((self._at.step, bpb))
         if bpb < best:
@@ -202,7 +210,7 @@ class Run:
             parameter.copy_(state[name])
 
     def _save(self) -> None:
-        if self._checkpoint is None:
+        if self._checkpoint is None or self._at.step == 0:
             return
         tensors = {}
         for name, parameter in self._learning.items():
@@ -224,15 +232,19 @@ class Run:
         """Take up a checkpoint of this very run; one of another run is left alone and later overwritten."""
         if self._checkpoint is None or not self._checkpoint.exists():
             return
-        with safe_open(self._checkpoint, framework="pt") as file:
-            position = json.loads(file.metadata()["position"])
-            if position.pop("identity") != self._identity:
-                return
-            self._put({name: file.get_tensor(f"now.{name}") for name in self._learning})
-            self._best = {name: file.get_tensor(f"best.{name}") for name in self._learning}
-            moments = ("step", "exp_avg", "exp_avg_sq")
-            for name, parameter in self._learning.items():
-                self._optimizer.state[parameter] = {moment: file.get_tensor(f"{moment}.{name}") for moment in moments}
+        try:
+            with safe_open(self._checkpoint, framework="pt") as file:
+                position = json.loads(file.metadata()["position"])
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        except SafetensorError:
+            return  # cut off by a crash of the machine: the run begins anew
+        if position.pop("identity") != self._identity:
+            return
+        self._put({name: found[f"now.{name}"] for name in self._learning})
+        for name, parameter in self._learning.items():
+            self._best[name] = found[f"best.{name}"].to(parameter.device)
+            kept = {moment: found.get(f"{moment}.{name}") for moment in ("step", "exp_avg", "exp_avg_sq")}
+            self._optimizer.state[parameter] = {m: v.to(parameter.device) for m, v in kept.items() if v is not None}
         evaluations = [(int(step), float(bpb)) for step, bpb in position.pop("evaluations")]  # JSON has no tuples
         self._at = _Position(evaluations=evaluations, **position)
 

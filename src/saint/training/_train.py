@@ -39,7 +39,8 @@ def train(
         text: Must be the train split.
         select: Development text; the state with the fewest bits per byte on it is kept, and training stops when it
             stops falling. Without it the last state is kept.
-        checkpoint: Where to save when interrupted; a run that stopped there is taken up.
+        checkpoint: Where to save when interrupted and at the end; a run that stopped there is taken up. Delete the file
+            once the graft is stored.
 
     Raises:
         Interrupted: A stop was asked for through `progress`.
@@ -57,6 +58,7 @@ def train(
         dict(graft.named_parameters()),
         text.batches(batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=candidate.seed),
         schedule,
+        of={"candidate": candidate, "stack": [standing.digest for standing in stack], "base": base.digest},
         lr=candidate.lr,
         score=_bpb_on(model, select, schedule),
         checkpoint=checkpoint,
@@ -83,7 +85,7 @@ def continue_training(
     The arguments are those of `train`.
     """
     model = copy.deepcopy(base.model).requires_grad_(requires_grad=True)
-    run = _whole_run(model, text, schedule or Schedule(), lr, seed, select, checkpoint, progress)
+    run = _whole_run(base.digest, model, text, schedule or Schedule(), lr, seed, select, checkpoint, progress)
     history = run.finish("full training")
     base.check()
     return model.requires_grad_(requires_grad=False), history
@@ -124,11 +126,12 @@ def pretrain(
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config).eval()
-    run = _whole_run(model, text, plan.schedule, plan.lr, plan.seed, select, checkpoint, progress)
+    run = _whole_run(plan, model, text, plan.schedule, plan.lr, plan.seed, select, checkpoint, progress)
     return model, run.finish("training the base")
 
 
 def _whole_run(
+    of: Any,
     model: nn.Module,
     text: Corpus,
     schedule: Schedule,
@@ -143,6 +146,7 @@ def _whole_run(
         dict(model.named_parameters()),
         text.batches(batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=seed),
         schedule,
+        of=of,
         lr=lr,
         score=_bpb_on(model, select, schedule),
         checkpoint=checkpoint,

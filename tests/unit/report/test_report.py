@@ -112,6 +112,7 @@ def open_vault(registry: Registry, *names: str) -> None:
         for number, name in enumerate(names)
     ]
     body = {"split": "vault", "documents": {}, "stack": registry.state.standing, "grown_domain": "prose", "arms": arms}
+    registry.write("vault_opened", {"split": "vault"})
     registry.write("measured", body)
 
 
@@ -285,8 +286,8 @@ def test_the_result_stands_beside_its_controls_with_intervals(grown: Registry) -
 
 def test_a_result_without_controls_says_so(grown: Registry) -> None:
     open_vault(grown, "grafts")
-    assert "No controls were trained" in page(grown).words
-    assert "no controls were trained" in printed(*report_parts(summarise(grown)))
+    assert "No control came to its end" in page(grown).words
+    assert "no control came to its end" in printed(*report_parts(summarise(grown)))
 
 
 def test_a_vault_that_was_opened_again_is_told_of(grown: Registry) -> None:

@@ -95,7 +95,7 @@ def test_only_the_new_graft_learns(base: FrozenBase, data: Splits) -> None:
     assert_base_untouched(base)
 
 
-@pytest.mark.parametrize("num_steps", [1, 4, 5, 7])
+@pytest.mark.parametrize("num_steps", [0, 1, 4, 5, 7])
 def test_a_stopped_run_goes_on_to_the_same_bits(base: FrozenBase, data: Splits, tmp_path: Path, num_steps: int) -> None:
     candidate, checkpoint = phi_everywhere(base), tmp_path / "run.safetensors"
     select = data.select["prose"]
@@ -111,13 +111,14 @@ def test_a_stopped_run_goes_on_to_the_same_bits(base: FrozenBase, data: Splits, 
             checkpoint=checkpoint,
             progress=StopsAfter(num_steps * SCHEDULE.tokens_per_step),
         )
-    assert checkpoint.exists()
+    assert checkpoint.exists() == (num_steps > 0)
     resumed = train(base, (), candidate, data.train, select=select, schedule=SCHEDULE, checkpoint=checkpoint)
     assert resumed.to_bytes() == through.to_bytes()
     assert resumed.history is not None
     assert through.history is not None
     assert resumed.history.select_bpb == through.history.select_bpb
-    assert not checkpoint.exists()
+    stored = train(base, (), candidate, data.train, select=select, schedule=SCHEDULE, checkpoint=checkpoint)
+    assert stored.to_bytes() == through.to_bytes(), "what came of a run stays until its caller has stored it"
 
 
 def test_a_checkpoint_of_another_run_is_not_taken_up(base: FrozenBase, data: Splits, tmp_path: Path) -> None:
@@ -130,6 +131,27 @@ def test_a_checkpoint_of_another_run_is_not_taken_up(base: FrozenBase, data: Spl
     fresh = train(base, (), phi_everywhere(base), data.train, schedule=SCHEDULE)
     again = train(base, (), phi_everywhere(base), data.train, schedule=SCHEDULE, checkpoint=checkpoint)
     assert again.to_bytes() == fresh.to_bytes()
+
+
+def test_a_checkpoint_of_another_shape_or_stack_is_not_taken_up(base: FrozenBase, data: Splits, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run.safetensors"
+    sites = tuple(site for site in base.sites() if site.role == "up")
+    narrow, wide = (Candidate(sites=sites, kind="lora", options={"rank": rank}) for rank in (1, 2))
+    below = train(base, (), narrow, data.train, schedule=SCHEDULE, checkpoint=checkpoint)
+    fresh = train(base, (), wide, data.train, schedule=SCHEDULE)
+    assert train(base, (), wide, data.train, schedule=SCHEDULE, checkpoint=checkpoint).to_bytes() == fresh.to_bytes()
+    above = train(base, [below], wide, data.train, schedule=SCHEDULE)
+    assert (
+        train(base, [below], wide, data.train, schedule=SCHEDULE, checkpoint=checkpoint).to_bytes() == above.to_bytes()
+    )
+
+
+def test_a_checkpoint_that_was_cut_off_is_left_alone(base: FrozenBase, data: Splits, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run.safetensors"
+    whole = train(base, (), phi_everywhere(base), data.train, schedule=SCHEDULE, checkpoint=checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    again = train(base, (), phi_everywhere(base), data.train, schedule=SCHEDULE, checkpoint=checkpoint)
+    assert again.to_bytes() == whole.to_bytes()
 
 
 def test_the_best_state_on_select_is_kept_and_training_stops_early(base: FrozenBase, data: Splits) -> None:
