@@ -2,6 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from saint.data import Splits
+from saint.models import FrozenBase
+from saint.testing import tiny_base, tiny_splits
 from workshop import Workshop, build_workshop
 
 
@@ -9,3 +12,15 @@ from workshop import Workshop, build_workshop
 def workshop(tmp_path: Path) -> Workshop:
     """A tiny base, prepared text and a plan in a folder, as a user has them."""
     return build_workshop(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def data() -> Splits:
+    """Tiny splits: grow prose, retain code."""
+    return tiny_splits()
+
+
+@pytest.fixture
+def base(data: Splits) -> FrozenBase:
+    """A tiny base with the tokenizer of `data`."""
+    return tiny_base(data.tokenizer)

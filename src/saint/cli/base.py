@@ -36,9 +36,9 @@ def train(plan_path: str, data_folder: str, output_dir: str, overrides: tuple[st
 def train_base(plan: "BasePlan", data_folder: Path, folder: Path, progress: "Progress") -> dict[str, Any]:
     """Train and save a base; returns what is recorded beside it."""
     from saint import records
-    from saint.composition import write_folder
     from saint.data import open_splits
     from saint.errors import ExportError
+    from saint.folders import write_folder
     from saint.training import pretrain
 
     if folder.exists():

@@ -48,6 +48,8 @@ def export_stack(
     from saint.composition import export_lora, export_peft, exported_difference, restore_one
     from saint.errors import ExportError
 
+    if folder.exists():  # found out before the work rather than after it
+        raise ExportError(f"{folder} exists already; give the path of a new folder")
     standing = [entry.digest for entry in registry.accepted()]
     named = {registry.entry(digest).digest for digest in digests}
     if gone := named - set(standing):
@@ -67,8 +69,9 @@ def export_stack(
 
 def _export_merged(registry: "Registry", base: "FrozenBase", stack: list["Graft"], folder: Path) -> dict[str, Any]:
     """Write the merged base, read it back, and record the new base in the ledger."""
-    from saint.composition import compose, probe_logits, write_folder
+    from saint.composition import compose, probe_logits
     from saint.consolidation import merge
+    from saint.folders import write_folder
     from saint.models import freeze
 
     merged = merge(base, stack)

@@ -5,7 +5,6 @@ from saint.composition._export import (
     export_lora as export_lora,
     export_peft as export_peft,
     exported_difference as exported_difference,
-    write_folder as write_folder,
 )
 from saint.composition._probe import logits_digest as logits_digest, probe_logits as probe_logits
 from saint.composition._restore import restore as restore, restore_one as restore_one

@@ -1,8 +1,6 @@
 """Stacks as adapters that PEFT and inference servers load without us."""
 
 import json
-import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +13,8 @@ from transformers.pytorch_utils import Conv1D
 
 from saint.composition._compose import compose
 from saint.composition._probe import probe_logits
-from saint.errors import ExportError, StorageError
+from saint.errors import ExportError
+from saint.folders import write_folder
 from saint.grafts import Graft
 from saint.models import FrozenBase, share_weights
 
@@ -60,28 +59,6 @@ def exported_difference(base: FrozenBase, stack: Sequence[Graft], folder: Path) 
             up = adapter[key.replace(".lora_A.", ".lora_B.")]
             model.get_submodule(name).register_forward_hook(_add_product(up, down))
     return float((probe_logits(model) - probe_logits(compose(base, stack))).abs().max())
-
-
-def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Fill a new folder with `write`, all or nothing.
-
-    Raises:
-        ExportError: The folder exists already.
-        StorageError: The disk refused.
-    """
-    if folder.exists():
-        raise ExportError(f"{folder} exists already; give the path of a new folder")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            write(partial)
-            partial.chmod(0o755)
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise StorageError(f"{folder} was not written ({error}); make room or choose another place") from error
 
 
 def _add_product(up: Tensor, down: Tensor) -> Callable[..., Tensor]:
@@ -142,4 +119,6 @@ def _save(base: FrozenBase, factors: dict[str, tuple[Tensor, Tensor]], folder: P
         save_file(tensors, partial / "adapter_model.safetensors", metadata={"format": "pt"})
         (partial / "adapter_config.json").write_text(json.dumps(adapter, indent=2, sort_keys=True), encoding="utf-8")
 
+    if folder.exists():
+        raise ExportError(f"{folder} exists already; give the path of a new folder")
     write_folder(folder, write)

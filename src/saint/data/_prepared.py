@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +15,8 @@ from saint import records
 from saint.data._corpus import Corpus, Tokens
 from saint.data._documents import Document, read_documents
 from saint.data._splits import Domain, Splits, split_documents
-from saint.errors import ConfigError, DataError, NewerFormatError, StorageError
+from saint.errors import ConfigError, DataError, NewerFormatError
+from saint.folders import write_folder
 from saint.progress import Progress, Silent
 
 _FORMAT = 1
@@ -86,17 +85,7 @@ def save_splits(splits: Splits, folder: Path, *, plan: DataPlan) -> None:
     """
     if folder.exists():
         raise DataError(f"{folder} exists already; give the path of a new folder")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            _write(splits, partial, plan)
-            partial.chmod(0o755)
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise StorageError(f"{folder} was not written ({error}); make room or choose another place") from error
+    write_folder(folder, lambda draft: _write(splits, draft, plan))
 
 
 def open_splits(folder: str | Path, *, verify: bool = False) -> Splits:

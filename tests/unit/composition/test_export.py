@@ -18,9 +18,9 @@ from saint.composition import (
     exported_difference,
     newborn,
     probe_logits,
-    write_folder,
 )
 from saint.errors import ExportError, SiteError, StorageError
+from saint.folders import write_folder
 from saint.grafts import Graft
 from saint.models import FrozenBase
 from saint.records import Candidate
@@ -185,8 +185,9 @@ def test_a_merged_folder_is_a_plain_model(architecture: str, roles: str, tmp_pat
     assert difference(composed, base.model) > 1e-2
     assert difference(plain, composed) < 1e-4
     assert saint.freeze(tmp_path / "merged").digest == merged.digest
-    with pytest.raises(ExportError, match="exists already"):
+    with pytest.raises(StorageError, match="was not written"):
         write_folder(tmp_path / "merged", merged.model.save_pretrained)
+    assert saint.freeze(tmp_path / "merged").digest == merged.digest, "what was there is still there"
 
 
 def test_a_merged_bfloat16_base_stays_one_and_is_rounded_once() -> None:

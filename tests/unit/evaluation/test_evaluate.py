@@ -9,17 +9,7 @@ from saint.gates.rollback import Rollback
 from saint.grafts import Graft
 from saint.models import FrozenBase
 from saint.records import Candidate, Outcome
-from saint.testing import GraftSuite, tiny_base, tiny_splits
-
-
-@pytest.fixture(scope="module")
-def data() -> Splits:
-    return tiny_splits()
-
-
-@pytest.fixture
-def base(data: Splits) -> FrozenBase:
-    return tiny_base(data.tokenizer)
+from saint.testing import GraftSuite
 
 
 def phi(base: FrozenBase, role: str = "up", rank: int = 3) -> Graft:

@@ -7,17 +7,7 @@ from saint.errors import UnknownNameError
 from saint.models import FrozenBase, token_nats
 from saint.records import Candidate
 from saint.sensitivity import measure_sensitivity
-from saint.testing import GraftSuite, assert_base_untouched, tiny_base, tiny_splits
-
-
-@pytest.fixture(scope="module")
-def data() -> Splits:
-    return tiny_splits()
-
-
-@pytest.fixture
-def base(data: Splits) -> FrozenBase:
-    return tiny_base(data.tokenizer)
+from saint.testing import GraftSuite, assert_base_untouched, tiny_base
 
 
 def test_it_is_the_norm_of_the_weight_gradient(base: FrozenBase, data: Splits) -> None:

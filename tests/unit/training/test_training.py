@@ -16,20 +16,10 @@ from saint.errors import ConfigError, DivergedError, Interrupted
 from saint.models import FrozenBase
 from saint.progress import Progress, Task
 from saint.records import Candidate
-from saint.testing import assert_base_untouched, tiny_base, tiny_splits
+from saint.testing import assert_base_untouched
 from saint.training import BasePlan, Schedule, continue_training, pretrain, train
 
 SCHEDULE = Schedule(num_steps=10, batch_size=4, seq_len=16, warmup=0.2, evaluate_every=5)
-
-
-@pytest.fixture(scope="module")
-def data() -> Splits:
-    return tiny_splits()
-
-
-@pytest.fixture
-def base(data: Splits) -> FrozenBase:
-    return tiny_base(data.tokenizer)
 
 
 def phi_everywhere(base: FrozenBase, lr: float = 0.02) -> Candidate:
