@@ -79,6 +79,7 @@ def evaluate(
         candidate=graft.candidate,
         base=base.digest,
         stack=tuple(other.digest for other in stack),
+        strength=round(graft.strength, 6),
         documents={"held_out": held_out.digest, **{name: corpus.digest for name, corpus in retain.items()}},
         gain_bpb=losses.saved(base, stack, with_graft, held_out),
         regression_bpb={name: negated(losses.saved(base, stack, with_graft, c)) for name, c in retain.items()},

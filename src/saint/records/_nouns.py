@@ -119,6 +119,8 @@ class Evidence:
     """Digest of the base."""
     stack: tuple[str, ...]
     """Digests of the grafts that stood, in order, when this was measured."""
+    strength: float = 1.0
+    """What the graft's trained change was multiplied by."""
     documents: Mapping[str, str]
     """Suite -> digest of its documents; `held_out` is the one the gain is from."""
     gain_bpb: Interval

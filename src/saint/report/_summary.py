@@ -66,6 +66,7 @@ def _graft(entry: Entry) -> dict[str, Any]:
         "kind": entry.candidate.kind,
         "options": plain["candidate"]["options"],
         "lr": entry.candidate.lr,
+        "strength": evidence["strength"],
         "sites": plain["candidate"]["sites"],
         "where": where(entry),
         "gain_bpb": evidence["gain_bpb"],

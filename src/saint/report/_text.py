@@ -94,7 +94,8 @@ def entry_lines(graft: Mapping[str, Any]) -> list[RenderableType]:
     cost, sites = graft["cost"], graft["sites"]
     lines = [
         f"graft    {graft['digest']}",
-        f"kind     {graft['kind']} {_options(graft['options'])}, trained with peak learning rate {graft['lr']:g}",
+        f"kind     {graft['kind']} {_options(graft['options'])}",
+        f"trained  with peak learning rate {graft['lr']:g}, kept at strength {graft['strength']:g}",
         f"status   {graft['status']}{', unvalidated: what it was judged on has changed' * graft['unvalidated']}",
         *([f"reason   {graft['rollback_reason']}"] if graft["rollback_reason"] else []),
         f"judged   {graft['time']}, ledger entry {graft['entry']}, on a stack of {len(graft['stack'])}",
