@@ -1,6 +1,7 @@
 """What all commands share: errors as one sentence, progress on the terminal, a clean stop on Ctrl-C."""
 
 import json
+import logging
 import signal
 import sys
 import warnings
@@ -82,10 +83,11 @@ def watching() -> Iterator["Terminal"]:
 
 def quieten() -> None:
     """Keep the libraries' own bars and advice off the terminal; their errors still come through."""
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every retry; the last error says it all
     warnings.filterwarnings("ignore", module="transformers")
 
 
