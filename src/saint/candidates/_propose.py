@@ -5,6 +5,7 @@ from typing import Any, Literal, final
 
 import torch
 
+from saint import grafts, records
 from saint.errors import BudgetError, ConfigError, SiteError
 from saint.grafts import kind_and_options
 from saint.records import Budget, Candidate, SensitivityMap, Site
@@ -16,7 +17,8 @@ class Proposal:
     """A sort of candidate that growth may try."""
 
     kind: str
-    options: Mapping[str, int | float | str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What the kind may choose; under `at`, role or site key -> what is chosen otherwise there."""
     roles: tuple[str, ...] = ()
     """Only sites of these roles; empty for every site that the kind attaches to."""
     bundle: Literal["site", "role", "depth", "all"] = "role"
@@ -57,7 +59,7 @@ def propose(
     tried = {_place(candidate) for candidate in without}
     queues, too_dear = [], []
     for proposal in proposals:
-        kind, options = kind_and_options(proposal.kind, proposal.options)
+        kind, _ = kind_and_options(proposal.kind, proposal.options)
         ranked = []
         for bundle in _bundles(sites, proposal, kind):
             candidate = Candidate(
@@ -65,8 +67,8 @@ def propose(
             )
             if _place(candidate) in tried:
                 continue
-            _check_sites(kind, options, bundle)
-            if (price := sum(kind.num_params(site, options) for site in bundle)) > budget.num_params:
+            _check_sites(proposal, bundle)
+            if (price := num_params(candidate)) > budget.num_params:
                 too_dear.append((price, candidate))
                 continue
             worth = sum(sensitivity.scores.get(site.key, 0.0) ** 2 for site in bundle) / price
@@ -84,8 +86,7 @@ def propose(
 
 def num_params(candidate: Candidate) -> int:
     """What a candidate would train, before anything is built."""
-    kind, options = kind_and_options(candidate.kind, candidate.options)
-    return sum(kind.num_params(site, options) for site in candidate.sites)
+    return grafts.num_params(candidate.kind, candidate.options, candidate.sites)
 
 
 def lora_control(sites: Iterable[Site], num_params_wanted: int, *, lr: float, seed: int = 0) -> Candidate:
@@ -118,6 +119,11 @@ def _bundles(sites: Sequence[Site], proposal: Proposal, kind: Any) -> list[list[
             f"no {kind.attaches_to} site has the role {sorted(unknown)[0]!r}, which a proposal of kind {proposal.kind} "
             f"names; the roles are {there}"
         )
+    if unknown := set(proposal.options.get("at", {})) - {name for site in fitting for name in (site.role, site.key)}:
+        raise SiteError(
+            f"no {kind.attaches_to} site has the role or key {sorted(unknown)[0]!r}, which the options of a proposal "
+            f"of kind {proposal.kind} name under 'at'; the roles are {', '.join(sorted({s.role for s in fitting}))}"
+        )
     groups: dict[str, list[Site]] = defaultdict(list)
     for site in fitting:
         if not proposal.roles or site.role in proposal.roles:
@@ -125,10 +131,11 @@ def _bundles(sites: Sequence[Site], proposal: Proposal, kind: Any) -> list[list[
     return list(groups.values())
 
 
-def _check_sites(kind: Any, options: Any, sites: Iterable[Site]) -> None:
+def _check_sites(proposal: Proposal, sites: Iterable[Site]) -> None:
     """Let the kind refuse a site that its options do not fit, at no cost: the meta device has shapes only."""
     with torch.device("meta"):
         for site in sites:
+            kind, options = kind_and_options(proposal.kind, proposal.options, site)
             kind(site, options)
 
 
@@ -142,7 +149,7 @@ _GROUP_OF: Mapping[str, Callable[[Site], str]] = {
 
 def _place(candidate: Candidate) -> tuple[object, ...]:
     """What makes two candidates the same idea."""
-    return candidate.kind, tuple(sorted(candidate.options.items())), candidate.sites
+    return candidate.kind, records.digest(candidate.options), candidate.sites
 
 
 def _take_turns(queues: Sequence[Sequence[Candidate]]) -> list[Candidate]:

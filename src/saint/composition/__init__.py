@@ -1,10 +1,12 @@
 """The base and its grafts as one model, without touching the base; and such models in other people's formats."""
 
-from saint.composition._compose import Composed as Composed, compose as compose, newborn as newborn
+from saint.composition._compose import Composed as Composed, compose as compose
 from saint.composition._export import (
     export_lora as export_lora,
     export_peft as export_peft,
     exported_difference as exported_difference,
 )
+from saint.composition._places import newborn as newborn, place_of as place_of
 from saint.composition._probe import logits_digest as logits_digest, probe_logits as probe_logits
 from saint.composition._restore import restore as restore, restore_one as restore_one
+from saint.composition._signals import measure_signals as measure_signals, wanted_signals as wanted_signals

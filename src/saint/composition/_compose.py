@@ -2,13 +2,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, final
 
+import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from saint.composition._places import place_of, slots
 from saint.errors import SiteError
-from saint.grafts import Birth, Graft, Kind, grow_from
-from saint.models import FrozenBase, share_weights, weight_of
-from saint.records import Candidate, Site
+from saint.grafts import Graft, Kind
+from saint.models import FrozenBase, share_weights
 
 
 @final
@@ -52,43 +53,32 @@ def compose(base: FrozenBase, stack: Sequence[Graft]) -> Composed:
         SiteError: The base has no such site.
     """
     sites = {site.key: site for site in base.sites()}
-    for graft in stack:
+    slot_of = slots(base, stack)
+    for index, graft in enumerate(stack):
         for wanted in graft.candidate.sites:
             if sites.get(wanted.key) != wanted:
                 there = sites.get(wanted.key, "no such site")
                 raise SiteError(f"a graft of kind {graft.candidate.kind} wants {wanted}; the base has {there}")
+            place = place_of(base, wanted, layer_index=slot_of.get((index, wanted.key), 0))
+            graft.parts[wanted.key].attach(place)
         graft.to(device=base.model.device)
     return Composed(base.model, stack)
 
 
-def newborn(base: FrozenBase, candidate: Candidate) -> Graft:
-    """The graft that `candidate` describes, before any training: composed, it changes nothing, to the bit.
-
-    Raises:
-        SiteError: The base has no such site, or the kind cannot be there.
-    """
-    modules = dict(base.model.named_modules())
-
-    def frozen_weight(site: Site) -> Tensor | None:
-        if site.sort != "linear":
-            return None
-        if site.module not in modules:
-            raise SiteError(f"the base has no module {site.module}; its linear sites are listed by `base.sites()`")
-        return weight_of(modules[site.module]).detach()
-
-    return grow_from(candidate, birth=Birth(weight_of=frozen_weight))
-
-
 def _hook(parts: Sequence[Kind]) -> Any:
-    """A forward hook through which each part changes the output in turn, in float32, whatever the base computes in."""
+    """A forward hook through which each part changes the output in turn, in float32 whatever the base computes in."""
 
     def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         x: Tensor = args[0] if args else next(value for value in kwargs.values() if isinstance(value, Tensor))
         y: Tensor = output[0] if isinstance(output, tuple) else output
-        changed = y.float()
+        changed = _wide(y)
         for part in parts:
-            changed = part(x.float(), changed)
+            changed = part.answer(_wide(x), changed, args, kwargs)
         changed = changed.to(y.dtype)
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
     return hook
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()

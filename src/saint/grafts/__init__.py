@@ -1,10 +1,16 @@
 """The kinds of graft: every module here without a leading underscore is one kind."""
 
 from saint.grafts._graft import (
-    Birth as Birth,
     Graft as Graft,
     History as History,
     grow_from as grow_from,
     kind_and_options as kind_and_options,
+    num_params as num_params,
 )
-from saint.grafts._kind import Kind as Kind, LowRankFactors as LowRankFactors
+from saint.grafts._kind import (
+    Kind as Kind,
+    LowRankFactors as LowRankFactors,
+    Moment as Moment,
+    Place as Place,
+    Signals as Signals,
+)

@@ -1,7 +1,7 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import safetensors
 import torch
@@ -9,16 +9,9 @@ from safetensors import torch as safetensors_torch
 from torch import Tensor, nn
 
 from saint import config, discovery
-from saint.errors import GraftFileError, SiteError
-from saint.grafts._kind import Kind
+from saint.errors import ConfigError, GraftFileError, SiteError
+from saint.grafts._kind import Kind, Place
 from saint.records import Candidate, Site
-
-
-class Birth(NamedTuple):
-    """What a newborn graft may look at."""
-
-    weight_of: Callable[[Site], Tensor | None]
-    """The frozen weight (d_out, d_in) of a linear site; None at a block."""
 
 
 @final
@@ -50,12 +43,14 @@ class Graft(nn.Module):
     def __init__(self, candidate: Candidate, parts: Mapping[str, Kind]) -> None:
         super().__init__()
         self.candidate = candidate
-        self._parts = nn.ModuleList(parts.values())
+        self._parts: Any = nn.ModuleList(parts.values())
+        self._strength: Tensor
+        self.register_buffer("_strength", torch.ones(()))
 
     @property
     def parts(self) -> dict[str, Kind]:
         """Site key -> what is attached there."""
-        return {site.key: part for site, part in zip(self.candidate.sites, self._parts, strict=True)}  # type: ignore[misc]
+        return {site.key: part for site, part in zip(self.candidate.sites, self._parts, strict=True)}
 
     @property
     def num_params(self) -> int:
@@ -70,17 +65,16 @@ class Graft(nn.Module):
     @property
     def strength(self) -> float:
         """What the whole change is multiplied by."""
-        return float(next(iter(self.parts.values())).strength)
+        return float(self._strength)
 
     def set_strength(self, strength: float) -> None:
         """Multiply the whole change by `strength` instead of what it was multiplied by."""
-        for part in self.parts.values():
-            part.strength.fill_(strength)
+        for shared in (self._strength, *(part.strength for part in self._parts)):
+            shared.fill_(strength)
 
     def to_bytes(self) -> bytes:
         """The weights as safetensors; equal weights give equal bytes."""
-        tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in self.state_dict().items()}
-        return safetensors_torch.save(tensors)
+        return safetensors_torch.save({name: tensor.cpu() for name, tensor in _stored(self).items()})
 
     @property
     def digest(self) -> str:
@@ -88,11 +82,13 @@ class Graft(nn.Module):
         return sha256(self.to_bytes()).hexdigest()
 
 
-def grow_from(candidate: Candidate, *, birth: Birth | None = None, weights: bytes | None = None) -> Graft:
-    """The graft that `candidate` describes: newborn, or as it was when it gave `weights`.
+def grow_from(
+    candidate: Candidate, *, places: Mapping[str, Place] | None = None, weights: bytes | None = None
+) -> Graft:
+    """The graft that `candidate` describes: newborn from its `places`, or as it was when it gave `weights`.
 
     Args:
-        birth: What a newborn may look at; not needed with `weights`, since the file holds all of a graft.
+        places: Site key -> what is there, for a newborn; not needed with `weights`, whose file holds all of a graft.
 
     Raises:
         UnknownNameError: No kind has that name.
@@ -100,32 +96,54 @@ def grow_from(candidate: Candidate, *, birth: Birth | None = None, weights: byte
         SiteError: The kind cannot be at one of the sites.
         GraftFileError: The weights are not a graft of this candidate, or not finite.
     """
-    kind, options = kind_and_options(candidate.kind, candidate.options)
-    parts = {}
-    for index, site in enumerate(candidate.sites):
+    parts: dict[str, Kind] = {}
+    for site in candidate.sites:
+        kind, options = kind_and_options(candidate.kind, candidate.options, site)
         if site.sort != kind.attaches_to:
             raise SiteError(f"{candidate.kind} attaches to {kind.attaches_to} sites; {site.key} is a {site.sort} site")
-        parts[site.key] = part = kind(site, options)
-        if weights is None:
-            generator = torch.Generator().manual_seed(_part_seed(candidate.seed, index))
-            part.bear(birth.weight_of(site) if birth else None, generator)
+        parts[site.key] = kind(site, options)
     if not parts or len(parts) != len(candidate.sites):
         raise SiteError(f"a candidate names each of its sites once, and at least one; got {len(candidate.sites)} names")
     graft = Graft(candidate, parts)
     if weights is not None:
         _load(graft, weights)
+        return graft
+    for index, (key, part) in enumerate(parts.items()):
+        generator = torch.Generator().manual_seed(_part_seed(candidate.seed, index))
+        if places is None or key not in places:
+            raise SiteError(f"a newborn is born from what is at its sites, and nothing was given for {key}")
+        part.bear(places[key], generator)
     return graft
 
 
-def kind_and_options(name: str, options: Mapping[str, Any]) -> tuple[Any, Any]:
+def kind_and_options(name: str, options: Mapping[str, Any], site: Site | None = None) -> tuple[Any, Any]:
     """The class of a kind and its options, checked.
+
+    Args:
+        options: What is chosen; under `at`, role or site key -> what is chosen otherwise there.
+        site: Where the options are to hold; without it what holds where `at` says nothing.
 
     Raises:
         UnknownNameError: No kind has that name.
         ConfigError: The kind has no such option, or not with such a value.
     """
     kind: Any = discovery.find("grafts", name, Kind)
-    return kind, config.build(options, kind.Options, where=f"options of {name}")
+    chosen = {key: value for key, value in options.items() if key != "at"}
+    elsewhere = options.get("at", {})
+    if not isinstance(elsewhere, Mapping) or not all(isinstance(other, Mapping) for other in elsewhere.values()):
+        raise ConfigError(f"options of {name}: expected a table of tables at 'at', got {elsewhere!r}")
+    for key in (site.role, site.key) if site is not None else ():
+        chosen |= elsewhere.get(key, {})
+    if site is None:
+        for key, other in elsewhere.items():
+            config.build({**chosen, **other}, kind.Options, where=f"options of {name} at {key}")
+    return kind, config.build(chosen, kind.Options, where=f"options of {name}")
+
+
+def num_params(kind: str, options: Mapping[str, Any], sites: Sequence[Site]) -> int:
+    """What a graft would train at `sites`, before anything is built."""
+    priced = ((site, *kind_and_options(kind, options, site)) for site in sites)
+    return sum(found.num_params(site, chosen) for site, found, chosen in priced)
 
 
 def _part_seed(seed: int, index: int) -> int:
@@ -133,8 +151,14 @@ def _part_seed(seed: int, index: int) -> int:
     return int.from_bytes(sha256(f"{seed}:{index}".encode()).digest()[:7])
 
 
+def _stored(graft: Graft) -> dict[str, Tensor]:
+    """What a graft's file holds, by name: a file's names are part of its size, so they are short."""
+    state = graft.state_dict()
+    return {name.removeprefix("_parts.").lstrip("_"): tensor.detach().contiguous() for name, tensor in state.items()}
+
+
 def _load(graft: Graft, weights: bytes) -> None:
-    wanted = graft.state_dict()
+    wanted = _stored(graft)
     try:
         found = safetensors_torch.load(weights)
     except (safetensors.SafetensorError, ValueError) as error:
@@ -149,4 +173,6 @@ def _load(graft: Graft, weights: bytes) -> None:
             )
         if not torch.isfinite(tensor).all():
             raise GraftFileError(f"{name} holds values that are not finite; such a graft is never composed")
-    graft.load_state_dict(found)
+    names = dict(zip(wanted, graft.state_dict(), strict=True))
+    graft.load_state_dict({names[name]: tensor for name, tensor in found.items()})
+    graft.set_strength(graft.strength)

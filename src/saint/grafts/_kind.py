@@ -1,6 +1,7 @@
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, final
 
 import torch
 from jaxtyping import Float
@@ -8,6 +9,8 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from saint.records import Site, SiteSort
+
+Moment = Literal["xx", "yy", "gg", "gx"]
 
 
 class LowRankFactors(NamedTuple):
@@ -17,11 +20,56 @@ class LowRankFactors(NamedTuple):
     down: Float[Tensor, "rank d_in"]
 
 
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Signals:
+    """Second moments of what flows through a site, over training text on the present stack; None if not asked for.
+
+    x_t is the site's input at token t, y_t its output, g_t the gradient of the mean token loss of all the text with
+    respect to y_t (so gradients of more text are not larger, only surer).
+    """
+
+    num_tokens: int
+    xx: Float[Tensor, "d_in d_in"] | None = None
+    """mean_t x_t x_t^T"""
+    yy: Float[Tensor, "d_out d_out"] | None = None
+    """mean_t y_t y_t^T"""
+    gg: Float[Tensor, "d_out d_out"] | None = None
+    """num_tokens * sum_t g_t g_t^T: as if each g_t were the gradient of its own token's loss"""
+    gx: Float[Tensor, "d_out d_in"] | None = None
+    """sum_t g_t x_t^T: at a linear site the gradient of its weight"""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """What is at a site: the frozen module, and what flows through it."""
+
+    module: nn.Module
+    """Never written to."""
+    read_weight: Callable[[], Tensor | None]
+    """Gives the frozen weight (d_out, d_in), dequantised if need be; None where the site is no linear map."""
+    outputs: tuple[str, ...] = ()
+    """At an insertion point: the linear maps inside the block, by name, that write to the residual stream."""
+    layer_index: int = 0
+    """At an insertion point: the key-value cache's slot for a layer that is put there."""
+    signals: Signals | None = None
+    """Only at birth, and only what the kind wants."""
+    spanned: LowRankFactors | None = None
+    """Only at birth: what the grafts below change at this weight, as far as it is of low rank; None if nothing is."""
+
+    @property
+    def weight(self) -> Float[Tensor, "d_out d_in"] | None:
+        """The frozen weight, dequantised where it is quantised; None where the site is no linear map."""
+        return self.read_weight()
+
+
 class Kind(nn.Module, ABC):
     """What a graft of one kind adds at one site of a frozen base. A class is abstract or final.
 
     Newborn, it leaves the site's output as it is, to the bit; training moves it from there. `__init__` fixes the
-    shapes (all zeros, so that stored weights can be loaded over them), `bear` gives it its start.
+    shapes (all zeros, so that stored weights can be loaded over them), `bear` gives it its start, and `attach` shows
+    it the frozen module whenever it is composed.
     """
 
     Options: ClassVar[type]
@@ -34,24 +82,41 @@ class Kind(nn.Module, ABC):
     """The sort of site it can be at."""
     can_fold: ClassVar[bool]
     """Whether its change can be folded into the site's weight, so that it costs nothing at inference."""
-    example: ClassVar[Mapping[str, int | float | str]]
-    """Small options that work, for the conformance suite and the reference page."""
+    examples: ClassVar[tuple[Mapping[str, Any], ...]]
+    """Small options that work, for the conformance suite; the first is the reference page's."""
 
     strength: Tensor
-    """What its whole change is multiplied by: 1 as trained, less to keep more of the base. Shape ()."""
+    """What its whole change is multiplied by: 1 as trained, less to keep more of the base. Shape (). A graft's parts
+    share one strength, which the graft stores."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("strength", torch.ones(()))
+        self.register_buffer("strength", torch.ones(()), persistent=False)
 
     @classmethod
     @abstractmethod
     def num_params(cls, site: Site, options: Any) -> int:
         """How many parameters a graft of this kind would train at `site`."""
 
+    @classmethod
+    def num_effective(cls, site: Site, options: Any) -> int:
+        """The dimension of the set of changes that these parameters span: what they come to without redundancy."""
+        return cls.num_params(site, options)
+
+    @classmethod
+    def wants(cls, options: Any) -> frozenset[Moment]:  # noqa: ARG003 - most kinds want none whatever the options
+        """The signals that a newborn, or its beginning, needs."""
+        return frozenset()
+
     @abstractmethod
-    def bear(self, site_weight: Float[Tensor, "d_out d_in"] | None, generator: torch.Generator) -> None:
-        """Set the start of a newborn from the frozen weight of its site (None at a block) and from chance."""
+    def bear(self, place: Place, generator: torch.Generator) -> None:
+        """Set the start of a newborn from what is at its site and from chance."""
+
+    def begin(self, place: Place) -> None:
+        """Take a first step in closed form from the signals, before training; most kinds take none."""
+
+    def attach(self, place: Place) -> None:
+        """See the frozen module that it is composed with; what is kept of it is not part of the graft's state."""
 
     @override
     @abstractmethod
@@ -59,6 +124,11 @@ class Kind(nn.Module, ABC):
         self, x: Float[Tensor, "*batch d_in"], y: Float[Tensor, "*batch d_out"]
     ) -> Float[Tensor, "*batch d_out"]:
         """The site's new output, from its input `x` and the output `y` that base and earlier grafts gave."""
+
+    def answer(self, x: Tensor, y: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
+        """`forward`, for kinds that also need what else the site's module was called with."""
+        changed: Tensor = self(x, y)
+        return changed
 
     def fold(
         self, weight: Float[Tensor, "d_out d_in"], bias: Float[Tensor, " d_out"] | None

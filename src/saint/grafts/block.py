@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from saint.errors import ConfigError
-from saint.grafts import Kind
+from saint.grafts import Kind, Place
 from saint.records import Site, SiteSort
 
 
@@ -27,7 +27,7 @@ class Block(Kind):
     formula: ClassVar[str] = "2 width d"
     attaches_to: ClassVar[SiteSort] = "block"
     can_fold: ClassVar[bool] = False
-    example: ClassVar[Mapping[str, int | float | str]] = {"width": 4}
+    examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({"width": 4},)
 
     @final
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +53,7 @@ class Block(Kind):
 
     @override
     @torch.no_grad()
-    def bear(self, site_weight: Float[Tensor, "d_out d_in"] | None, generator: torch.Generator) -> None:
+    def bear(self, place: Place, generator: torch.Generator) -> None:
         self.up.copy_(torch.randn(self.up.shape, generator=generator) / sqrt(self.up.shape[1]))
 
     @override

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from saint.errors import ConfigError, SiteError
-from saint.grafts import Kind, LowRankFactors
+from saint.grafts import Kind, LowRankFactors, Place
 from saint.records import Site, SiteSort
 
 
@@ -24,7 +24,7 @@ class Lora(Kind):
     formula: ClassVar[str] = "rank (d_in + d_out)"
     attaches_to: ClassVar[SiteSort] = "linear"
     can_fold: ClassVar[bool] = True
-    example: ClassVar[Mapping[str, int | float | str]] = {"rank": 2, "alpha": 4.0}
+    examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({"rank": 2, "alpha": 4.0},)
 
     @final
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,8 +57,13 @@ class Lora(Kind):
         return options.rank * (site.d_in + site.d_out)
 
     @override
+    @classmethod
+    def num_effective(cls, site: Site, options: Options) -> int:
+        return options.rank * (site.d_in + site.d_out - options.rank)  # B A = (B M) (M^-1 A) for any invertible M
+
+    @override
     @torch.no_grad()
-    def bear(self, site_weight: Float[Tensor, "d_out d_in"] | None, generator: torch.Generator) -> None:
+    def bear(self, place: Place, generator: torch.Generator) -> None:
         self.a.copy_(torch.randn(self.a.shape, generator=generator) / sqrt(self.a.shape[1]))
 
     @override

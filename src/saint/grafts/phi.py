@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from saint.errors import ConfigError, SiteError
-from saint.grafts import Kind, LowRankFactors
+from saint.grafts import Kind, LowRankFactors, Place
 from saint.records import Site, SiteSort
 
 
@@ -27,7 +27,7 @@ class Phi(Kind):
     formula: ClassVar[str] = "rank^2"
     attaches_to: ClassVar[SiteSort] = "linear"
     can_fold: ClassVar[bool] = True
-    example: ClassVar[Mapping[str, int | float | str]] = {"rank": 3}
+    examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({"rank": 3}, {"rank": 2, "basis": "random"})
 
     @final
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,15 +63,15 @@ class Phi(Kind):
 
     @override
     @torch.no_grad()
-    def bear(self, site_weight: Float[Tensor, "d_out d_in"] | None, generator: torch.Generator) -> None:
+    def bear(self, place: Place, generator: torch.Generator) -> None:
         rank = self.phi.shape[0]
         if self._basis == "random":
             a = torch.linalg.qr(torch.randn(self.a.shape[0], rank, generator=generator)).Q
             b = torch.linalg.qr(torch.randn(self.b.shape[1], rank, generator=generator)).Q.T
-        elif site_weight is None:
-            raise SiteError("a phi graft with basis 'weight' is born from its site's weight, and none was given")
         else:
-            a, b = _principal_bases(site_weight.float().cpu(), rank, generator)
+            weight = place.weight
+            assert weight is not None  # the site is linear
+            a, b = _principal_bases(weight.float().cpu(), rank, generator)
         self.a.copy_(a)
         self.b.copy_(b)
 

@@ -1,7 +1,12 @@
 """The frozen base: any Hugging Face language model, its sites, its identity and its losses."""
 
 from saint.models._frozen import FrozenBase as FrozenBase, freeze as freeze, tensor_digest as tensor_digest
-from saint.models._loss import document_nats as document_nats, must_read as must_read, token_nats as token_nats
+from saint.models._loss import (
+    document_nats as document_nats,
+    follow_gradients as follow_gradients,
+    must_read as must_read,
+    token_nats as token_nats,
+)
 from saint.models._structure import (
     block_stacks as block_stacks,
     share_weights as share_weights,

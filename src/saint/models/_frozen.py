@@ -40,7 +40,7 @@ class FrozenBase:
         return records.digest(self.identity)
 
     def sites(self) -> list[Site]:
-        """Linear sites in the model's own order, then block sites, then insertion points.
+        """Linear sites in the model's own order, then block sites, insertion points and MLPs.
 
         Raises:
             BaseModelError: The model has no stack of blocks, or cannot be run on token ids.

@@ -33,11 +33,17 @@ def must_read(config: Any, seq_len: int) -> None:
         raise ConfigError(f"seq_len is {seq_len}, the model reads at most {longest} tokens; lower schedule.seq_len")
 
 
+def follow_gradients(model: Any) -> None:
+    """Make autograd follow all values of a model in which nothing requires a gradient, from its embeddings on."""
+    model.get_input_embeddings().register_forward_hook(lambda _module, _args, output: output.requires_grad_())
+
+
 def token_nats(model: nn.Module, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq-1"]:
-    """-ln p(token | the tokens before it in its row), in float32, for every token but the first of each row."""
+    """-ln p(token | the tokens before it in its row), in float32 or wider, for every token but its row's first."""
     logits = model(input_ids=tokens[:, :-1], use_cache=False).logits  # (B, T, V)
     targets = tokens[:, 1:]
-    nats = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    nats = F.cross_entropy(wide.flatten(0, 1), targets.flatten(), reduction="none")
     return nats.view(targets.shape)
 
 

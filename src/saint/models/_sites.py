@@ -5,7 +5,8 @@ it feeds o, what an activation has touched feeds down. So no list of module name
 projections get fused roles (qkv, gate_up).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
@@ -29,10 +30,11 @@ _ACTIVATIONS = frozenset((
 _PRODUCTS = frozenset(("mul", "multiply", "__mul__", "__rmul__"))
 _MATRIX_PRODUCTS = frozenset(("matmul", "__matmul__", "bmm", "baddbmm", "einsum"))
 _ATTENTION_LETTERS = "qkv"
+_MLP_ROLES = ("up", "gate", "gate_up", "down")
 
 
 def find_sites(model: nn.Module) -> list[Site]:
-    """Linear sites in the model's own order, then block sites, then insertion points.
+    """Linear sites in the model's own order, then block sites, insertion points and MLPs.
 
     Raises:
         BaseModelError: The model has no stack of blocks, or cannot be run on token ids.
@@ -58,10 +60,31 @@ def find_sites(model: nn.Module) -> list[Site]:
         for block, width in trace.widths.items():
             stack, _, index = block.rpartition(".")
             stream = trace.stream(stack)
-            found.append(
-                Site(sort=sort, module=block, role=sort, depth=int(index), stream=stream, d_in=width, d_out=width)
-            )
-    return found
+            site = Site(sort=sort, module=block, role=sort, depth=int(index), stream=stream, d_in=width, d_out=width)
+            if sort == "insertion":
+                site = replace(site, num_params=sum(p.numel() for p in copy.get_submodule(block).parameters()))
+            found.append(site)
+    return [*found, *_mlps(found)]
+
+
+def _mlps(found: Iterable[Site]) -> Iterator[Site]:
+    """The module of each block that holds just its way up and down, where the model has such a module."""
+    for block in (site for site in found if site.sort == "block"):
+        inside = [site for site in found if site.sort == "linear" and site.module.startswith(f"{block.module}.")]
+        maps = [site for site in inside if site.role in _MLP_ROLES]
+        module = _common(site.module for site in maps)
+        holds_others = any(site.module.startswith(f"{module}.") and site.role not in _MLP_ROLES for site in inside)
+        roles = [site.role for site in maps]
+        if roles.count("down") == 1 and module != block.module and not holds_others:
+            gated = "gate" in roles or "gate_up" in roles
+            yield replace(block, sort="mlp", module=module, role="mlp", gated=gated)
+
+
+def _common(names: Iterable[str]) -> str:
+    """The innermost module that holds all of them."""
+    paths = [name.split(".")[:-1] for name in names]
+    together = itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))
+    return ".".join(parts[0] for parts in together)
 
 
 def _place(name: str, blocks: Mapping[str, int]) -> tuple[str, int]:

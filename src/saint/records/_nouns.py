@@ -1,9 +1,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
-SiteSort = Literal["linear", "block", "insertion"]
+SiteSort = Literal["linear", "block", "insertion", "mlp"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -11,7 +11,8 @@ class Site:
     """A place in the base where a graft may attach (PEFT: target module)."""
 
     sort: SiteSort
-    """A linear map, the residual stream after a block, or the point after a block where a layer could be inserted."""
+    """A linear map, the residual stream after a block, the point after a block where a layer could be inserted, or the
+    multi-layer perceptron of a block."""
     module: str
     """Fully qualified module name, as `named_modules` spells it."""
     role: str
@@ -21,6 +22,10 @@ class Site:
     stream: Literal["decoder", "encoder"] = "decoder"
     d_in: int
     d_out: int
+    num_params: int = 0
+    """At an insertion point: parameters of the block before it, which a new layer has as well."""
+    gated: bool = False
+    """At an mlp: whether its channels have a gate."""
 
     @property
     def key(self) -> str:
@@ -70,7 +75,8 @@ class Candidate:
 
     sites: tuple[Site, ...]
     kind: str
-    options: Mapping[str, int | float | str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What the kind may choose; under `at`, role or site key -> what is chosen otherwise there."""
     lr: float = 1e-2
     """Peak learning rate that it is to be trained with."""
     seed: int = 0

@@ -7,7 +7,7 @@ from saint import discovery
 from saint.composition import compose
 from saint.data import Corpus
 from saint.grafts import Graft
-from saint.models import FrozenBase, token_nats
+from saint.models import FrozenBase, follow_gradients, token_nats
 from saint.progress import Progress, Silent
 from saint.records import SensitivityMap, Site
 from saint.sensitivity._map import Map
@@ -25,7 +25,7 @@ def measure_sensitivity(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> SensitivityMap:
-    """How much the composed model's loss would answer to a change, for every linear and block site at once.
+    """How much the composed model's loss would answer to a change, for every site at once.
 
     One forward and one backward pass per batch, whatever the number of sites; no weight gradient is kept.
 
@@ -42,11 +42,10 @@ def measure_sensitivity(
     batches = text.batches(batch_size=batch_size, seq_len=seq_len, seed=seed)
     model = compose(base, stack)
     model.requires_grad_(requires_grad=False)
-    model.model.get_input_embeddings().register_forward_hook(_start_graph)
+    follow_gradients(model.model)
     for site in base.sites():
-        if site.sort != "insertion":
-            module = model.model.get_submodule(site.module)
-            module.register_forward_hook(_show(observer, site), with_kwargs=True)
+        module = model.model.get_submodule(site.module)
+        module.register_forward_hook(_show(observer, site), with_kwargs=True)
     num_tokens = num_batches * batch_size * seq_len
     with (progress or Silent()).task("sensitivity", total=num_tokens, unit="tokens") as task:
         for step in range(num_batches):
@@ -56,15 +55,10 @@ def measure_sensitivity(
     return SensitivityMap(method=method, scores=observer.scores())
 
 
-def _start_graph(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
-    """Nothing in a frozen model needs a gradient; asking for the embeddings' makes autograd keep all that follow."""
-    return output.requires_grad_()
-
-
 def _show(observer: Map, site: Site) -> Callable[..., None]:
     def hook(_module: nn.Module, args: tuple[Any, ...], _kwargs: dict[str, Any], output: Any) -> None:
         y: Tensor = output[0] if isinstance(output, tuple) else output
-        x: Tensor = y if site.sort == "block" else args[0]
+        x: Tensor = y if site.sort in ("block", "insertion") else args[0]
 
         def observe(gradient: Tensor) -> None:
             observer.observe(site, x.detach().flatten(0, -2).float(), gradient.flatten(0, -2).float())

@@ -1,19 +1,27 @@
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, final
+
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from saint import discovery
-from saint.composition import compose, newborn, probe_logits
-from saint.grafts import Graft, Kind, grow_from, kind_and_options
+from saint.composition import compose, measure_signals, newborn, place_of, probe_logits, wanted_signals
+from saint.grafts import Graft, Kind, Signals, grow_from, kind_and_options, num_params
 from saint.models import FrozenBase, token_nats
-from saint.records import Candidate
+from saint.records import Candidate, Site
 from saint.testing._assertions import assert_base_untouched, assert_identity
-from saint.testing._tiny import tiny_base
+from saint.testing._tiny import double_base, tiny_base
 
 
 class GraftSuite:
-    """What every kind of graft must keep: subclass it and set `kind`; the options are the kind's own `example`."""
+    """What every kind of graft must keep: subclass it and set `kind`; the options are the kind's first example."""
 
     kind: str
+    options: Mapping[str, Any] | None = None
+    """Other options than those of the kind's first example."""
 
     def base(self) -> FrozenBase:
         """The base that the kind is tried on."""
@@ -23,7 +31,18 @@ class GraftSuite:
         """A bundle: the kind at the first two sites of the sort that it attaches to."""
         kind = discovery.find("grafts", self.kind, Kind)
         sites = [site for site in base.sites() if site.sort == kind.attaches_to]
-        return Candidate(sites=tuple(sites[:2]), kind=self.kind, options=kind.example, seed=3)
+        options = kind.examples[0] if self.options is None else self.options
+        return Candidate(sites=tuple(sites[:2]), kind=self.kind, options=options, seed=3)
+
+    def born(self, base: FrozenBase, candidate: Candidate) -> Graft:
+        """A newborn, with the signals that its kind wants."""
+        return newborn(base, candidate, signals=self.signals(base, candidate))
+
+    def signals(self, base: FrozenBase, candidate: Candidate) -> dict[str, Signals]:
+        """What flows through the sites on some tokens."""
+        vocab_size = int(base.model.config.vocab_size)
+        tokens = torch.arange(4 * 33).view(4, 33) * 7919 % vocab_size
+        return measure_signals(base, (), wanted_signals(candidate), [tokens])
 
     def moved(self, graft: Graft) -> Graft:
         """The graft as training could have left it."""
@@ -35,36 +54,36 @@ class GraftSuite:
 
     def test_a_newborn_changes_nothing(self) -> None:
         base = self.base()
-        assert_identity(base, newborn(base, self.candidate(base)))
+        assert_identity(base, self.born(base, self.candidate(base)))
 
     def test_a_moved_graft_changes_something(self) -> None:
         base = self.base()
-        graft = self.moved(newborn(base, self.candidate(base)))
+        graft = self.moved(self.born(base, self.candidate(base)))
         assert not torch.equal(probe_logits(compose(base, [graft])), probe_logits(base.model))
 
     def test_at_no_strength_it_changes_nothing(self) -> None:
         base = self.base()
-        graft = self.moved(newborn(base, self.candidate(base)))
+        graft = self.moved(self.born(base, self.candidate(base)))
         graft.set_strength(0.0)
         assert_identity(base, graft)
 
     def test_removal_gives_the_earlier_logits_back(self) -> None:
         base = self.base()
-        below = self.moved(newborn(base, self.candidate(base)))
+        below = self.moved(self.born(base, self.candidate(base)))
         before = probe_logits(compose(base, [below]))
-        probe_logits(compose(base, [below, self.moved(newborn(base, self.candidate(base)))]))
+        probe_logits(compose(base, [below, self.moved(self.born(base, self.candidate(base)))]))
         assert torch.equal(probe_logits(compose(base, [below])), before)
 
     def test_composing_leaves_the_base_as_it_was(self) -> None:
         base = self.base()
         before = probe_logits(base.model)
-        probe_logits(compose(base, [self.moved(newborn(base, self.candidate(base)))]))
+        probe_logits(compose(base, [self.moved(self.born(base, self.candidate(base)))]))
         assert torch.equal(probe_logits(base.model), before)
         assert_base_untouched(base)
 
     def test_only_the_graft_learns(self) -> None:
         base = self.base()
-        graft = newborn(base, self.candidate(base))
+        graft = self.born(base, self.candidate(base))
         tokens = torch.arange(34).view(2, 17)
         token_nats(compose(base, [graft]), tokens).mean().backward()
         assert any(p.grad is not None and bool(p.grad.any()) for p in graft.parameters())
@@ -73,12 +92,12 @@ class GraftSuite:
     def test_the_same_candidate_grows_the_same_graft(self) -> None:
         base = self.base()
         candidate = self.candidate(base)
-        assert newborn(base, candidate).to_bytes() == newborn(base, candidate).to_bytes()
+        assert self.born(base, candidate).to_bytes() == self.born(base, candidate).to_bytes()
 
     def test_weights_survive_the_trip_through_bytes(self) -> None:
         base = self.base()
         candidate = self.candidate(base)
-        graft = self.moved(newborn(base, candidate))
+        graft = self.moved(self.born(base, candidate))
         graft.set_strength(0.7)
         again = grow_from(candidate, weights=graft.to_bytes())
         assert again.to_bytes() == graft.to_bytes()
@@ -87,26 +106,113 @@ class GraftSuite:
     def test_the_price_is_what_trains(self) -> None:
         base = self.base()
         candidate = self.candidate(base)
-        kind, options = kind_and_options(candidate.kind, candidate.options)
-        priced = sum(kind.num_params(site, options) for site in candidate.sites)
-        assert priced == newborn(base, candidate).num_params
+        priced = num_params(candidate.kind, candidate.options, candidate.sites)
+        assert priced == self.born(base, candidate).num_params
 
     def test_folding_says_what_forward_says(self) -> None:
         base = self.base()
-        graft = self.moved(newborn(base, self.candidate(base)))
+        graft = self.moved(self.born(base, self.candidate(base)))
         graft.set_strength(0.7)
         generator = torch.Generator().manual_seed(1)
-        for site, part in zip(graft.candidate.sites, graft.parts.values(), strict=True):
+        for site, part in graft_parts(base, graft):
             x = torch.randn(5, site.d_in, generator=generator)
-            weight = torch.randn(site.d_out, site.d_in, generator=generator)
-            bias = torch.randn(site.d_out, generator=generator)
+            weight, bias = frozen_linear(base, site)
             folded = part.fold(weight, bias)
             assert (folded is not None) == part.can_fold
             if folded is not None:
                 torch.testing.assert_close(F.linear(x, *folded), part(x, F.linear(x, weight, bias)))
+
+    def test_its_gradient_is_that_of_its_values(self) -> None:
+        """Against central differences of the composed model's loss, in float64, along random directions."""
+        base = double_base()
+        graft = self.moved(self.born(base, self.candidate(base))).double()
+        tokens, generator = torch.arange(34).view(2, 17), torch.Generator().manual_seed(2)
+
+        def loss() -> Tensor:
+            return token_nats(compose(base, [graft]), tokens).mean()
+
+        parameters = list(graft.parameters())
+        gradients = torch.autograd.grad(loss(), parameters)
+        for _ in range(_NUM_DIRECTIONS):
+            ways = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in parameters]
+            slope = sum(float((g * way).sum()) for g, way in zip(gradients, ways, strict=True))
+            measured = central_difference(loss, parameters, ways)
+            torch.testing.assert_close(torch.tensor(slope), torch.tensor(measured), rtol=1e-5, atol=1e-9)
+
+    def test_its_effective_parameters_are_what_it_says(self) -> None:
+        """The rank of the Jacobian of the folded weight, at a point where training could have left it."""
+        base = double_base()
+        candidate = self.candidate(base)
+        site = candidate.sites[0]
+        kind, options = kind_and_options(candidate.kind, candidate.options, site)
+        graft = self.moved(self.born(base, replace(candidate, sites=(site,)))).double()
+        if not kind.can_fold:
+            assert kind.num_effective(site, options) <= kind.num_params(site, options)
+            return
+        part = graft.parts[site.key]
+        part.attach(place_of(base, site))
+        folded = _Folded(part, *(tensor.double() for tensor in frozen_linear(base, site)))
+        names, values = zip(*((name, p.detach()) for name, p in folded.named_parameters()), strict=True)
+
+        def change(*parameters: Tensor) -> Tensor:
+            answer: Tensor = torch.func.functional_call(folded, dict(zip(names, parameters, strict=True)), ())
+            return answer
+
+        columns = torch.autograd.functional.jacobian(change, values)
+        jacobian = torch.cat([column.flatten(1) for column in columns], dim=1)
+        assert int(torch.linalg.matrix_rank(jacobian, rtol=1e-9)) == kind.num_effective(site, options)
 
     def test_it_says_where_the_idea_is_from(self) -> None:
         kind = discovery.find("grafts", self.kind, Kind)
         assert kind.reference
         assert kind.formula
         assert kind.__doc__
+
+
+def graft_parts(base: FrozenBase, graft: Graft) -> Iterator[tuple[Site, Kind]]:
+    """Each site with what is attached there, which has seen the base."""
+    for site in graft.candidate.sites:
+        graft.parts[site.key].attach(place_of(base, site))
+        yield site, graft.parts[site.key]
+
+
+def frozen_linear(base: FrozenBase, site: Site) -> tuple[Tensor, Tensor]:
+    """The weight of a site and a random bias; of a site that is no linear map, random ones of its sizes."""
+    generator = torch.Generator().manual_seed(1)
+    weight, bias = torch.randn(site.d_out, site.d_in, generator=generator), torch.randn(site.d_out, generator=generator)
+    found = place_of(base, site).weight
+    return (weight if found is None else found.float()), bias
+
+
+@torch.no_grad()
+def central_difference(
+    loss: Callable[[], Tensor], parameters: Sequence[Tensor], ways: Sequence[Tensor], step: float = 1e-5
+) -> float:
+    """The slope of `loss` when the parameters move along `ways`; they are put back."""
+    found = []
+    for sign in (1, -2):
+        for parameter, way in zip(parameters, ways, strict=True):
+            parameter.add_(way, alpha=sign * step)
+        found.append(float(loss()))
+    for parameter, way in zip(parameters, ways, strict=True):
+        parameter.add_(way, alpha=step)
+    return (found[0] - found[1]) / (2 * step)
+
+
+@final
+class _Folded(nn.Module):
+    """A part's folded weight and bias as a function of its parameters."""
+
+    def __init__(self, part: Kind, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.part, self._weight, self._bias = part, weight, bias
+
+    @override
+    def forward(self) -> Tensor:
+        change = self.part.fold(self._weight, self._bias)
+        assert change is not None
+        weight, bias = change
+        return torch.cat([weight.flatten(), (self._bias if bias is None else bias).flatten()])
+
+
+_NUM_DIRECTIONS = 3

@@ -6,7 +6,7 @@ from pydoc_data.topics import topics
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from saint.data import Document, Domain, Splits, read_documents, split_documents
 from saint.models import FrozenBase, freeze
@@ -33,6 +33,29 @@ def tiny_base(tokenizer: Any = None, *, vocab_size: int = _VOCAB_SIZE, seed: int
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return freeze(LlamaForCausalLM(settings), tokenizer=tokenizer)
+
+
+def double_base(*, seed: int = 0) -> FrozenBase:
+    """A GPT-2 of two blocks in float64, for derivatives: it computes in the dtype of its weights, a Llama does not.
+
+    Grafts are not meant for such a base, so it is frozen first and widened then.
+    """
+    settings = GPT2Config(
+        vocab_size=_VOCAB_SIZE,
+        n_embd=16,
+        n_inner=24,
+        n_layer=2,
+        n_head=2,
+        n_positions=64,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        base = freeze(GPT2LMHeadModel(settings))
+    base.sites()
+    base.model.double()
+    return base
 
 
 def tiny_splits(*, vocab_size: int = _VOCAB_SIZE, seed: int = 0) -> Splits:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from saint.composition import compose, newborn
+from saint.composition import compose, measure_signals, newborn, place_of, wanted_signals
 from saint.data import Corpus
 from saint.errors import ConfigError
 from saint.grafts import Graft, History
@@ -49,9 +49,9 @@ def train(
         BaseChangedError: Something wrote to the base.
     """
     schedule = schedule or Schedule()
-    graft = newborn(base, candidate)
     for standing in stack:
         standing.requires_grad_(requires_grad=False)
+    graft = _begun(base, stack, candidate, text, schedule)
     model = compose(base, [*stack, graft]).eval()
     run = Run(
         model,
@@ -67,6 +67,23 @@ def train(
     graft.history = run.finish(f"{candidate.kind} at {len(candidate.sites)} sites")
     base.check()
     return graft.requires_grad_(requires_grad=False).eval()
+
+
+def _begun(base: FrozenBase, stack: Sequence[Graft], candidate: Candidate, text: Corpus, schedule: Schedule) -> Graft:
+    """A newborn, with the signals that its kind wants measured on the first of the text that it will learn from."""
+    wants = wanted_signals(candidate)
+    batches = text.batches(batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=candidate.seed)
+    num_tokens = max([_MIN_SIGNAL_TOKENS, *(_TOKENS_PER_RANK * min(site.d_in, site.d_out) for site in wants)])
+    shown = [batches[step] for step in range(-(-num_tokens // schedule.tokens_per_step) if wants else 0)]
+    signals = measure_signals(base, stack, wants, shown)
+    graft = newborn(base, candidate, stack=stack, signals=signals)
+    for site in candidate.sites:
+        graft.parts[site.key].begin(place_of(base, site, signals=signals.get(site.key)))
+    return graft
+
+
+_MIN_SIGNAL_TOKENS = 4096
+_TOKENS_PER_RANK = 4  # fewer tokens than directions would leave some of these without any evidence
 
 
 def continue_training(

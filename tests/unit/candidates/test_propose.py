@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from saint.candidates import Proposal, lora_control, num_params, propose
+from saint.composition import newborn
 from saint.errors import BudgetError, ConfigError, SiteError, UnknownNameError
-from saint.grafts import grow_from
+from saint.grafts import Graft
 from saint.records import Budget, Candidate, SensitivityMap, Site
 from saint.testing import tiny_base
 
-SITES = tiny_base().sites()
+BASE = tiny_base()
+SITES = BASE.sites()
 LINEAR = [site for site in SITES if site.sort == "linear"]
 NOTHING_KNOWN = SensitivityMap(method="none", scores={})
 BUNDLES = st.sampled_from(["site", "role", "depth", "all"])
@@ -35,6 +37,10 @@ def linear(name: str, *, d_in: int = 16, d_out: int = 16, role: str = "up", dept
 
 def places(candidates: Sequence[Candidate]) -> list[set[str]]:
     return [{site.key for site in candidate.sites} for candidate in candidates]
+
+
+def born(candidate: Candidate) -> Graft:
+    return newborn(BASE, candidate)
 
 
 def price(candidate: Candidate) -> int:
@@ -76,9 +82,31 @@ def test_what_fits_the_budget_is_proposed_and_nothing_else(limit: int, ranks: li
 def test_the_price_is_what_the_graft_turns_out_to_train(rank: int, kind: str, bundle: str) -> None:
     proposal = Proposal(kind=kind, options={"rank": rank}, bundle=bundle)  # type: ignore[arg-type]
     (candidate,) = propose(SITES, NOTHING_KNOWN, [proposal], PLENTY, top=1)
-    newborn = {"lora": {}, "phi": {"basis": "random"}}[kind]
-    grown = grow_from(replace(candidate, options={"rank": rank, **newborn}))
-    assert num_params(candidate) == grown.num_params
+    assert num_params(candidate) == born(candidate).num_params
+
+
+def test_options_can_differ_by_role_and_by_site() -> None:
+    key = "model.layers.1.self_attn.q_proj"
+    pattern = {"rank": 1, "at": {"q": {"rank": 3}, key: {"rank": 4}}}
+    (candidate,) = propose(LINEAR, NOTHING_KNOWN, [Proposal(kind="lora", options=pattern, bundle="all")], PLENTY)
+    graft = born(candidate)
+    ranks = {name: len(part.get_parameter("a")) for name, part in graft.parts.items()}
+    assert {rank for name, rank in ranks.items() if "q_proj" not in name} == {1}
+    assert ranks["model.layers.0.self_attn.q_proj"] == 3
+    assert ranks[key] == 4
+    assert num_params(candidate) == graft.num_params
+
+
+def test_options_at_a_place_that_is_not_there_are_refused() -> None:
+    proposal = Proposal(kind="lora", options={"rank": 1, "at": {"qq": {"rank": 3}}})
+    with pytest.raises(SiteError, match="no linear site has the role or key 'qq'"):
+        propose(SITES, NOTHING_KNOWN, [proposal], PLENTY)
+
+
+@pytest.mark.parametrize("at", [3, {"q": 3}, {"q": {"rnk": 3}}])
+def test_options_at_a_place_are_checked_as_all_are(at: object) -> None:
+    with pytest.raises(ConfigError, match=r"a table of tables at 'at'|did you mean 'rank'"):
+        propose(SITES, NOTHING_KNOWN, [Proposal(kind="lora", options={"rank": 1, "at": at})], PLENTY)
 
 
 @pytest.mark.parametrize(("top", "expected"), [(1, 1), (3, 3), (100, 15)])
@@ -214,7 +242,7 @@ def test_the_control_has_at_least_as_many_parameters_and_at_most_one_rank_more(w
 
 
 def test_the_control_is_never_built_beyond_what_its_sites_take() -> None:
-    assert grow_from(lora_control(SITES, 10 * CAPACITY, lr=0.01)).num_params == CAPACITY
+    assert born(lora_control(SITES, 10 * CAPACITY, lr=0.01)).num_params == CAPACITY
 
 
 def test_without_a_linear_site_there_is_no_control() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from saint.composition import newborn
 from saint.errors import ConfigError, GraftFileError, SiteError, UnknownNameError
-from saint.grafts import Birth, Graft, grow_from
+from saint.grafts import Graft, Place, grow_from
 from saint.grafts.phi import Phi
 from saint.models import FrozenBase, weight_of
 from saint.records import Candidate, Site
@@ -147,7 +147,9 @@ def test_a_candidate_names_each_of_its_sites_once(candidate: Candidate) -> None:
 
 def at_wide(weight: Tensor, *, rank: int, basis: str, seed: int = 0) -> Any:
     candidate = Candidate(sites=(WIDE,), kind="phi", options={"rank": rank, "basis": basis}, seed=seed)
-    return grow_from(candidate, birth=Birth(weight_of=lambda _site: weight)).parts["wide"]
+    return grow_from(candidate, places={"wide": Place(module=torch.nn.Linear(1, 1), read_weight=lambda: weight)}).parts[
+        "wide"
+    ]
 
 
 def decaying(*, seed: int = 0) -> Tensor:
@@ -183,8 +185,8 @@ def test_random_bases_depend_on_the_seed_and_not_on_the_weight() -> None:
     assert not torch.equal(one.a, at_wide(decaying(), rank=8, basis="random", seed=1).a)
 
 
-def test_the_bases_from_the_weight_need_the_weight() -> None:
-    with pytest.raises(SiteError, match="born from its site's weight"):
+def test_a_newborn_needs_its_site() -> None:
+    with pytest.raises(SiteError, match="born from what is at its sites, and nothing was given for wide"):
         grow_from(Candidate(sites=(WIDE,), kind="phi", options={"rank": 2}))
 
 

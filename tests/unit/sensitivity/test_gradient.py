@@ -35,7 +35,7 @@ def test_every_site_is_scored_by_one_pass_a_batch(base: FrozenBase, data: Splits
     finally:
         handle.remove()
     assert len(calls) == 2
-    assert found.scores.keys() == {site.key for site in base.sites() if site.sort != "insertion"}
+    assert found.scores.keys() == {site.key for site in base.sites()}
     assert all(score > 0 for score in found.scores.values())
     assert_base_untouched(base)
     assert not any(parameter.requires_grad for parameter in base.model.parameters())
