@@ -1,3 +1,4 @@
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -73,8 +74,15 @@ class Graft(nn.Module):
             shared.fill_(strength)
 
     def to_bytes(self) -> bytes:
-        """The weights as safetensors; equal weights give equal bytes."""
-        return safetensors_torch.save({name: tensor.cpu() for name, tensor in _stored(self).items()})
+        """The weights as safetensors; equal weights give equal bytes.
+
+        Tensors of the same name in several parts stand end to end in one flat tensor; their shapes follow from the
+        candidate.
+        """
+        packed = _packed(self)
+        return safetensors_torch.save(
+            {name: torch.cat([t.flatten() for t in there]).cpu() for name, there in packed.items()}
+        )
 
     @property
     def digest(self) -> str:
@@ -151,28 +159,38 @@ def _part_seed(seed: int, index: int) -> int:
     return int.from_bytes(sha256(f"{seed}:{index}".encode()).digest()[:7])
 
 
-def _stored(graft: Graft) -> dict[str, Tensor]:
-    """What a graft's file holds, by name: a file's names are part of its size, so they are short."""
-    state = graft.state_dict()
-    return {name.removeprefix("_parts.").lstrip("_"): tensor.detach().contiguous() for name, tensor in state.items()}
+def _packed(graft: Graft) -> dict[str, list[Tensor]]:
+    """Name in the file -> the tensors of all parts that stand there end to end, in the order of the parts.
+
+    Each tensor of a safetensors file costs a line of its header; a graft of many small parts would be mostly header.
+    """
+    named: dict[tuple[str, torch.dtype], list[Tensor]] = defaultdict(list)
+    for name, tensor in graft.state_dict().items():
+        named[name.removeprefix("_parts.").lstrip("0123456789._"), tensor.dtype].append(tensor)
+    dtypes = Counter(name for name, _ in named)
+    return {
+        name if dtypes[name] == 1 else f"{name}.{dtype}".replace("torch.", ""): tensors
+        for (name, dtype), tensors in named.items()
+    }
 
 
 def _load(graft: Graft, weights: bytes) -> None:
-    wanted = _stored(graft)
+    wanted = _packed(graft)
     try:
         found = safetensors_torch.load(weights)
     except (safetensors.SafetensorError, ValueError) as error:
         raise GraftFileError(f"the graft's file is not safetensors ({error}); fetch it again") from error
     if differing := sorted(wanted.keys() ^ found.keys()):
         raise GraftFileError(f"the graft's file and its record disagree about {differing[0]!r}; fetch it again")
-    for name, tensor in found.items():
-        if tensor.shape != wanted[name].shape or tensor.dtype != wanted[name].dtype:
+    for name, there in wanted.items():
+        packed, dtype, size = found[name], there[0].dtype, sum(tensor.numel() for tensor in there)
+        if packed.shape != (size,) or packed.dtype != dtype:
             raise GraftFileError(
-                f"{name} is {tensor.dtype} {tuple(tensor.shape)}, expected "
-                f"{wanted[name].dtype} {tuple(wanted[name].shape)}; this file belongs to another candidate"
+                f"{name} is {packed.dtype} {tuple(packed.shape)}, expected {dtype} {(size,)}; this file belongs to "
+                "another candidate"
             )
-        if not torch.isfinite(tensor).all():
+        if not torch.isfinite(packed).all():
             raise GraftFileError(f"{name} holds values that are not finite; such a graft is never composed")
-    names = dict(zip(wanted, graft.state_dict(), strict=True))
-    graft.load_state_dict({names[name]: tensor for name, tensor in found.items()})
+        for tensor, values in zip(there, packed.split([tensor.numel() for tensor in there]), strict=True):
+            tensor.copy_(values.view(tensor.shape))
     graft.set_strength(graft.strength)

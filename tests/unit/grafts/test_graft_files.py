@@ -63,11 +63,18 @@ def test_a_number_that_is_none_is_refused_wherever_it_is(
 
 
 def test_weights_of_another_shape_or_dtype_are_refused(candidate: Candidate, weights: dict[str, Tensor]) -> None:
-    name = next(name for name, tensor in weights.items() if tensor.ndim == 2)
-    rows, columns = weights[name].shape
-    message = refusal(candidate, save({**weights, name: torch.zeros(rows + 1, columns)}))
-    assert f"({rows + 1}, {columns}), expected torch.float32 ({rows}, {columns})" in message
-    assert "torch.bfloat16" in refusal(candidate, save({**weights, name: weights[name].bfloat16()}))
+    [size] = weights["a"].shape
+    message = refusal(candidate, save({**weights, "a": torch.zeros(size + 1)}))
+    assert f"({size + 1},), expected torch.float32 ({size},)" in message
+    assert "torch.bfloat16" in refusal(candidate, save({**weights, "a": weights["a"].bfloat16()}))
+
+
+def test_a_file_is_hardly_larger_than_its_values(base: FrozenBase, candidate: Candidate) -> None:
+    """However many parts there are, each name is one tensor of the file."""
+    graft = newborn(base, candidate)
+    assert len(graft.parts) > 3
+    assert load(graft.to_bytes()).keys() == {"a", "b", "strength"}
+    assert len(graft.to_bytes()) < 4 * graft.num_params + 400
 
 
 def test_other_names_are_refused(candidate: Candidate, weights: dict[str, Tensor]) -> None:
