@@ -79,10 +79,8 @@ class Graft(nn.Module):
         Tensors of the same name in several parts stand end to end in one flat tensor; their shapes follow from the
         candidate.
         """
-        packed = _packed(self)
-        return safetensors_torch.save(
-            {name: torch.cat([t.flatten() for t in there]).cpu() for name, there in packed.items()}
-        )
+        flat = {name: [tensor.flatten() for tensor in there.values()] for name, there in _packed(self).items()}
+        return safetensors_torch.save({name: torch.cat(tensors).cpu() for name, tensors in flat.items()})
 
     @property
     def digest(self) -> str:
@@ -159,14 +157,14 @@ def _part_seed(seed: int, index: int) -> int:
     return int.from_bytes(sha256(f"{seed}:{index}".encode()).digest()[:7])
 
 
-def _packed(graft: Graft) -> dict[str, list[Tensor]]:
-    """Name in the file -> the tensors of all parts that stand there end to end, in the order of the parts.
+def _packed(graft: Graft) -> dict[str, dict[str, Tensor]]:
+    """Name in the file -> the tensors that stand there end to end, in the order of the parts, by their own names.
 
     Each tensor of a safetensors file costs a line of its header; a graft of many small parts would be mostly header.
     """
-    named: dict[tuple[str, torch.dtype], list[Tensor]] = defaultdict(list)
+    named: dict[tuple[str, torch.dtype], dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in graft.state_dict().items():
-        named[name.removeprefix("_parts.").lstrip("0123456789._"), tensor.dtype].append(tensor)
+        named[name.removeprefix("_parts.").lstrip("0123456789._"), tensor.dtype][name] = tensor
     dtypes = Counter(name for name, _ in named)
     return {
         name if dtypes[name] == 1 else f"{name}.{dtype}".replace("torch.", ""): tensors
@@ -182,15 +180,18 @@ def _load(graft: Graft, weights: bytes) -> None:
         raise GraftFileError(f"the graft's file is not safetensors ({error}); fetch it again") from error
     if differing := sorted(wanted.keys() ^ found.keys()):
         raise GraftFileError(f"the graft's file and its record disagree about {differing[0]!r}; fetch it again")
+    state = {}
     for name, there in wanted.items():
-        packed, dtype, size = found[name], there[0].dtype, sum(tensor.numel() for tensor in there)
-        if packed.shape != (size,) or packed.dtype != dtype:
+        packed, sizes = found[name], [tensor.numel() for tensor in there.values()]
+        dtype = next(iter(there.values())).dtype
+        if packed.shape != (sum(sizes),) or packed.dtype != dtype:
             raise GraftFileError(
-                f"{name} is {packed.dtype} {tuple(packed.shape)}, expected {dtype} {(size,)}; this file belongs to "
-                "another candidate"
+                f"{name} is {packed.dtype} {tuple(packed.shape)}, expected {dtype} {(sum(sizes),)}; this file belongs "
+                "to another candidate"
             )
         if not torch.isfinite(packed).all():
             raise GraftFileError(f"{name} holds values that are not finite; such a graft is never composed")
-        for tensor, values in zip(there, packed.split([tensor.numel() for tensor in there]), strict=True):
-            tensor.copy_(values.view(tensor.shape))
+        for (inner, tensor), values in zip(there.items(), packed.split(sizes), strict=True):
+            state[inner] = values.view(tensor.shape)
+    graft.load_state_dict(state)
     graft.set_strength(graft.strength)
