@@ -1,6 +1,7 @@
 """Small random models of the architectures that SAINT-G is promised to work on, biases and norms included."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -48,27 +49,30 @@ def _qwen2() -> Any:
     return Qwen2ForCausalLM(Qwen2Config(**_ROTARY, tie_word_embeddings=True))
 
 
-def _t5(proj: str) -> Any:
-    return T5ForConditionalGeneration(T5Config(**_T5, feed_forward_proj=proj))
+def _t5(proj: str, **settings: int) -> Any:
+    return T5ForConditionalGeneration(T5Config(**{**_T5, **settings}, feed_forward_proj=proj))
 
 
-ARCHITECTURES: dict[str, Callable[[], Any]] = {
+ARCHITECTURES: dict[str, Callable[..., Any]] = {
     "gpt2": _gpt2,
     "opt": _opt,
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**_ROTARY, tie_word_embeddings=False)),
     "llama_tied": lambda: LlamaForCausalLM(LlamaConfig(**_ROTARY, tie_word_embeddings=True)),
     "qwen2": _qwen2,
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**_ROTARY, tie_word_embeddings=True)),
-    "t5_relu": lambda: _t5("relu"),
-    "t5_gated": lambda: _t5("gated-gelu"),
+    "t5_relu": partial(_t5, "relu"),
+    "t5_gated": partial(_t5, "gated-gelu"),
 }
 
 
-def small_model(architecture: str, *, seed: int = 0) -> Any:
-    """A model of about 30 thousand weights, none of them zero or one as they are before training."""
+def small_model(architecture: str, *, seed: int = 0, **settings: int) -> Any:
+    """A model of about 30 thousand weights, none of them zero or one as they are before training.
+
+    The settings of a T5 can be changed.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = ARCHITECTURES[architecture]()
+        model = ARCHITECTURES[architecture](**settings)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter), alpha=0.1)

@@ -96,12 +96,12 @@ class Workshop:
         return [json.loads(file.read_bytes()) for file in sorted(self.registry.glob("log/*/*.json"))]
 
 
-def build_workshop(root: Path) -> Workshop:
+def build_workshop(root: Path, *, model: Any = None, plan: str = PLAN) -> Workshop:
+    """Lay everything out; `model` (of 300 tokens) instead of the tiny Llama."""
     splits = tiny_splits()
-    base = tiny_base(splits.tokenizer)
-    base.model.save_pretrained(root / "base")
+    (model or tiny_base(splits.tokenizer).model).save_pretrained(root / "base")
     splits.tokenizer.save_pretrained(root / "base")
     domains = {"code": Domain(role="retain", sources=("*.py",)), "prose": Domain(role="grow", sources=("topics",))}
     save_splits(splits, root / "text", plan=DataPlan(domains=domains))
-    (root / "plan.toml").write_text(PLAN, encoding="utf-8")
+    (root / "plan.toml").write_text(plan, encoding="utf-8")
     return Workshop(root)

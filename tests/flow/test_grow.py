@@ -17,7 +17,6 @@ from saint.composition import newborn
 from saint.data import DataPlan, Domain, Splits, open_splits, save_splits
 from saint.errors import (
     BaseChangedError,
-    BaseModelError,
     BusyError,
     ConfigError,
     DataError,
@@ -369,18 +368,6 @@ def test_text_too_short_for_the_schedule_is_refused_before_anything_exists(works
 def test_windows_longer_than_the_positions_are_refused(workshop: Workshop) -> None:
     with pytest.raises(ConfigError, match="reads at most 64"):
         begin(workshop, "schedule.seq_len=65")
-    assert not workshop.registry.exists()
-
-
-def test_an_encoder_decoder_is_refused_with_a_reason(workshop: Workshop) -> None:
-    from transformers import T5Config, T5ForConditionalGeneration
-
-    settings = T5Config(
-        vocab_size=300, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2, decoder_start_token_id=0, pad_token_id=0
-    )
-    T5ForConditionalGeneration(settings).save_pretrained(workshop.base)
-    with pytest.raises(BaseModelError, match="encoder-decoder"):
-        begin(workshop)
     assert not workshop.registry.exists()
 
 

@@ -8,7 +8,7 @@ import torch
 from saint import grafts, records
 from saint.errors import BudgetError, ConfigError, SiteError
 from saint.grafts import kind_and_options
-from saint.records import Budget, Candidate, SensitivityMap, Site
+from saint.records import Budget, Candidate, SensitivityMap, Site, Stream
 
 
 @final
@@ -21,6 +21,8 @@ class Proposal:
     """What the kind may choose; under `at`, role or site key -> what is chosen otherwise there."""
     roles: tuple[str, ...] = ()
     """Only sites of these roles; empty for every site that the kind attaches to."""
+    streams: tuple[Stream, ...] = ()
+    """Only sites of the encoder, or of the decoder (cross-attention included); empty for both."""
     bundle: Literal["site", "role", "depth", "all"] = "role"
     """One candidate per site, per role over all depths, per depth over all roles, or all sites in one."""
     lr: float = 1e-2
@@ -54,7 +56,7 @@ def propose(
 
     Raises:
         BudgetError: Nothing fits and nothing was tried before; the message names the cheapest.
-        SiteError: A proposal names a role that no site has, or a kind or options that cannot be at the sites.
+        SiteError: A proposal names a role or a stream that no site has, or a kind or options that cannot be there.
     """
     tried = {_place(candidate) for candidate in without}
     queues, too_dear = [], []
@@ -108,16 +110,23 @@ def lora_control(sites: Iterable[Site], num_params_wanted: int, *, lr: float, se
 
 
 def _bundles(sites: Sequence[Site], proposal: Proposal, kind: Any) -> list[list[Site]]:
+    there = f"{kind.attaches_to} site"
     fitting = [site for site in sites if site.sort == kind.attaches_to]
     if not fitting:
+        raise SiteError(f"the base has no {there}, where {proposal.kind} would attach; leave that proposal out")
+    if absent := set(proposal.streams) - {site.stream for site in fitting}:
         raise SiteError(
-            f"the base has no {kind.attaches_to} site, where {proposal.kind} would attach; leave that proposal out"
+            f"no {there} is in the {min(absent)}, which a proposal of kind {proposal.kind} names in streams; "
+            "leave that stream out"
         )
+    if proposal.streams:
+        fitting = [site for site in fitting if site.stream in proposal.streams]
+        there = f"{there} of the {' or '.join(proposal.streams)}"
     if unknown := set(proposal.roles) - {site.role for site in fitting}:
-        there = ", ".join(sorted({site.role for site in fitting})) or "none"
+        known = ", ".join(sorted({site.role for site in fitting}))
         raise SiteError(
-            f"no {kind.attaches_to} site has the role {sorted(unknown)[0]!r}, which a proposal of kind {proposal.kind} "
-            f"names; the roles are {there}"
+            f"no {there} has the role {min(unknown)!r}, which a proposal of kind {proposal.kind} names; "
+            f"the roles are {known}"
         )
     if unknown := set(proposal.options.get("at", {})) - {name for site in fitting for name in (site.role, site.key)}:
         raise SiteError(

@@ -38,7 +38,7 @@ def start(
 
     Raises:
         NotARegistryError: The folder is there already.
-        BaseModelError, ConfigError: The base cannot learn from the plan's windows.
+        ConfigError: The base cannot read the plan's windows.
         BudgetError, SiteError: No candidate fits the budget, or a proposal names sites that the base does not have.
         DataError: The text is missing or too little, or a domain lacks a split.
         BaseChangedError: Prepared text was made with another tokenizer than the base's.

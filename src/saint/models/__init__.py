@@ -1,6 +1,11 @@
 """The frozen base: any Hugging Face language model, its sites, its identity and its losses."""
 
-from saint.models._frozen import FrozenBase as FrozenBase, freeze as freeze, tensor_digest as tensor_digest
+from saint.models._frozen import (
+    FrozenBase as FrozenBase,
+    family_of as family_of,
+    freeze as freeze,
+    tensor_digest as tensor_digest,
+)
 from saint.models._loss import (
     document_nats as document_nats,
     follow_gradients as follow_gradients,

@@ -112,8 +112,7 @@ def _load(name: str, tokenizer: Any, revision: str | None) -> tuple[nn.Module, A
         raise BaseModelError(f"{name} is not a folder; give the folder of a saved model, or a hub name")
     try:
         config = AutoConfig.from_pretrained(name, revision=revision)
-        family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        loaded: Any = family.from_pretrained(
+        loaded: Any = family_of(config).from_pretrained(
             name, revision=revision, use_safetensors=True, dtype="auto", output_loading_info=True
         )
         model, loading = loaded
@@ -126,6 +125,11 @@ def _load(name: str, tokenizer: Any, revision: str | None) -> tuple[nn.Module, A
     if missing := sorted(loading["missing_keys"]):  # they would be random numbers
         raise BaseModelError(f"{name} has no weights for {missing[0]}; give a folder that save_pretrained wrote")
     return model, tokenizer or _load_tokenizer(name, revision)
+
+
+def family_of(config: Any) -> Any:
+    """The class of transformers that makes language models of this configuration."""
+    return AutoModelForSeq2SeqLM if getattr(config, "is_encoder_decoder", False) else AutoModelForCausalLM
 
 
 def _load_tokenizer(name: str, revision: str | None) -> Any:

@@ -9,42 +9,80 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from saint.errors import BaseModelError, ConfigError
+from saint.errors import ConfigError
 from saint.progress import Progress, Silent
 
 
 def must_read(config: Any, seq_len: int) -> None:
-    """Refuse a model that cannot learn from running text in windows of `seq_len` tokens.
+    """Refuse windows of `seq_len` tokens that a model cannot read.
 
     Args:
         config: The model's Hugging Face configuration.
 
     Raises:
-        BaseModelError: It is an encoder-decoder, which pays for answers rather than for running text.
         ConfigError: The windows are longer than its positions.
     """
-    if getattr(config, "is_encoder_decoder", False):
-        raise BaseModelError(
-            f"{config.model_type} is an encoder-decoder; it can be frozen, searched for sites, composed and merged, "
-            "but only decoder-only models learn from running text: give one of those"
-        )
     longest = getattr(config, "max_position_embeddings", None) or seq_len
     if seq_len > longest:
         raise ConfigError(f"seq_len is {seq_len}, the model reads at most {longest} tokens; lower schedule.seq_len")
 
 
-def follow_gradients(model: Any) -> None:
+def follow_gradients(model: nn.Module) -> None:
     """Make autograd follow all values of a model in which nothing requires a gradient, from its embeddings on."""
-    model.get_input_embeddings().register_forward_hook(lambda _module, _args, output: output.requires_grad_())
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):  # an encoder and a decoder look tokens up each by itself
+            module.register_forward_hook(lambda _module, _args, output: output.requires_grad_())
 
 
-def token_nats(model: nn.Module, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq-1"]:
-    """-ln p(token | the tokens before it in its row), in float32 or wider, for every token but its row's first."""
+def token_nats(
+    model: nn.Module, tokens: Int[Tensor, "batch seq"], lengths: Int[Tensor, " batch"] | None = None
+) -> Float[Tensor, "batch seq-1"]:
+    """-ln p(token | the tokens before it in its row), in float32 or wider, for every token but its row's first.
+
+    An encoder-decoder pays for a row in two calls, so that each token is paid for once, knowing only what is before
+    it, and encoder, decoder and cross-attention all take part. With h half of the row's length: the encoder reads the
+    first token and the decoder pays for tokens 1 .. h; then the encoder reads tokens 0 .. h and the decoder pays for
+    the rest.
+
+    Args:
+        lengths: In row b the tokens 1 .. lengths[b] are paid for and what is given for the rest means nothing; all of
+            them by default.
+    """
+    if getattr(model.config, "is_encoder_decoder", False):
+        return _nats_in_halves(model, tokens, lengths)
     logits = model(input_ids=tokens[:, :-1], use_cache=False).logits  # (B, T, V)
-    targets = tokens[:, 1:]
+    return _nats(logits, tokens[:, 1:])
+
+
+def _nats(logits: Float[Tensor, "batch seq vocab"], targets: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq"]:
     wide = logits if logits.dtype == torch.float64 else logits.float()
-    nats = F.cross_entropy(wide.flatten(0, 1), targets.flatten(), reduction="none")
-    return nats.view(targets.shape)
+    return F.cross_entropy(wide.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
+
+
+def _nats_in_halves(
+    model: nn.Module, tokens: Int[Tensor, "batch seq"], lengths: Int[Tensor, " batch"] | None
+) -> Float[Tensor, "batch seq-1"]:
+    """What an encoder-decoder pays; each row is cut at half of its own length, however wide the batch is."""
+    places = torch.arange(tokens.shape[1] - 1, device=tokens.device)[None]  # of what is read: (1, T)
+    if not places.numel():
+        return torch.zeros(len(tokens), 0, device=tokens.device)
+    ends = torch.full_like(tokens[:, :1], places.numel()) if lengths is None else lengths[:, None]  # (B, 1)
+    cuts = ends // 2
+    widest, most_left = int(cuts.max()), int((ends - cuts).max())
+    known = torch.arange(widest + 1, device=tokens.device)[None] <= cuts
+    left = (cuts + places[:, :most_left]).clamp(max=places.numel() - 1)  # what is read of the second halves
+    second = model(
+        input_ids=tokens[:, : widest + 1],
+        attention_mask=known.long(),
+        decoder_input_ids=tokens.gather(1, left),
+        use_cache=False,
+    )
+    nats = _nats(second.logits, tokens.gather(1, left + 1)).gather(1, (places - cuts).clamp(0, most_left - 1))
+    if widest:
+        first = model(input_ids=tokens[:, :1], decoder_input_ids=tokens[:, :widest], use_cache=False)
+        paid = F.pad(_nats(first.logits, tokens[:, 1 : widest + 1]), (0, places.numel() - widest))
+        nats = torch.where(places < cuts, paid, nats)
+    return nats
 
 
 @torch.inference_mode()
@@ -68,7 +106,7 @@ def document_nats(
     num_tokens = sum(int(lengths.sum()) for _, lengths, _ in batches)
     with (progress or Silent()).task("scoring", total=num_tokens, unit="tokens") as task:
         for tokens, lengths, owners in batches:
-            nats = token_nats(model, tokens.to(device)).cpu().double()  # (B, T)
+            nats = token_nats(model, tokens.to(device), lengths.to(device)).cpu().double()  # (B, T)
             paid = torch.arange(nats.shape[1])[None] < lengths[:, None]
             np.add.at(totals, owners.numpy(), torch.where(paid, nats, 0.0).sum(1).numpy())
             task.advance(int(lengths.sum()))

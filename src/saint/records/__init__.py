@@ -22,5 +22,6 @@ from saint.records._nouns import (
     SensitivityMap as SensitivityMap,
     Site as Site,
     SiteSort as SiteSort,
+    Stream as Stream,
     Verdict as Verdict,
 )

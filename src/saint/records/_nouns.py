@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 SiteSort = Literal["linear", "block", "insertion", "mlp"]
+Stream = Literal["decoder", "encoder"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +20,7 @@ class Site:
     """What the module does: q, k, v, o, up, gate, down, head, fused ones such as qkv, cross_q ..., block; or other."""
     depth: int
     """Index of the block it belongs to, from 0; -1 outside the blocks."""
-    stream: Literal["decoder", "encoder"] = "decoder"
+    stream: Stream = "decoder"
     d_in: int
     d_out: int
     num_params: int = 0

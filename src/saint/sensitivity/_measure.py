@@ -1,6 +1,7 @@
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, final
 
+import torch
 from torch import Tensor, nn
 
 from saint import discovery
@@ -45,7 +46,7 @@ def measure_sensitivity(
     follow_gradients(model.model)
     for site in base.sites():
         module = model.model.get_submodule(site.module)
-        module.register_forward_hook(_show(observer, site), with_kwargs=True)
+        module.register_forward_hook(_Watch(observer, site).see, with_kwargs=True)
     num_tokens = num_batches * batch_size * seq_len
     with (progress or Silent()).task("sensitivity", total=num_tokens, unit="tokens") as task:
         for step in range(num_batches):
@@ -55,14 +56,30 @@ def measure_sensitivity(
     return SensitivityMap(method=method, scores=observer.scores())
 
 
-def _show(observer: Map, site: Site) -> Callable[..., None]:
-    def hook(_module: nn.Module, args: tuple[Any, ...], _kwargs: dict[str, Any], output: Any) -> None:
+@final
+class _Watch:
+    """Shows a map what a site saw in one batch, in one piece however often the model calls the site.
+
+    An encoder-decoder's sites are called twice in a batch, and the gradient of a weight is the sum over all calls.
+    """
+
+    def __init__(self, observer: Map, site: Site) -> None:
+        self._observer, self._site = observer, site
+        self._num_open = 0
+        self._seen: list[tuple[Tensor, Tensor]] = []
+
+    def see(self, _module: nn.Module, args: tuple[Any, ...], _kwargs: dict[str, Any], output: Any) -> None:
+        """A forward hook: when the gradient has come back to the last of its calls, the map is shown all of them."""
         y: Tensor = output[0] if isinstance(output, tuple) else output
-        x: Tensor = y if site.sort in ("block", "insertion") else args[0]
+        x: Tensor = y if self._site.sort in ("block", "insertion") else args[0]
+        self._num_open += 1
 
-        def observe(gradient: Tensor) -> None:
-            observer.observe(site, x.detach().flatten(0, -2).float(), gradient.flatten(0, -2).float())
+        def gather(gradient: Tensor) -> None:
+            self._seen.append((x.detach().flatten(0, -2).float(), gradient.flatten(0, -2).float()))
+            self._num_open -= 1
+            if not self._num_open:
+                inputs, gradients = zip(*self._seen, strict=True)
+                self._observer.observe(self._site, torch.cat(inputs), torch.cat(gradients))
+                self._seen.clear()
 
-        y.register_hook(observe)
-
-    return hook
+        y.register_hook(gather)

@@ -110,7 +110,7 @@ class Run:
                 until the caller has stored what came of the run.
 
         Raises:
-            BaseModelError, ConfigError: The model cannot learn from such windows.
+            ConfigError: The model cannot read windows that long.
         """
         must_read(model.config, schedule.seq_len)
         moving = {name for name, parameter in model.named_parameters() if parameter.requires_grad}

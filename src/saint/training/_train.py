@@ -8,13 +8,13 @@ from typing import Any, final
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
 from saint.composition import compose, measure_signals, newborn, place_of, wanted_signals
-from saint.data import Corpus
+from saint.data import Corpus, start_token
 from saint.errors import ConfigError
 from saint.grafts import Graft, History
-from saint.models import FrozenBase, document_nats
+from saint.models import FrozenBase, document_nats, family_of
 from saint.progress import Progress
 from saint.records import Candidate
 from saint.training._fit import Run, Schedule
@@ -142,7 +142,7 @@ def pretrain(
     config = _model_config(plan, tokenizer)
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config).eval()
+        model: PreTrainedModel = family_of(config).from_config(config).eval()
     run = _whole_run(plan, model, text, plan.schedule, plan.lr, plan.seed, select, checkpoint, progress)
     return model, run.finish("training the base")
 
@@ -199,6 +199,8 @@ def _model_config(plan: BasePlan, tokenizer: Any) -> Any:
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
     }
+    if defaults.is_encoder_decoder:  # what `generate` begins with
+        tokens["decoder_start_token_id"] = start_token(tokenizer)
     try:
         return AutoConfig.for_model(plan.architecture, **{**tokens, "pad_token_id": None, **plan.model})
     except (TypeError, ValueError) as error:

@@ -165,6 +165,24 @@ def test_encoder_and_decoder_are_not_bundled() -> None:
     assert places(found) == [{"decoder.up"}, {"encoder.up"}]
 
 
+def test_only_the_streams_that_were_named() -> None:
+    sites = [linear("decoder.up"), replace(linear("encoder.up"), stream="encoder"), linear("decoder.q", role="q")]
+    for streams, expected in {
+        ("encoder",): [{"encoder.up"}],
+        ("decoder",): [{"decoder.up", "decoder.q"}],
+        ("encoder", "decoder"): [{"decoder.up", "encoder.up", "decoder.q"}],
+    }.items():
+        proposal = replace(lora, bundle="all", streams=streams)
+        assert places(propose(sites, NOTHING_KNOWN, [proposal], PLENTY)) == expected
+    with pytest.raises(SiteError, match=r"no linear site of the encoder has the role 'q'.*the roles are up"):
+        propose(sites, NOTHING_KNOWN, [replace(lora, roles=("q",), streams=("encoder",))], PLENTY)
+
+
+def test_a_stream_that_the_base_does_not_have_is_refused() -> None:
+    with pytest.raises(SiteError, match=r"no linear site is in the encoder.*leave that stream out"):
+        propose(SITES, NOTHING_KNOWN, [replace(lora, streams=("encoder",))], PLENTY)
+
+
 def test_only_the_roles_that_were_named() -> None:
     found = propose(SITES, NOTHING_KNOWN, [replace(lora, roles=("q", "down"))], PLENTY, top=100)
     assert {site.role for candidate in found for site in candidate.sites} == {"q", "down"}

@@ -4,10 +4,11 @@ import torch
 from saint.composition import newborn
 from saint.data import Splits
 from saint.errors import UnknownNameError
-from saint.models import FrozenBase, token_nats
+from saint.models import FrozenBase, freeze, token_nats
 from saint.records import Candidate
 from saint.sensitivity import measure_sensitivity
 from saint.testing import GraftSuite, assert_base_untouched, tiny_base
+from small_bases import small_model
 
 
 def test_it_is_the_norm_of_the_weight_gradient(base: FrozenBase, data: Splits) -> None:
@@ -23,6 +24,19 @@ def test_it_is_the_norm_of_the_weight_gradient(base: FrozenBase, data: Splits) -
             [gradient] = torch.autograd.grad(token_nats(model, batches[step]).mean(), weight)
             squares.append(float(gradient.square().sum()))
         assert found.scores[site.key] == pytest.approx((sum(squares) / 3) ** 0.5, rel=1e-4), site.key
+
+
+def test_in_an_encoder_decoder_it_sums_over_the_calls_of_a_batch(data: Splits) -> None:
+    base = freeze(small_model("t5_relu", vocab_size=300))
+    found = measure_sensitivity(base, data.train, num_batches=1, batch_size=4, seq_len=16)
+    assert found.scores.keys() == {site.key for site in base.sites() if site.sort != "insertion"}
+    model = small_model("t5_relu", vocab_size=300).eval()
+    loss = token_nats(model, data.train.batches(batch_size=4, seq_len=16, seed=0)[0]).mean()
+    for site in base.sites():
+        if site.sort == "linear" and site.role != "head":
+            [gradient] = torch.autograd.grad(loss, model.get_submodule(site.module).weight, retain_graph=True)
+            assert found.scores[site.key] == pytest.approx(float(gradient.norm()), rel=1e-4), site.key
+    assert_base_untouched(base)
 
 
 def test_every_site_is_scored_by_one_pass_a_batch(base: FrozenBase, data: Splits) -> None:

@@ -196,6 +196,17 @@ def test_pretraining_learns_and_gives_the_same_model_again(data: Splits) -> None
     assert last < math.log2(300), "better than a guess over the vocabulary for each byte"
 
 
+def test_an_encoder_decoder_can_be_trained_from_nothing(data: Splits) -> None:
+    model = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 1, "num_heads": 2}
+    schedule = Schedule(num_steps=20, batch_size=4, seq_len=16, evaluate_every=10)
+    plan = BasePlan(architecture="t5", model=model, domain="code", lr=0.02, schedule=schedule)
+    made, history = pretrain(plan, data.tokenizer, data.of("code", "train"), select=data.select["code"])
+    assert made.config.is_encoder_decoder
+    (_, first), (_, last) = history.select_bpb
+    assert last < first
+    assert made.generate(torch.tensor([[0, 5]]), max_new_tokens=3, min_new_tokens=3, pad_token_id=0).shape == (1, 4)
+
+
 def test_an_unknown_architecture_is_refused(data: Splits) -> None:
     with pytest.raises(ConfigError, match="lama"):
         pretrain(BasePlan(domain="code", architecture="lama"), data.tokenizer, data.of("code", "train"))
