@@ -46,6 +46,12 @@ class BaseChangedError(SaintError, RuntimeError):
     """The weights, configuration or tokenizer are not those that were frozen."""
 
 
+class QuantizedBaseError(SaintError, ValueError):
+    """Something was asked of a quantised base that only weights in full precision can do."""
+
+    exit_status = 2
+
+
 class GraftFileError(SaintError, ValueError):
     """A graft's stored weights are not the ones its record describes."""
 

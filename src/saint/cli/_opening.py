@@ -37,8 +37,8 @@ def open_base(registry: Registry, name: str | None = None) -> "FrozenBase":
     place = name or (str(registry.folder / recorded["source"]) if recorded["local"] else recorded["source"])
     if not place:
         raise BaseModelError("the registry's base was a model in memory; give the folder of a saved copy with --base")
-    base = freeze(place, revision=None if name else recorded["revision"])
     identity = config.build(recorded["identity"], BaseIdentity, where="the ledger")
+    base = freeze(place, revision=None if name else recorded["revision"], quantize=identity.quantization)
     remedy = "this registry is about another base: give that one with --base"
     base.must_be(identity, what="the ledger", remedy=remedy)
     return base

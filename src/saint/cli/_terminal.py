@@ -23,12 +23,18 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 registry_argument = click.argument("registry", type=click.Path())
 
 
+_TALKATIVE = ("torchao", "torch.utils._pytree", "bitsandbytes")
+"""Where they are installed, importing transformers makes them tell of kernels that they did not find."""
+
+
 @final
 class SaintGroup(click.Group):
     """Turns errors that were raised on purpose into one sentence and an exit status."""
 
     @override
     def invoke(self, ctx: click.Context) -> Any:
+        for talkative in _TALKATIVE:
+            logging.getLogger(talkative).setLevel(logging.ERROR)
         try:
             return super().invoke(ctx)
         except SaintError as error:

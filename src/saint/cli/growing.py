@@ -1,9 +1,11 @@
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from saint.cli._opening import open_all
 from saint.cli._terminal import registry_argument, say, watching
+from saint.records import Quantization
 
 
 @click.command()
@@ -11,8 +13,16 @@ from saint.cli._terminal import registry_argument, say, watching
 @click.option("--base", "base_name", required=True, help="Folder or hub name of the model to grow.")
 @click.option("--plan", "plan_path", required=True, type=click.Path(), help="The plan, a TOML file.")
 @click.option("--revision", help="Branch, tag or commit of a hub name.")
+@click.option("--quantize", type=click.Choice(get_args(Quantization)), help="Store the base's linear maps in few bits.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the plan.")
-def init(registry: str, base_name: str, plan_path: str, revision: str | None, overrides: tuple[str, ...]) -> None:
+def init(
+    registry: str,
+    base_name: str,
+    plan_path: str,
+    revision: str | None,
+    quantize: Quantization | None,
+    overrides: tuple[str, ...],
+) -> None:
     """Make a REGISTRY for one base and one plan, with its text prepared."""
     from saint import config
     from saint.growth import Plan, start
@@ -22,7 +32,7 @@ def init(registry: str, base_name: str, plan_path: str, revision: str | None, ov
     plan = config.load(path, Plan, overrides=overrides)
     text = path.read_text(encoding="utf-8") + "".join(f"\n# --set {override}" for override in overrides)
     with watching() as progress:
-        base = freeze(base_name, revision=revision)
+        base = freeze(base_name, revision=revision, quantize=quantize)
         made = start(registry, base, plan, root=path.parent, plan_text=text, progress=progress)
     data = made.state.created["data"]
     click.echo(f"{registry}: base {base.digest[:12]}, {base.num_params:,} parameters, {len(base.sites())} sites")

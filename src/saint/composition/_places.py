@@ -8,7 +8,7 @@ from torch import Tensor
 
 from saint.errors import ConfigError, SiteError
 from saint.grafts import Graft, LowRankFactors, Place, Signals, grow_from, kind_and_options
-from saint.models import FrozenBase, weight_of
+from saint.models import FrozenBase, float_weight
 from saint.records import Candidate, Site
 
 _WRITES_TO_THE_STREAM = ("o", "cross_o", "down")
@@ -33,7 +33,7 @@ def place_of(
         raise SiteError(f"the base has no module {site.module}; its sites are listed by `base.sites()`") from None
 
     def read_weight() -> Tensor | None:
-        return weight_of(module).detach() if site.sort == "linear" else None
+        return float_weight(module) if site.sort == "linear" else None
 
     inside = f"{site.module}."
     outputs = [

@@ -7,19 +7,21 @@ from torch import Tensor, nn
 
 from saint.errors import ExportError
 from saint.grafts import Graft
-from saint.models import FrozenBase, freeze, weight_of
+from saint.models import FrozenBase, dequantize, freeze, weight_of
 
 
 @torch.no_grad()
 def merge(base: FrozenBase, stack: Sequence[Graft]) -> FrozenBase:
     """A new base with every graft folded into its site's weight, in float32; the old one is untouched.
 
-    An output head that is tied to the embeddings is untied first when a graft changes it.
+    An output head that is tied to the embeddings is untied first when a graft changes it. A quantised base is first put
+    into plain numbers, all of it: folded into few bits, the grafts would be rounded away.
 
     Raises:
         ExportError: A graft is not a change of a weight, or needs a bias that its site does not have.
     """
     model: Any = copy.deepcopy(base.model)
+    dequantize(model)
     folded: dict[str, tuple[Tensor, Tensor | None]] = {}
     for graft in stack:
         for site in graft.candidate.sites:

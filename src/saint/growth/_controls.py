@@ -20,7 +20,7 @@ from saint import config, records
 from saint.candidates import lora_control
 from saint.composition import compose
 from saint.data import Corpus
-from saint.errors import DivergedError, LedgerError, StorageError
+from saint.errors import DivergedError, LedgerError, QuantizedBaseError, StorageError
 from saint.evaluation import Losses, choose_strength, measure_arm, paired_interval, search_strength
 from saint.grafts import grow_from
 from saint.growth._journal import Journal
@@ -42,7 +42,7 @@ def train_controls(journal: Journal, losses: Losses, number: int, *, is_last: bo
         checkpoint = f"{name}-{schedule.num_tokens}"
         try:
             outcome, contents = run(journal, losses, schedule, journal.checkpoint(checkpoint), number)
-        except DivergedError as error:
+        except (DivergedError, QuantizedBaseError) as error:
             outcome, contents = {"failure": str(error)}, []
         stack = [entry.digest for entry in standing]
         body = {"name": name, "round": number, "stack": stack, **outcome}

@@ -16,7 +16,16 @@ from saint.progress import Progress
 from saint.records import SensitivityMap
 from saint.registry import Registry
 
-_RECORDED_PACKAGES = ("saint-g", "torch", "transformers", "tokenizers", "safetensors", "numpy")
+_RECORDED_PACKAGES = (
+    "saint-g",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "torchao",
+    "bitsandbytes",
+)
 
 
 def start(

@@ -1,4 +1,3 @@
-import dataclasses
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,8 +11,19 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from saint import records
 from saint.errors import BaseChangedError, BaseModelError
+from saint.models import _quantised
+from saint.models._quantised import (
+    inner_tensors,
+    is_quantised,
+    layout,
+    must_be_loadable,
+    must_understand,
+    num_numbers,
+    settle,
+)
 from saint.models._sites import find_sites
-from saint.records import BaseIdentity, Site
+from saint.models._structure import linears
+from saint.records import BaseIdentity, Quantization, Site
 
 _CHUNK_BYTES = 1 << 24
 _UNFIT_DTYPES = {torch.float64}  # grafts compute in float32, so a newborn would not be the identity to the bit
@@ -37,7 +47,7 @@ class FrozenBase:
     @cached_property
     def digest(self) -> str:
         """One digest over weights, configuration and tokenizer."""
-        return records.digest(self.identity)
+        return records.digest({part: getattr(self.identity, part) for part in _DIGESTS})
 
     def sites(self) -> list[Site]:
         """Linear sites in the model's own order, then block sites, insertion points and MLPs.
@@ -52,7 +62,12 @@ class FrozenBase:
     @property
     def num_params(self) -> int:
         """Parameters, tied ones counted once."""
-        return sum(parameter.numel() for parameter in self.model.parameters())
+        return sum(map(num_numbers, self.model.parameters()))
+
+    @property
+    def is_quantised(self) -> bool:
+        """Whether a linear map is stored in few bits, so that it cannot be trained or written to."""
+        return any(map(is_quantised, linears(self.model).values()))
 
     def check(self) -> None:
         """Hash everything again.
@@ -60,7 +75,8 @@ class FrozenBase:
         Raises:
             BaseChangedError: It is not what was frozen; the message says which part moved.
         """
-        self.must_be(_identify(self.model, self.tokenizer), what="the base in memory", remedy="nothing may write to it")
+        found = _identify(self.model, self.tokenizer, self.identity.quantization)
+        self.must_be(found, what="the base in memory", remedy="nothing may write to it")
 
     def must_be(self, other: BaseIdentity, *, what: str, remedy: str) -> None:
         """Refuse an identity that differs from this base's.
@@ -68,18 +84,23 @@ class FrozenBase:
         Raises:
             BaseChangedError: Names the part that differs.
         """
-        for part in dataclasses.fields(BaseIdentity):
-            mine, theirs = getattr(self.identity, part.name), getattr(other, part.name)
+        for part, label in _LABELS.items():
+            mine, theirs = getattr(self.identity, part), getattr(other, part)
             if mine != theirs:
-                raise BaseChangedError(
-                    f"{what} has {_LABELS[part.name]} {_short(theirs)}, expected {_short(mine)}; {remedy}"
-                )
+                raise BaseChangedError(f"{what} has {label} {_short(theirs)}, expected {_short(mine)}; {remedy}")
 
 
-_LABELS = {"weights": "weights with digest", "config": "a configuration with digest", "tokenizer": "tokenizer"}
+_DIGESTS = {"weights": "weights with digest", "config": "a configuration with digest", "tokenizer": "tokenizer"}
+_LABELS = {"quantization": "quantization", **_DIGESTS}
 
 
-def freeze(source: str | Path | nn.Module, *, tokenizer: Any = None, revision: str | None = None) -> FrozenBase:
+def freeze(
+    source: str | Path | nn.Module,
+    *,
+    tokenizer: Any = None,
+    revision: str | None = None,
+    quantize: Quantization | None = None,
+) -> FrozenBase:
     """Stop a model from learning and take its identity.
 
     Args:
@@ -87,9 +108,12 @@ def freeze(source: str | Path | nn.Module, *, tokenizer: Any = None, revision: s
             mode and stops requiring gradients). Weights are read from safetensors only.
         tokenizer: The tokenizer of a model in memory; for a folder or name the one that lies beside the weights.
         revision: Branch, tag or commit of a hub name.
+        quantize: Store every linear map but the output head as 8-bit integers ("int8"), 4-bit integers ("int4") or
+            4-bit NormalFloat ("nf4", as QLoRA does); a model in memory is changed where it lies. Needs the extra
+            `quant`.
 
     Raises:
-        BaseModelError: Nothing loadable is there.
+        BaseModelError: Nothing loadable is there, or it is quantised or to be quantised in a way that is not known.
     """
     name = ""
     if not isinstance(source, nn.Module):
@@ -102,8 +126,12 @@ def freeze(source: str | Path | nn.Module, *, tokenizer: Any = None, revision: s
         raise BaseModelError(
             f"expected weights in float32, bfloat16 or float16, got {unfit.pop()}; convert the model first"
         )
+    must_understand(model)
     model.requires_grad_(requires_grad=False).eval()
-    return FrozenBase(model, tokenizer, _identify(model, tokenizer), source=name, revision=revision)
+    if quantize is not None:
+        _quantised.quantize(model, quantize)
+    settle(model)
+    return FrozenBase(model, tokenizer, _identify(model, tokenizer, quantize), source=name, revision=revision)
 
 
 def _load(name: str, tokenizer: Any, revision: str | None) -> tuple[nn.Module, Any]:
@@ -112,6 +140,7 @@ def _load(name: str, tokenizer: Any, revision: str | None) -> tuple[nn.Module, A
         raise BaseModelError(f"{name} is not a folder; give the folder of a saved model, or a hub name")
     try:
         config = AutoConfig.from_pretrained(name, revision=revision)
+        must_be_loadable(config, name)
         loaded: Any = family_of(config).from_pretrained(
             name, revision=revision, use_safetensors=True, dtype="auto", output_loading_info=True
         )
@@ -141,13 +170,14 @@ def _load_tokenizer(name: str, revision: str | None) -> Any:
     return tokenizer if len(spelling) > 1 else None  # where files are missing, transformers makes up an empty one
 
 
-def _identify(model: Any, tokenizer: Any) -> BaseIdentity:
+def _identify(model: Any, tokenizer: Any, quantization: Quantization | None) -> BaseIdentity:
     config = {key: value for key, value in model.config.to_dict().items() if key not in _NOT_IDENTITY}
     config["architectures"] = [type(model).__name__]  # which saving a model in memory writes into its configuration
     return BaseIdentity(
         weights=records.digest(_weights(model)),
         config=records.digest(config),
         tokenizer=records.tokenizer_digest(tokenizer),
+        quantization=quantization,
     )
 
 
@@ -156,6 +186,12 @@ def _weights(model: nn.Module) -> dict[str, Any]:
     seen: dict[tuple[Any, ...], str] = {}
     listed = {}
     for name, tensor in model.state_dict().items():
+        if parts := inner_tensors(tensor):  # of a quantised weight
+            inside = {
+                part: [str(inner.dtype), list(inner.shape), tensor_digest(inner)] for part, inner in parts.items()
+            }
+            listed[name] = {"dtype": layout(tensor), "shape": list(tensor.shape), "sha256": records.digest(inside)}
+            continue
         same = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
         if same not in seen or tensor.numel() == 0:
             seen[same] = tensor_digest(tensor)

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
 from saint.errors import BaseModelError
+from saint.models._quantised import num_numbers
 from saint.models._structure import block_stacks, linears, share_weights, sizes
 from saint.records import Site
 
@@ -62,7 +63,7 @@ def find_sites(model: nn.Module) -> list[Site]:
             stream = trace.stream(stack)
             site = Site(sort=sort, module=block, role=sort, depth=int(index), stream=stream, d_in=width, d_out=width)
             if sort == "insertion":
-                site = replace(site, num_params=sum(p.numel() for p in copy.get_submodule(block).parameters()))
+                site = replace(site, num_params=sum(map(num_numbers, copy.get_submodule(block).parameters())))
             found.append(site)
     return [*found, *_mlps(found)]
 

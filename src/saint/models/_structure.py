@@ -16,8 +16,9 @@ def share_weights(model: M) -> M:
 
     Hooks put on the copy never touch `model`, so that several compositions live side by side over one set of weights.
     """
-    tensors = [*model.parameters(), *model.buffers()]
-    return copy.deepcopy(model, memo={id(tensor): tensor for tensor in tensors})
+    shared = [*model.parameters(), *model.buffers()]
+    shared += [state for module in model.modules() if (state := getattr(module, "quant_state", None)) is not None]
+    return copy.deepcopy(model, memo={id(one): one for one in shared})
 
 
 def linears(model: nn.Module) -> dict[str, Linear]:
@@ -36,10 +37,10 @@ def weight_of(linear: nn.Module) -> Tensor:
     """The weight as a view of shape (d_out, d_in); writing to the view writes to the module.
 
     Raises:
-        TypeError: The module is not a linear map.
+        TypeError: The module is not a linear map of plain numbers.
     """
-    if not isinstance(linear, Linear):
-        raise TypeError(f"expected nn.Linear or Conv1D, got {type(linear).__name__}")
+    if not isinstance(linear, Linear) or type(linear.weight) not in (Tensor, nn.Parameter):
+        raise TypeError(f"expected nn.Linear or Conv1D with a plain weight, got {type(linear).__name__}")
     return linear.weight.T if isinstance(linear, Conv1D) else linear.weight
 
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 SiteSort = Literal["linear", "block", "insertion", "mlp"]
 Stream = Literal["decoder", "encoder"]
+Quantization = Literal["int8", "int4", "nf4"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,9 +40,12 @@ class BaseIdentity:
     """What makes a base that base; each part is a digest."""
 
     weights: str
-    """Over every tensor's name, dtype, shape and bytes."""
+    """Over every tensor's name, dtype, shape and bytes, as they lie quantised."""
     config: str
     tokenizer: str | None
+    quantization: Quantization | None = None
+    """How the linear maps were quantised when the base was frozen; None for as they came. No digest, and not part of
+    the base's: the bytes that came of it are in `weights`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

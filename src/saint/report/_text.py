@@ -30,9 +30,11 @@ def status_lines(summary: Mapping[str, Any]) -> list[RenderableType]:
     """What stands now and where growth has come to."""
     base, cost = summary["base"], summary["cost"]
     planned = summary["rounds_planned"]
+    quantization = base.get("identity", {}).get("quantization")
     lines = [
         f"{summary['registry']}: {summary['name'] or 'no plan'}",
         f"base    {base.get('architecture', '')} {base['digest'][:12]} {base.get('num_params', 0):,} parameters"
+        f"{', ' + quantization if quantization else ''}"
         if base["digest"]
         else "base    none yet",
         f"growth  {summary['rounds_done']} of {planned} rounds{', finished' if summary['finished'] else ''}"

@@ -12,7 +12,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from saint.composition import compose, measure_signals, newborn, place_of, wanted_signals
 from saint.data import Corpus, start_token
-from saint.errors import ConfigError
+from saint.errors import ConfigError, QuantizedBaseError
 from saint.grafts import Graft, History
 from saint.models import FrozenBase, document_nats, family_of
 from saint.progress import Progress
@@ -100,7 +100,15 @@ def continue_training(
     """Train a copy of the whole base on the same text: the control that grafts are held against.
 
     The arguments are those of `train`.
+
+    Raises:
+        QuantizedBaseError: Its weights are stored in few bits, and such weights do not learn.
     """
+    if base.is_quantised:
+        raise QuantizedBaseError(
+            "the base is quantised, and weights of few bits do not learn; freeze it in full precision, or compare with "
+            "LoRA on the quantised base"
+        )
     model = copy.deepcopy(base.model).requires_grad_(requires_grad=True)
     run = _whole_run(base.digest, model, text, schedule or Schedule(), lr, seed, select, checkpoint, progress)
     history = run.finish("full training")
