@@ -90,6 +90,11 @@ def test_the_merged_model_is_plain_and_says_what_was_judged(grown: Grown, tmp_pa
     assert_same_function(plain, composed, max_abs_difference=1e-4)
 
 
+def test_an_exported_adapter_says_the_same_on_it(grown: Grown, tmp_path: Path) -> None:
+    record = export_stack(grown.registry, grown.base, "lora", tmp_path / "lora")
+    assert record["max_abs_logit_difference"] < 1e-4
+
+
 def test_a_map_that_cannot_be_quantised_is_one_sentence(workshop: Workshop) -> None:
     pytest.importorskip("bitsandbytes", reason="the extra `quant` is not installed")
     arguments = ["init", workshop.registry, "--base", workshop.base, "--plan", workshop.plan, "--quantize", "nf4"]
