@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from saint.composition._probe import probe_logits
 from saint.errors import ConfigError, SiteError
-from saint.grafts import Graft, LowRankFactors, Place, Signals, grow_from, kind_and_options
-from saint.models import FrozenBase, float_weight
+from saint.grafts import Call, Graft, LowRankFactors, Place, Signals, grow_from, kind_and_options
+from saint.models import FrozenBase, float_weight, share_weights
 from saint.records import Candidate, Site
 
 _WRITES_TO_THE_STREAM = ("o", "cross_o", "down")
@@ -46,9 +47,20 @@ def place_of(
         read_weight=read_weight,
         outputs=tuple(outputs),
         layer_index=layer_index,
+        read_call=lambda: _call(base, site),
         signals=signals,
         spanned=spanned,
     )
+
+
+def _call(base: FrozenBase, site: Site) -> Call:
+    """What the base calls the module of `site` with on the probe."""
+    seen: list[Call] = []
+    copy = share_weights(base.model)
+    look = copy.get_submodule(site.module).register_forward_pre_hook
+    look(lambda _module, args, kwargs: seen.append((args, kwargs)), with_kwargs=True)
+    probe_logits(copy)
+    return seen[0]
 
 
 def slots(base: FrozenBase, stack: Sequence[Graft]) -> dict[tuple[int, str], int]:

@@ -8,9 +8,12 @@ from saint.grafts._graft import (
     num_params as num_params,
 )
 from saint.grafts._kind import (
+    Call as Call,
     Kind as Kind,
     LowRankFactors as LowRankFactors,
     Moment as Moment,
+    NewChannels as NewChannels,
+    NewLayer as NewLayer,
     Place as Place,
     Signals as Signals,
 )

@@ -11,6 +11,8 @@ from typing_extensions import override
 from saint.records import Site, SiteSort
 
 Moment = Literal["xx", "yy", "gg", "gx"]
+Call = tuple[tuple[Any, ...], Mapping[str, Any]]
+"""Positional and named arguments."""
 
 
 class LowRankFactors(NamedTuple):
@@ -18,6 +20,23 @@ class LowRankFactors(NamedTuple):
 
     up: Float[Tensor, "d_out rank"]
     down: Float[Tensor, "rank d_in"]
+
+
+class NewLayer(NamedTuple):
+    """A graft as a layer of an ordinary model, of the architecture of the block that it comes after."""
+
+    weights: Mapping[str, Tensor]
+    """The block's parameter names -> values, strength included."""
+
+
+class NewChannels(NamedTuple):
+    """A graft as more channels of an MLP, which have no biases."""
+
+    up: Float[Tensor, "width d"]
+    gate: Float[Tensor, "width d"] | None
+    """None where the MLP's channels have no gate."""
+    down: Float[Tensor, "d width"]
+    """Strength included."""
 
 
 @final
@@ -53,6 +72,8 @@ class Place:
     """At an insertion point: the linear maps inside the block, by name, that write to the residual stream."""
     layer_index: int = 0
     """At an insertion point: the key-value cache's slot for a layer that is put there."""
+    read_call: Callable[[], Call] | None = None
+    """Gives what the base calls the module with when it reads some tokens."""
     signals: Signals | None = None
     """Only at birth, and only what the kind wants."""
     spanned: LowRankFactors | None = None
@@ -82,6 +103,8 @@ class Kind(nn.Module, ABC):
     """The sort of site it can be at."""
     can_fold: ClassVar[bool]
     """Whether its change can be folded into the site's weight, so that it costs nothing at inference."""
+    can_grow: ClassVar[bool] = False
+    """Whether it can become a layer, or channels of an MLP, of an ordinary model that is larger than the base."""
     examples: ClassVar[tuple[Mapping[str, Any], ...]]
     """Small options that work, for the conformance suite; the first is the reference page's."""
 
@@ -139,4 +162,8 @@ class Kind(nn.Module, ABC):
 
     def factors(self) -> LowRankFactors | None:
         """The change as low-rank factors, strength included, or None when it is not a change of a weight."""
+        return None
+
+    def growth(self) -> NewLayer | NewChannels | None:
+        """What it is in an ordinary model that is larger than the base, or None for a kind that cannot grow one."""
         return None
