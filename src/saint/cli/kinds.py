@@ -25,7 +25,7 @@ def kinds(*, as_json: bool) -> None:
                 "kind": name,
                 "attaches_to": kind.attaches_to,
                 "parameters": kind.formula,
-                "foldable": kind.can_fold,
+                "foldable": _folds_into(kind),
                 "options": [field.name for field in dataclasses.fields(kind.Options)],
                 "reference": kind.reference,
                 "summary": (kind.__doc__ or "").strip().splitlines()[0],
@@ -38,16 +38,22 @@ def kinds(*, as_json: bool) -> None:
     for column in ("kind", "attaches to", "parameters per site", "foldable", "options", "reference", "what it is"):
         table.add_column(column)
     for row in rows:
-        foldable = "yes" if row["foldable"] else "no"
         options = ", ".join(row["options"])
         shown = (
             row["kind"],
             row["attaches_to"],
             row["parameters"],
-            foldable,
+            row["foldable"],
             options,
             row["reference"],
             row["summary"],
         )
         table.add_row(*shown)
     say([table])
+
+
+def _folds_into(kind: Any) -> str:
+    """What the saved model that a kind disappears into has changed: a weight, its architecture, or nothing."""
+    if kind.can_fold:
+        return "weight"
+    return "architecture" if kind.can_grow else "no"

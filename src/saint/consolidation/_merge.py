@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from saint.composition import place_of
+from saint.consolidation._architecture import Addition, enlarge
 from saint.errors import ExportError
 from saint.grafts import Graft
 from saint.models import FrozenBase, dequantize, freeze, weight_of
@@ -14,18 +16,26 @@ from saint.models import FrozenBase, dequantize, freeze, weight_of
 def merge(base: FrozenBase, stack: Sequence[Graft]) -> FrozenBase:
     """A new base with every graft folded into its site's weight, in float32; the old one is untouched.
 
-    An output head that is tied to the embeddings is untied first when a graft changes it. A quantised base is first put
-    into plain numbers, all of it: folded into few bits, the grafts would be rounded away.
+    An output head that is tied to the embeddings is untied first when a graft changes it. New layers and channels of
+    MLPs become plain ones of a larger architecture, once all else is folded. A quantised base is first put into plain
+    numbers, all of it: folded into few bits, the grafts would be rounded away.
 
     Raises:
-        ExportError: A graft is not a change of a weight, or needs a bias that its site does not have.
+        ExportError: A graft can neither be folded nor become part of a larger architecture, or it needs a bias that its
+            site does not have, or the base's architecture has no place for it.
     """
     model: Any = copy.deepcopy(base.model)
     dequantize(model)
     folded: dict[str, tuple[Tensor, Tensor | None]] = {}
+    additions: list[Addition] = []
     for graft in stack:
         for site in graft.candidate.sites:
-            if not (part := graft.parts[site.key]).can_fold:
+            part = graft.parts[site.key]
+            part.attach(place_of(base, site))
+            if (grown := part.growth()) is not None:
+                additions.append((site, grown))
+                continue
+            if not part.can_fold:
                 raise ExportError(
                     f"graft {graft.digest[:12]} of kind {graft.candidate.kind} at {site.key} cannot be folded into "
                     "weights; leave it out with --graft, or compose it with saint.restore"
@@ -43,7 +53,7 @@ def merge(base: FrozenBase, stack: Sequence[Graft]) -> FrozenBase:
             raise ExportError(f"{module} has no bias, and a graft folds one into it; leave that graft out with --graft")
         if bias is not None:
             linear.bias.copy_(bias)
-    merged = freeze(model, tokenizer=base.tokenizer)
+    merged = freeze(enlarge(base, model, additions) if additions else model, tokenizer=base.tokenizer)
     base.check()
     return merged
 
