@@ -1,3 +1,4 @@
+import copy
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, final
@@ -27,7 +28,7 @@ class Composed(nn.Module):
         parts: dict[str, list[Kind]] = defaultdict(list)
         for graft in stack:
             for site in graft.candidate.sites:
-                parts[site.module].append(graft.parts[site.key])
+                parts[site.module].append(copy.copy(graft.parts[site.key]))  # as it is attached now; its weights shared
         for module, there in parts.items():  # one hook per module, so that grafts apply in the stack's order
             self.model.get_submodule(module).register_forward_hook(_hook(there), prepend=True, with_kwargs=True)
 

@@ -104,13 +104,17 @@ class Kind(nn.Module, ABC):
     can_fold: ClassVar[bool]
     """Whether its change can be folded into the site's weight, so that it costs nothing at inference."""
     can_grow: ClassVar[bool] = False
-    """Whether it can become a layer, or channels of an MLP, of an ordinary model that is larger than the base."""
+    """Whether merging makes it a layer, or channels of an MLP, of an ordinary model that is larger than the base.
+
+    It still costs operations at inference then, so it is not foldable."""
     examples: ClassVar[tuple[Mapping[str, Any], ...]]
     """Small options that work, for the conformance suite; the first is the reference page's."""
 
     strength: Tensor
     """What its whole change is multiplied by: 1 as trained, less to keep more of the base. Shape (). A graft's parts
-    share one strength, which the graft stores."""
+    share one strength, which the graft stores.
+
+    A kind that writes to the residual stream more than once multiplies whatever it writes."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ class Layer(Kind):
     as its own do ("random"). All of its weights train, in float32.
 
     The strength multiplies those projections, so that at any strength it is a layer that a checkpoint can hold; what it
-    adds is in proportion to the strength up to second order. It needs a block that adds what it computes to what it
+    adds is in proportion to the strength to first order. It needs a block that adds what it computes to what it
     reads, as pre-norm architectures do. In a key-value cache it has a slot of its own, after the base's.
     """
 

@@ -9,10 +9,11 @@ from typing_extensions import override
 
 from saint import discovery
 from saint.composition import compose, measure_signals, newborn, place_of, probe_logits, wanted_signals
+from saint.consolidation import merge
 from saint.grafts import Graft, Kind, Signals, grow_from, kind_and_options, num_params
 from saint.models import FrozenBase, token_nats
 from saint.records import Candidate, Site
-from saint.testing._assertions import assert_base_untouched, assert_identity
+from saint.testing._assertions import assert_base_untouched, assert_identity, assert_same_function
 from saint.testing._tiny import double_base, tiny_base
 
 
@@ -121,6 +122,16 @@ class GraftSuite:
             assert (folded is not None) == part.can_fold
             if folded is not None:
                 torch.testing.assert_close(F.linear(x, *folded), part(x, F.linear(x, weight, bias)))
+
+    def test_merged_into_a_larger_model_it_says_what_it_says_composed(self) -> None:
+        base = self.base()
+        graft = self.moved(self.born(base, self.candidate(base)))
+        graft.set_strength(0.7)
+        grows = {part.growth() is not None for _, part in graft_parts(base, graft)}
+        assert grows == {discovery.find("grafts", self.kind, Kind).can_grow}
+        if grows == {True}:
+            assert_same_function(merge(base, [graft]).model, compose(base, [graft]), max_abs_difference=1e-5)
+            assert_base_untouched(base)
 
     def test_its_gradient_is_that_of_its_values(self) -> None:
         """Against central differences of the composed model's loss, in float64, along random directions."""

@@ -148,6 +148,18 @@ def test_generation_with_a_cache_says_what_it_says_without(architecture: str, im
     assert not torch.equal(torch.stack(bare.scores), torch.stack(with_cache.scores))
 
 
+def test_a_graft_in_two_compositions_keeps_its_slot_in_each() -> None:
+    base = saint.freeze(small_model("llama"))
+    below, above = (moved(layer_at(base, site)) for site in insertions(base))
+    both, alone = compose(base, [below, above]), compose(base, [above])
+    settings: dict[str, Any] = {"max_new_tokens": 6, "do_sample": False, "pad_token_id": 0}
+    for model in (both, alone):
+        with_cache, without = (
+            model.generate(torch.arange(4)[None], use_cache=use, **settings) for use in (True, False)
+        )
+        assert torch.equal(with_cache, without)
+
+
 def test_beams_carry_its_keys_and_values_along() -> None:
     base = saint.freeze(small_model("llama"))
     model = compose(base, [moved(layer_at(base, *insertions(base)))])
