@@ -16,6 +16,7 @@ from saint.composition import compose, measure_signals, newborn, place_of, probe
 from saint.consolidation import merge
 from saint.errors import ConfigError, GraftFileError, SiteError
 from saint.grafts import Graft, Place, Signals, grow_from
+from saint.grafts.phi import Phi
 from saint.models import FrozenBase, token_nats
 from saint.records import Candidate, Site
 from saint.testing import tiny_base
@@ -318,7 +319,7 @@ def test_a_newborn_in_the_complement_is_orthogonal_to_the_stack(basis: str, base
     for below in stack:
         factors = below.parts[site.key].factors()
         assert factors is not None
-        outs, ins = torch.linalg.qr(factors.up).Q, torch.linalg.qr(factors.down.T).Q
+        outs, ins = torch.linalg.qr(factors.up.detach()).Q, torch.linalg.qr(factors.down.detach().T).Q
         assert float(torch.linalg.svdvals(outs.T @ part.a).max()) < 1e-5
         assert float(torch.linalg.svdvals(part.b @ ins).max()) < 1e-5
     _, near = born(base, {"rank": 4, "terms": 2, "basis": basis}, stack=stack)
@@ -421,6 +422,52 @@ def test_a_configuration_that_is_mostly_redundant_is_refused(
         ConfigError, match=f"train {nominal} numbers at .*up_proj, which reach no more than {effective}"
     ):
         born(base, options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rank": 2, "form": "diagonal", "train_bases": True, "max_params": 999},
+        {"rank": 2, "form": "hadamard", "train_bases": True, "max_params": 999},
+        {"rank": 1, "terms": 2, "train_bases": True, "max_params": 999, "residual": 9},
+        {"rank": 6, "form": "low_rank", "terms": 3, "residual": 9},
+        {"rank": 12, "form": "kronecker", "terms": 2},
+        {"rank": 8, "form": "walsh", "terms": 4, "basis": "walsh", "residual": 9},
+        {"rank": 5, "form": "hadamard", "terms": 3, "basis": "random"},
+    ],
+    ids=str,
+)
+def test_effective_parameters_are_the_rank_of_the_jacobian_at_a_larger_site(options: dict[str, Any]) -> None:
+    site = Site(sort="linear", module="m", role="up", depth=0, d_in=40, d_out=48)
+    generator = torch.Generator().manual_seed(0)
+    weight, gradient = torch.randn(2, 48, 40, generator=generator, dtype=torch.float64)
+    place = Place(
+        module=torch.nn.Linear(1, 1), read_weight=lambda: weight, signals=Signals(num_tokens=9, gx=gradient.float())
+    )
+    graft = grow_from(Candidate(sites=(site,), kind="phi", options=options), places={"m": place})
+    part: Any = moved(graft).double().parts["m"]
+    part.attach(place)
+    columns = []
+    for parameter in part.parameters():
+        for number in range(parameter.numel()):
+            way = torch.zeros_like(parameter).view(-1)
+            way[number] = 1.0
+            columns.append(slope_of_fold(part, parameter, way.view_as(parameter)))
+    rank = int(torch.linalg.matrix_rank(torch.stack(columns, dim=1), rtol=1e-9))
+    assert rank == Phi.num_effective(site, Phi.Options(**options))
+    assert len(columns) == Phi.num_params(site, Phi.Options(**options))
+
+
+@torch.no_grad()
+def slope_of_fold(part: Any, parameter: Tensor, way: Tensor) -> Tensor:
+    """The change is linear in each single number, so that the difference is its slope."""
+    sides = []
+    for step in (1, -2):
+        parameter.add_(way, alpha=0.5 * step)
+        sides.append(part.fold(torch.zeros(48, 40, dtype=torch.float64), None)[0].flatten())
+    parameter.add_(way, alpha=0.5)
+    slope: Tensor = sides[0] - sides[1]
+    return slope
 
 
 def test_what_the_site_does_not_have_is_refused(base: FrozenBase) -> None:
