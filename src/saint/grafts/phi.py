@@ -55,9 +55,10 @@ class Phi(Kind):
       can be folded, but no LoRA says the same. Unfolded, it costs one matrix of the weight's size per forward pass.
 
     **More.** `terms` sums that many A_i Phi_i B_i over bases that follow each other in the order of importance, so that
-    all are orthogonal (with dense ones that is a single term of form `block_diagonal`). `residual` adds that many single entries of dW, where the weight's gradient is largest.
-    `start = "least_squares"` begins with the Phi whose change of the outputs is nearest to their negative gradient,
-    scaled to `eta`. `train_bases` trains A and B too. `complement` keeps A and B orthogonal to what the stack changes.
+    all are orthogonal (with dense ones, a single term of form `block_diagonal`). `residual` adds that many single
+    entries of dW, where the weight's gradient is largest. `start = "least_squares"` begins with the Phi whose change of
+    the outputs is nearest to their negative gradient, scaled to `eta`. `train_bases` trains A and B too. `complement`
+    keeps A and B orthogonal to what the stack changes.
 
     A configuration in which more than a tenth of the numbers is redundant is refused.
     """
