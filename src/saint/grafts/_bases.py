@@ -4,16 +4,19 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from saint.errors import SiteError
 from saint.grafts import LowRankFactors, Moment, Place
 
-Basis = Literal["weight", "weight_minor", "random", "walsh", "activation", "gradient", "activation_gradient"]
+Basis = Literal[
+    "weight", "weight_minor", "random", "walsh", "coordinate", "activation", "gradient", "activation_gradient"
+]
 
 MOMENTS_OF: Mapping[str, frozenset[Moment]] = {
     "activation": frozenset(("xx", "yy")),
+    "coordinate": frozenset(("gx",)),
     "gradient": frozenset(("gx",)),
     "activation_gradient": frozenset(("xx", "gg")),
 }
@@ -40,7 +43,7 @@ def find_bases(
     """`num` orthonormal vectors for outputs and for inputs, the most important first where the basis knows of any.
 
     Args:
-        basis: Any but "walsh".
+        basis: Any but "walsh" and "coordinate".
         complement: Keep the vectors orthogonal to what the stack spans at this weight.
 
     Raises:
@@ -61,6 +64,27 @@ def find_bases(
             )
     a, b = _vectors(basis, place, weight, num, generator, avoided)
     return _cleaned(a, avoided.outs), _cleaned(b.T, avoided.ins).T
+
+
+def busiest_coordinates(
+    gradient: Float[Tensor, "d_out d_in"], num: int
+) -> tuple[Int[Tensor, " num"], Int[Tensor, " num"]]:
+    """`num` rows and `num` columns whose crossings hold much of the gradient's energy, the busiest first.
+
+    Rows are chosen for the columns and columns for the rows in turn, from the columns that are busiest over all rows;
+    each turn holds at least as much energy as the one before.
+    """
+    energy = gradient.square()
+    rows, columns = energy.sum(1).topk(num).indices, energy.sum(0).topk(num).indices
+    for _ in range(_NUM_TURNS):
+        rows = energy[:, columns].sum(1).topk(num).indices
+        columns = energy[rows].sum(0).topk(num).indices
+    return rows, columns
+
+
+def unit_vectors(places: Int[Tensor, " num"], side: int) -> Float[Tensor, "side num"]:
+    """The columns of the identity at `places`."""
+    return torch.zeros(side, len(places)).index_put((places.long(), torch.arange(len(places))), torch.ones(()))
 
 
 def _vectors(
@@ -126,6 +150,7 @@ def _cleaned(columns: Float[Tensor, "d k"], avoided: Float[Tensor, "d m"]) -> Fl
     return columns
 
 
+_NUM_TURNS = 8
 _NUM_SPARE = 16
 _NUM_POWER_STEPS = 4
 _LEAST_SHARE = 1e-6  # what is smaller, against the largest singular value, is float32's rounding

@@ -52,6 +52,8 @@ class Options:
     """Train A and B too, from where they are put."""
     max_params: int | None = None
     """Of train_bases, and needed there: the most parameters that a site may take."""
+    scale_rows: bool = False
+    """Multiply each output by a trained factor of its own besides, 1 at birth: dW = A Phi B + diag(v) W."""
     complement: bool = False
     """Keep A and B orthogonal to what the grafts of the stack change at the same weight."""
 
@@ -83,6 +85,8 @@ def form_of(options: Options) -> Form:
     return _FORMS[options.form](**sizes)
 
 
+REGROWN = ("walsh", "coordinate")
+"""Bases that are not stored but made again, from a seed or from places."""
 _ONLY_WITH: Mapping[str, tuple[str, Any]] = {
     "block_size": ("form", "block_diagonal"),
     "inner": ("form", "low_rank"),
@@ -132,7 +136,8 @@ def _check_combination(options: Options) -> None:
         )
     if options.train_bases and options.max_params is None:
         raise ConfigError("train_bases trains A and B, which are large; give max_params, the most that a site may take")
-    if options.complement and options.basis == "walsh":
+    if options.complement and options.basis in REGROWN:
         raise ConfigError(
-            "basis walsh is made anew from a seed, so it cannot keep to the complement of a stack; choose random"
+            f"basis {options.basis} is made anew from what little is stored, so it cannot keep to the complement of a "
+            "stack; choose random or gradient"
         )

@@ -11,11 +11,11 @@ from typing_extensions import override
 
 from saint.errors import ConfigError, GraftFileError, SiteError
 from saint.grafts import Kind, LowRankFactors, Moment, Place
-from saint.grafts._bases import MOMENTS_OF, find_bases, moment
+from saint.grafts._bases import MOMENTS_OF, busiest_coordinates, find_bases, moment, unit_vectors
 from saint.grafts._forms import LinearForm
 from saint.grafts._indices import smallest_dtype
 from saint.grafts._least_squares import follow_gradient
-from saint.grafts._phi_options import Options as PhiOptions, form_of
+from saint.grafts._phi_options import REGROWN, Options as PhiOptions, form_of
 from saint.grafts._walsh import draw_walsh_seed, walsh_bases
 from saint.records import Site, SiteSort
 
@@ -35,6 +35,8 @@ class Phi(Kind):
       so that a graft's file is about as small as its parameters (VeRA, arXiv:2310.11454, does so with Gaussian ones).
       Orthonormal where a side is a power of two; elsewhere the matrix is cut to the side, and its rows, of length 1,
       are only nearly orthogonal.
+    - `coordinate`: columns of the identity, at the rows and columns whose crossings hold most of the weight's gradient:
+      a small block of dW is trained, spread over the weight. Only the places are stored.
     - `activation`: the leading eigenvectors of the second moments of outputs and inputs on training text, as in EVA
       (arXiv:2410.07170) and CorDA (arXiv:2406.05223).
     - `gradient`: the leading singular vectors of the weight's gradient, as in LoRA-GA (arXiv:2407.05000).
@@ -55,16 +57,17 @@ class Phi(Kind):
       can be folded, but no LoRA says the same. Unfolded, it costs one matrix of the weight's size per forward pass.
 
     **More.** `terms` sums that many A_i Phi_i B_i over bases that follow each other in the order of importance, so that
-    all are orthogonal (with dense ones, a single term of form `block_diagonal`). `residual` adds that many single
-    entries of dW, where the weight's gradient is largest. `start = "least_squares"` begins with the Phi whose change of
-    the outputs is nearest to their negative gradient, scaled to `eta`. `train_bases` trains A and B too. `complement`
-    keeps A and B orthogonal to what the stack changes.
+    all are orthogonal (with dense ones that is one term of form `block_diagonal`). `residual` adds that many single
+    entries of dW, where the weight's gradient is largest.
+    `start = "least_squares"` begins with the Phi whose change of the outputs is nearest to their negative gradient,
+    scaled to `eta`. `train_bases` trains A and B too. `scale_rows` also trains a factor for each output, as (IA)^3 does
+    (arXiv:2205.05638). `complement` keeps A and B orthogonal to what the stack changes.
 
     A configuration in which more than a tenth of the numbers is redundant is refused.
     """
 
     reference: ClassVar[str] = "arXiv:2405.17604"
-    formula: ClassVar[str] = "terms rank^2 (form dense; fewer in others) + residual"
+    formula: ClassVar[str] = "terms rank^2 (form dense; fewer in others) + residual (+ d_out if scale_rows)"
     attaches_to: ClassVar[SiteSort] = "linear"
     can_fold: ClassVar[bool] = True
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = (
@@ -88,6 +91,10 @@ class Phi(Kind):
         {"rank": 1, "train_bases": True, "max_params": 100},
         {"rank": 1, "form": "diagonal", "basis": "walsh", "train_bases": True, "max_params": 100},
         {"rank": 2, "complement": True},
+        {"rank": 3, "basis": "coordinate"},
+        {"rank": 2, "terms": 2, "basis": "coordinate", "form": "diagonal", "start": "least_squares"},
+        {"rank": 2, "basis": "gradient", "scale_rows": True},
+        {"rank": 2, "form": "hadamard", "residual": 3, "scale_rows": True},
     )
 
     Options: ClassVar[type] = PhiOptions
@@ -95,6 +102,8 @@ class Phi(Kind):
     a: Tensor
     b: Tensor
     seed: Tensor
+    rows: Tensor
+    columns: Tensor
     index: Tensor
 
     def __init__(self, site: Site, options: PhiOptions) -> None:
@@ -105,26 +114,36 @@ class Phi(Kind):
         num = options.rank * options.terms
         for name, shape in self._form.shapes().items():
             self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
-        self._regrows = options.basis == "walsh" and not options.train_bases
-        for name, side in (("a", torch.zeros(site.d_out, num)), ("b", torch.zeros(num, site.d_in))):
+        self._regrows = options.basis in REGROWN and not options.train_bases
+        for name, basis in (("a", torch.zeros(site.d_out, num)), ("b", torch.zeros(num, site.d_in))):
             if options.train_bases:
-                self.register_parameter(name, nn.Parameter(side))
+                self.register_parameter(name, nn.Parameter(basis))
             else:
-                self.register_buffer(name, side, persistent=not self._regrows)
+                self.register_buffer(name, basis, persistent=not self._regrows)
         if self._regrows:
-            self.register_buffer("seed", torch.zeros((), dtype=torch.int32))
+            self._store_origin(site)
+        if options.scale_rows:
+            self.factor = nn.Parameter(torch.zeros(site.d_out))
         if options.residual:
             num_entries = site.d_out * site.d_in
             self.register_buffer("index", torch.zeros(options.residual, dtype=smallest_dtype(num_entries - 1)))
             self.values = nn.Parameter(torch.zeros(options.residual))
         nn.Module.register_load_state_dict_post_hook(self, _take_up_stored)
 
+    def _store_origin(self, site: Site) -> None:
+        """What the bases are made of again, in their place in the file."""
+        if self._options.basis == "walsh":
+            self.register_buffer("seed", torch.zeros((), dtype=torch.int32))
+            return
+        for name, side in (("rows", site.d_out), ("columns", site.d_in)):
+            self.register_buffer(name, torch.arange(self.a.shape[1]).to(smallest_dtype(side - 1)))
+
     @override
     @classmethod
     def num_params(cls, site: Site, options: PhiOptions) -> int:
         numbers = sum(torch.Size(shape).numel() for shape in form_of(options).shapes().values())
         bases = options.rank * options.terms * (site.d_in + site.d_out) if options.train_bases else 0
-        return numbers + bases + options.residual
+        return numbers + bases + options.residual + (site.d_out if options.scale_rows else 0)
 
     @override
     @classmethod
@@ -139,7 +158,8 @@ class Phi(Kind):
         reached = form.num_effective
         if options.train_bases:
             reached = form.reached_rank * (site.d_in + site.d_out - form.reached_rank)
-        return min(reached + options.residual, site.d_in * site.d_out)
+        factors = site.d_out if options.scale_rows else 0
+        return min(reached + options.residual + factors, site.d_in * site.d_out)
 
     @override
     @classmethod
@@ -157,9 +177,15 @@ class Phi(Kind):
         num, basis = self.a.shape[1], self._options.basis
         if basis == "walsh":
             seed = draw_walsh_seed(generator, d_out=len(self.a), d_in=self.b.shape[1], num=num)
-            self._regrow(seed)
+            self._take_walsh(seed)
             if self._regrows:
                 self.seed.fill_(seed)
+        elif basis == "coordinate":
+            rows, columns = busiest_coordinates(moment(place, "gx"), num)
+            self._take_coordinates(rows, columns)
+            if self._regrows:
+                self.rows.copy_(rows)
+                self.columns.copy_(columns)
         else:
             a, b = find_bases(basis, place, num, generator, complement=self._options.complement)
             self.a.copy_(a)
@@ -207,12 +233,13 @@ class Phi(Kind):
     def forward(
         self, x: Float[Tensor, "*batch d_in"], y: Float[Tensor, "*batch d_out"]
     ) -> Float[Tensor, "*batch d_out"]:
+        changed = y * (1 + self.strength * self.factor) if self._options.scale_rows else y
         if self._options.form == "hadamard":
-            changed = y + F.linear(x, self.strength * self._change())
+            changed = changed + F.linear(x, self.strength * self._change())
         else:
             h = F.linear(x, self.b).unflatten(-1, (self._options.terms, self._options.rank))
             h = self._form.apply(self._numbers(), h).flatten(-2)
-            changed = y + F.linear(self.strength * h, self.a)
+            changed = changed + F.linear(self.strength * h, self.a)
         if not self._options.residual:
             return changed
         rows, columns = self._coordinates()
@@ -220,7 +247,7 @@ class Phi(Kind):
 
     @override
     def factors(self) -> LowRankFactors | None:
-        if self._options.form == "hadamard" or self._options.residual:
+        if self._options.form == "hadamard" or self._options.residual or self._options.scale_rows:
             return None
         return LowRankFactors(up=self.strength * self._up(), down=self.b)
 
@@ -228,6 +255,9 @@ class Phi(Kind):
     def fold(
         self, weight: Float[Tensor, "d_out d_in"], bias: Float[Tensor, " d_out"] | None
     ) -> tuple[Tensor, Tensor | None]:
+        if self._options.scale_rows:
+            factor = 1 + self.strength * self.factor
+            weight, bias = factor.unsqueeze(1) * weight, None if bias is None else factor * bias
         folded = weight + self.strength * self._change()
         if self._options.residual:
             folded = folded.index_put(self._coordinates(), self.strength * self.values, accumulate=True)
@@ -258,10 +288,15 @@ class Phi(Kind):
         return index // d_in, index % d_in
 
     @torch.no_grad()
-    def _regrow(self, seed: int) -> None:
+    def _take_walsh(self, seed: int) -> None:
         a, b = walsh_bases(seed, d_out=len(self.a), d_in=self.b.shape[1], num=self.a.shape[1])
         self.a.copy_(a)
         self.b.copy_(b)
+
+    @torch.no_grad()
+    def _take_coordinates(self, rows: Tensor, columns: Tensor) -> None:
+        self.a.copy_(unit_vectors(rows, len(self.a)))
+        self.b.copy_(unit_vectors(columns, self.b.shape[1]).T)
 
 
 _TOKENS_PER_RANK = 4  # with fewer, the step fits the noise of the tokens
@@ -306,10 +341,18 @@ def _output_rms(change: Float[Tensor, "d_out d_in"], xx: Float[Tensor, "d_in d_i
 
 def _take_up_stored(part: Phi, _missing: Any) -> None:
     """Make again what the file leaves out, and refuse what no newborn could have had."""
-    if part._regrows:
+    if part._regrows and part._options.basis == "walsh":
         if (seed := int(part.seed)) < 0:
             raise GraftFileError(f"the seed of the graft's bases is {seed}, expected 0 or more; fetch the file again")
-        part._regrow(seed)
+        part._take_walsh(seed)
+    elif part._regrows:
+        for name, side in (("rows", len(part.a)), ("columns", part.b.shape[1])):
+            places = getattr(part, name).long()
+            if int(places.min()) < 0 or int(places.max()) >= side or len(places.unique()) < len(places):
+                raise GraftFileError(
+                    f"the graft's file names {name} of a weight that has {side:,} twice or outside it; fetch it again"
+                )
+        part._take_coordinates(part.rows.long(), part.columns.long())
     if part._options.residual:
         places = part.index.long()
         num_entries = len(part.a) * part.b.shape[1]

@@ -16,10 +16,11 @@ from saint.composition import compose, measure_signals, newborn, place_of, probe
 from saint.consolidation import merge
 from saint.errors import ConfigError, GraftFileError, SiteError
 from saint.grafts import Graft, Place, Signals, grow_from
+from saint.grafts._bases import busiest_coordinates
 from saint.grafts.phi import Phi
 from saint.models import FrozenBase, token_nats
 from saint.records import Candidate, Site
-from saint.testing import tiny_base
+from saint.testing import GraftSuite, tiny_base
 from small_bases import moved
 
 TOKENS = torch.arange(8 * 33).view(8, 33) * 7919 % 300
@@ -222,7 +223,7 @@ def test_two_processes_make_the_same_walsh_bases_and_the_file_does_not_hold_them
 ) -> None:
     graft, part = born(base, {"rank": 4, "basis": "walsh"})
     moved(graft)
-    assert load(graft.to_bytes()).keys() == {"strength", "phi", "seed"}
+    assert load(graft.to_bytes()).keys() == {"strength", "0.phi", "0.seed"}
     (tmp_path / "graft").write_bytes(graft.to_bytes())
     program = (
         "import sys, hashlib; from pathlib import Path; from saint.grafts import grow_from\n"
@@ -346,20 +347,20 @@ def test_the_residual_is_where_the_gradient_is_largest(base: FrozenBase) -> None
     others = gradient.abs().flatten().clone()
     others[part.index.long()] = 0
     assert float(gradient.abs().flatten()[part.index.long()].min()) >= float(others.max())
-    assert load(graft.to_bytes())["index"].dtype == torch.int16
+    assert load(graft.to_bytes())["0.index"].dtype == torch.int16
 
 
 @pytest.mark.parametrize("index", [[0, 384], [-1, 3], [5, 5], [7, 2]])
 def test_a_file_whose_residual_lies_outside_or_double_is_refused(index: list[int], base: FrozenBase) -> None:
     graft, _ = born(base, {"rank": 2, "residual": 2})
-    spoilt = load(graft.to_bytes()) | {"index": torch.tensor(index, dtype=torch.int16)}
+    spoilt = load(graft.to_bytes()) | {"0.index": torch.tensor(index, dtype=torch.int16)}
     with pytest.raises(GraftFileError, match="a weight that has 384 out of order or outside it"):
         grow_from(graft.candidate, weights=save(spoilt))
 
 
 def test_a_file_with_an_impossible_seed_is_refused(base: FrozenBase) -> None:
     graft, _ = born(base, {"rank": 2, "basis": "walsh"})
-    spoilt = load(graft.to_bytes()) | {"seed": torch.tensor([-4], dtype=torch.int32)}
+    spoilt = load(graft.to_bytes()) | {"0.seed": torch.tensor(-4, dtype=torch.int32)}
     with pytest.raises(GraftFileError, match="seed of the graft's bases is -4"):
         grow_from(graft.candidate, weights=save(spoilt))
 
@@ -475,3 +476,52 @@ def test_what_the_site_does_not_have_is_refused(base: FrozenBase) -> None:
         born(base, {"rank": 6, "terms": 3})
     with pytest.raises(SiteError, match=r"residual 385 exceeds the 384 entries of .*up_proj"):
         born(base, {"rank": 1, "residual": 385})
+
+
+def test_a_coordinate_basis_trains_a_block_spread_over_the_weight(base: FrozenBase) -> None:
+    graft, part = born(base, {"rank": 3, "basis": "coordinate"})
+    with torch.no_grad():
+        part.phi.copy_(torch.arange(1.0, 10).view(1, 3, 3))
+    [site] = graft.candidate.sites
+    change, _ = part.fold(torch.zeros(site.d_out, site.d_in), None)
+    by_hand = torch.zeros_like(change)
+    for i, row in enumerate(part.rows.tolist()):
+        for j, column in enumerate(part.columns.tolist()):
+            by_hand[row, column] = part.phi[0, i, j]
+    assert torch.equal(change, by_hand)
+
+
+def test_the_coordinates_cross_where_the_gradient_is() -> None:
+    """A block of energy that stands out is found, wherever its rows and columns are."""
+    generator = torch.Generator().manual_seed(0)
+    gradient = torch.randn(40, 30, generator=generator)
+    rows, columns = torch.tensor([3, 17, 39]), torch.tensor([0, 11, 29])
+    gradient[rows[:, None], columns] += 50
+    found_rows, found_columns = busiest_coordinates(gradient, 3)
+    assert set(found_rows.tolist()) == set(rows.tolist())
+    assert set(found_columns.tolist()) == set(columns.tolist())
+
+
+def test_a_file_with_coordinates_holds_its_numbers_and_two_bytes_or_less_a_place(base: FrozenBase) -> None:
+    sites = tuple(site for site in base.sites() if site.sort == "linear")
+    suite = GraftSuite()
+    suite.kind, suite.options = "phi", {"rank": 3, "basis": "coordinate"}
+    graft = suite.born(base, Candidate(sites=sites, kind="phi", options=suite.options))
+    assert len(graft.to_bytes()) <= 4 * graft.num_params + 2 * 6 * len(sites) + 500
+
+
+@pytest.mark.parametrize("name", ["rows", "columns"])
+def test_coordinates_that_no_newborn_could_have_are_refused(name: str, base: FrozenBase) -> None:
+    graft, part = born(base, {"rank": 3, "basis": "coordinate"})
+    getattr(part, name)[1] = getattr(part, name)[0]
+    with pytest.raises(GraftFileError, match=f"names {name} of a weight .* twice or outside it"):
+        grow_from(graft.candidate, weights=graft.to_bytes())
+
+
+def test_scaled_rows_are_multiplied_whatever_stands_below(base: FrozenBase) -> None:
+    _, part = born(base, {"rank": 2, "scale_rows": True})
+    with torch.no_grad():
+        part.factor.normal_(generator=torch.Generator().manual_seed(0))
+    x, y = torch.randn(5, part.b.shape[1]), torch.randn(5, len(part.a))
+    torch.testing.assert_close(part(x, y), y * (1 + part.factor))
+    assert part.factors() is None
