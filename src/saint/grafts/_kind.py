@@ -99,6 +99,8 @@ class Kind(nn.Module, ABC):
     """Where the idea is from: an arXiv number, a DOI, or "SAINT-G"."""
     formula: ClassVar[str]
     """How many parameters it trains at a site, in the options' names and d_in, d_out."""
+    effective_formula: ClassVar[str] = ""
+    """The same of `num_effective`; empty where that is the same."""
     attaches_to: ClassVar[SiteSort]
     """The sort of site it can be at."""
     can_fold: ClassVar[bool]
