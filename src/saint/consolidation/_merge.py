@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from saint.composition import place_of
 from saint.consolidation._architecture import Addition, enlarge
+from saint.consolidation._biases import give_biases
 from saint.errors import ExportError
 from saint.grafts import Graft
 from saint.models import FrozenBase, dequantize, freeze, weight_of
@@ -18,11 +19,12 @@ def merge(base: FrozenBase, stack: Sequence[Graft]) -> FrozenBase:
 
     An output head that is tied to the embeddings is untied first when a graft changes it. New layers and channels of
     MLPs become plain ones of a larger architecture, once all else is folded. A quantised base is first put into plain
-    numbers, all of it: folded into few bits, the grafts would be rounded away.
+    numbers, all of it: folded into few bits, the grafts would be rounded away. Where a graft folds a bias into a site
+    that has none, the model gets biases by its configuration's setting for them.
 
     Raises:
-        ExportError: A graft can neither be folded nor become part of a larger architecture, or it needs a bias that its
-            site does not have, or the base's architecture has no place for it.
+        ExportError: A graft can neither be folded nor become part of a larger architecture, or the base's architecture
+            has no place for it or for a bias that it needs.
     """
     model: Any = copy.deepcopy(base.model)
     dequantize(model)
@@ -45,12 +47,11 @@ def merge(base: FrozenBase, stack: Sequence[Graft]) -> FrozenBase:
             change = part.fold(weight, bias)
             assert change is not None  # it is foldable
             folded[site.module] = change
+    give_biases(model, [module for module, (_, bias) in folded.items() if bias is not None])
     for module, (weight, bias) in folded.items():  # rounded to the base's dtype once, after all grafts
         linear = model.get_submodule(module)
         _untie(model, linear)
         weight_of(linear).copy_(weight)
-        if bias is not None and linear.bias is None:
-            raise ExportError(f"{module} has no bias, and a graft folds one into it; leave that graft out with --graft")
         if bias is not None:
             linear.bias.copy_(bias)
     merged = freeze(enlarge(base, model, additions) if additions else model, tokenizer=base.tokenizer)
