@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from jaxtyping import Float
@@ -18,21 +18,34 @@ from saint.records import Site, SiteSort
 
 @final
 class Lora(Kind):
-    """dW = s (alpha / rank) B A, with A: (rank, d_in) random and B: (d_out, rank) zero at birth; both are trained."""
+    """dW = s c B A, with A: (rank, d_in) random and B: (d_out, rank) zero at birth; both are trained.
+
+    `scaling` chooses c: alpha / rank ("standard", Hu et al. 2021), or alpha / sqrt(rank) ("rank_stabilised", rsLoRA,
+    Kalajdzievski 2023, arXiv:2312.03732), with which the change's size does not fall as the rank grows. A rank pattern
+    is `at`: `{ rank = 8, at = { q = { rank = 2 } } }`.
+    """
 
     reference: ClassVar[str] = "arXiv:2106.09685"
     formula: ClassVar[str] = "rank (d_in + d_out)"
+    effective_formula: ClassVar[str] = "rank (d_in + d_out - rank)"
     attaches_to: ClassVar[SiteSort] = "linear"
     can_fold: ClassVar[bool] = True
-    examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({"rank": 2, "alpha": 4.0},)
+    examples: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"rank": 2, "alpha": 4.0},
+        {"rank": 3, "alpha": 4.0, "scaling": "rank_stabilised"},
+        {"rank": 1, "at": {"k": {"rank": 2}}},
+    )
 
     @final
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Options:
-        """Rank of the change, and its scale alpha / rank; alpha is the rank unless given."""
+        """Rank of the change, and its scale."""
 
         rank: int
         alpha: float | None = None
+        """The rank unless given."""
+        scaling: Literal["standard", "rank_stabilised"] = "standard"
+        """What the product is multiplied by: alpha / rank, or alpha / sqrt(rank)."""
 
         def __post_init__(self) -> None:
             """Refuse an empty change."""
@@ -47,7 +60,8 @@ class Lora(Kind):
             raise SiteError(
                 f"rank {options.rank} exceeds {site.key}, which is {site.d_out} x {site.d_in}; lower the rank"
             )
-        self.scale = 1.0 if options.alpha is None else options.alpha / options.rank
+        alpha = options.rank if options.alpha is None else options.alpha
+        self.scale = alpha / (options.rank if options.scaling == "standard" else sqrt(options.rank))
         self.a = nn.Parameter(torch.zeros(options.rank, site.d_in))
         self.b = nn.Parameter(torch.zeros(site.d_out, options.rank))
 
