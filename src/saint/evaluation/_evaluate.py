@@ -153,7 +153,8 @@ def _cost(base: FrozenBase, stack: Sequence[Graft], graft: Graft) -> Cost:
         num_params=graft.num_params,
         num_bytes=len(graft.to_bytes()),
         train_tokens=graft.history.train_tokens if graft.history else 0,
-        flops_per_token=(with_graft - without) // num_tokens,
+        flops_per_token=(with_graft - without) // num_tokens
+        + sum(part.uncounted_flops for part in graft.parts.values()),
         foldable=graft.foldable,
     )
 

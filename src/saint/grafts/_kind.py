@@ -133,6 +133,16 @@ class Kind(nn.Module, ABC):
         return cls.num_params(site, options)
 
     @classmethod
+    def has_exact_gradient(cls, options: Any) -> bool:  # noqa: ARG003 - nearly all have, whatever the options
+        """Whether it learns along the loss's own gradient; False where its source takes something for a constant."""
+        return True
+
+    @property
+    def uncounted_flops(self) -> int:
+        """Operations per token that PyTorch's counter does not see, for kinds that are no matrix products."""
+        return 0
+
+    @classmethod
     def wants(cls, options: Any) -> frozenset[Moment]:  # noqa: ARG003 - most kinds want none whatever the options
         """The signals that a newborn, or its beginning, needs."""
         return frozenset()
