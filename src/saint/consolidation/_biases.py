@@ -42,5 +42,4 @@ def _gained(model: Any, setting: str) -> set[str]:
     with torch.device("meta"):
         twin = type(model)(config)
     with_bias = {name for name, module in twin.named_modules() if getattr(module, "bias", None) is not None}
-    linears = {name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module.bias is None}
-    return with_bias & linears
+    return {name for name in with_bias if getattr(model.get_submodule(name), "bias", None) is None}

@@ -15,6 +15,8 @@ from saint.grafts import Kind, Place
 from saint.grafts._activations import ACTIVATIONS, Activation
 from saint.records import Site, SiteSort
 
+_Shape = tuple[int, int, int, int]
+
 
 @final
 class TensorTrain(Kind):
@@ -120,7 +122,7 @@ def _through(x: Float[Tensor, "*batch inputs"], cores: Sequence[Tensor]) -> Floa
     return carried.reshape(*x.shape[:-1], -1)
 
 
-def _shapes(site: Site, options: TensorTrain.Options) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+def _shapes(site: Site, options: TensorTrain.Options) -> tuple[list[_Shape], list[_Shape]]:
     """The shapes of the cores of `up` and of `down`."""
     width = site.d_out if options.width is None else options.width
     modes = _factors(site.d_out, options.num_cores)
