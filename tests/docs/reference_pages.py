@@ -3,8 +3,10 @@
 import ast
 import dataclasses
 import inspect
+import json
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,15 +107,77 @@ def plans_page() -> str:
         gate = discovery.find("gates", name, Gate)
         parts += [f"## `[gates.{name}]`", "", summary(gate), ""]
         parts += table(gate) if dataclasses.fields(gate) else ["It has no settings.", ""]  # type: ignore[arg-type]
-    for name in discovery.names("grafts"):
-        kind = discovery.find("grafts", name, Kind)
-        parts += [f"## Options of kind `{name}`", "", f"{summary(kind)}", ""]
-        parts += [f"Parameters per site: `{kind.formula}`. Source: {kind.reference}.", "", *table(kind.Options)]
+    parts += ["## Options of a proposal", "", "They are those of its kind; [each kind](kinds.md) has a page.", ""]
     return "\n".join(parts)
 
 
-PAGES = {"reference/commands.md": commands_page, "reference/plans.md": plans_page}
+def kind_of(name: str) -> Any:
+    return discovery.find("grafts", name, Kind)
+
+
+def what_it_is(kind: Any) -> str:
+    """The first line of the kind's module."""
+    return (inspect.getdoc(inspect.getmodule(kind)) or "").partition("\n")[0]
+
+
+def source_of(kind: Any) -> str:
+    number = kind.reference.removeprefix("arXiv:")
+    return kind.reference if number == kind.reference else f"[{kind.reference}](https://arxiv.org/abs/{number})"
+
+
+def toml_of(value: Any) -> str:
+    """A plain value as TOML on one line."""
+    if isinstance(value, Mapping):
+        inside = ", ".join(f"{toml_key(key)} = {toml_of(item)}" for key, item in value.items())
+        return f"{{ {inside} }}" if inside else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml_of, value))}]"
+    return json.dumps(value)
+
+
+def toml_key(key: str) -> str:
+    return key if key.replace("_", "").isalnum() else json.dumps(key)
+
+
+def example_of(name: str, options: Mapping[str, Any]) -> list[str]:
+    chosen = [f"options = {toml_of(options)}"] if options else []
+    return ["```toml", "[[proposals]]", f'kind = "{name}"', *chosen, 'bundle = "all"', "```", ""]
+
+
+def kinds_page() -> str:
+    parts = ["# Kinds of graft", "", "What `saint kinds` lists; each has a page.", ""]
+    parts += ["| kind | attaches to | | parameters per site | folds | source |", "|---|---|---|---|---|---|"]
+    for name in discovery.names("grafts"):
+        kind = kind_of(name)
+        folds = "yes" if kind.can_fold else "no"
+        price = f"`{kind.formula}`".replace("|", "\\|")
+        row = f"[`{name}`](kinds/{name}.md) | {kind.attaches_to} | {what_it_is(kind)} | {price} | {folds}"
+        parts.append(f"| {row} | {source_of(kind)} |")
+    parts += ["", "`d` is the width of the residual stream, `d_in` and `d_out` are the sides of a linear map.", ""]
+    return "\n".join(parts)
+
+
+def kind_page(name: str) -> str:
+    kind = kind_of(name)
+    price = [f"- Parameters per site: `{kind.formula}`."]
+    if kind.effective_formula:
+        price.append(f"- Of these effective, redundancy left out: `{kind.effective_formula}`.")
+    parts = [f"# `{name}`", "", what_it_is(kind), "", summary(kind), ""]
+    parts += [f"- Attaches to {kind.attaches_to} sites.", *price]
+    parts += [
+        f"- {'Can' if kind.can_fold else 'Cannot'} be folded into the weights.",
+        f"- Source: {source_of(kind)}.",
+        "",
+    ]
+    parts += ["## Options", "", *(table(kind.Options) if dataclasses.fields(kind.Options) else ["It has none.", ""])]
+    examples = [line for options in kind.examples for line in example_of(name, options)]
+    return "\n".join([*parts, "## In a plan", "", "For a very small base:", "", *examples])
+
+
+PAGES = {"reference/commands.md": commands_page, "reference/plans.md": plans_page, "reference/kinds.md": kinds_page}
+PAGES |= {f"reference/kinds/{name}.md": partial(kind_page, name) for name in discovery.names("grafts")}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():
+        (DOCS / name).parent.mkdir(exist_ok=True)
         (DOCS / name).write_text(page(), encoding="utf-8")

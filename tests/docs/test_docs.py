@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from saint import config
+from saint import config, discovery
+from saint.candidates import Proposal
 from saint.data import DataPlan
+from saint.grafts import Kind
 from saint.growth import Plan
 from saint.training import BasePlan
 
@@ -52,6 +54,23 @@ def test_the_plan_of_the_how_to_loads() -> None:
     plans = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
     assert plans
     config.build(config.parse(plans[0], where="how-to"), Plan, where="how-to")
+
+
+@pytest.mark.parametrize("kind", discovery.names("grafts"))
+def test_the_examples_of_a_kind_are_a_plan_s(kind: str) -> None:
+    page = (DOCS / "reference" / "kinds" / f"{kind}.md").read_text(encoding="utf-8")
+    shown = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    proposals = [config.parse(text, where=kind)["proposals"] for text in shown]
+    read = [config.build(proposal, Proposal, where=kind) for [proposal] in proposals]
+    assert [dict(proposal.options) for proposal in read] == [
+        dict(e) for e in discovery.find("grafts", kind, Kind).examples
+    ]
+
+
+def test_every_kind_has_a_page_and_no_other_page_is_left() -> None:
+    assert sorted(file.stem for file in (DOCS / "reference" / "kinds").glob("*.md")) == sorted(
+        discovery.names("grafts")
+    )
 
 
 def test_the_figures_of_the_readme_have_their_commands() -> None:

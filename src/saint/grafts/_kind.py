@@ -155,7 +155,7 @@ class Kind(nn.Module, ABC):
         """Take a first step in closed form from the signals, before training; most kinds take none."""
 
     def attach(self, place: Place) -> None:
-        """See the frozen module that it is composed with; what is kept of it is not part of the graft's state."""
+        """See the frozen module that it is composed with or folded into; what is kept of it is no part of its state."""
 
     @override
     @abstractmethod

@@ -80,3 +80,12 @@ def test_where_the_architecture_knows_none_merging_says_so(architecture: str, ro
     base = saint.freeze(small_model(architecture))
     with pytest.raises(ExportError, match=r"has no bias and its architecture knows none there.*leave that graft out"):
         saint.merge(base, [bitfit_at(base, role)])
+
+
+def test_a_new_layer_above_has_none_of_the_biases_that_are_folded_below() -> None:
+    base = saint.freeze(small_model("llama"))
+    site = next(site for site in base.sites() if site.sort == "insertion")
+    layer = moved(newborn(base, Candidate(sites=(site,), kind="layer")))
+    stack = [bitfit_at(base, "q", "o"), layer]
+    composed = probe_logits(compose(base, stack))
+    torch.testing.assert_close(probe_logits(saint.merge(base, stack).model), composed, atol=1e-4, rtol=1e-4)
