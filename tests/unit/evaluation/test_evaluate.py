@@ -66,6 +66,12 @@ def test_cost_is_counted(base: FrozenBase, data: Splits) -> None:
     assert cost.foldable
 
 
+def test_operations_that_are_no_matrix_products_are_counted_too(base: FrozenBase, data: Splits) -> None:
+    sites = tuple(site for site in base.sites() if site.role == "up")
+    graft = newborn(base, Candidate(sites=sites, kind="sparse", options={"entries": 2, "by": "random"}))
+    assert evaluate(base, (), graft, held_out=data.held_out).cost.flops_per_token == len(sites) * 2 * 2
+
+
 def test_what_was_measured_is_not_measured_again(
     base: FrozenBase, data: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
