@@ -146,12 +146,12 @@ def example_of(name: str, options: Mapping[str, Any]) -> list[str]:
 
 def kinds_page() -> str:
     parts = ["# Kinds of graft", "", "What `saint kinds` lists; each has a page.", ""]
-    parts += ["| kind | attaches to | | parameters per site | folds | source |", "|---|---|---|---|---|---|"]
+    parts += ["| kind | attaches to | | parameters per site | merges into | source |", "|---|---|---|---|---|---|"]
     for name in discovery.names("grafts"):
         kind = kind_of(name)
-        folds = "yes" if kind.can_fold else "no"
+        into = "weight" if kind.can_fold else "architecture" if kind.can_grow else "nothing"
         price = f"`{kind.formula}`".replace("|", "\\|")
-        row = f"[`{name}`](kinds/{name}.md) | {kind.attaches_to} | {what_it_is(kind)} | {price} | {folds}"
+        row = f"[`{name}`](kinds/{name}.md) | {kind.attaches_to} | {what_it_is(kind)} | {price} | {into}"
         parts.append(f"| {row} | {source_of(kind)} |")
     parts += ["", "`d` is the width of the residual stream, `d_in` and `d_out` are the sides of a linear map.", ""]
     return "\n".join(parts)
@@ -164,11 +164,12 @@ def kind_page(name: str) -> str:
         price.append(f"- Of these effective, redundancy left out: `{kind.effective_formula}`.")
     parts = [f"# `{name}`", "", what_it_is(kind), "", summary(kind), ""]
     parts += [f"- Attaches to {kind.attaches_to} sites.", *price]
-    parts += [
-        f"- {'Can' if kind.can_fold else 'Cannot'} be folded into the weights.",
-        f"- Source: {source_of(kind)}.",
-        "",
-    ]
+    merging = "Cannot be merged"
+    if kind.can_fold:
+        merging = "Can be folded into the weights"
+    elif kind.can_grow:
+        merging = "Merged, it is part of a larger architecture"
+    parts += [f"- {merging}.", f"- Source: {source_of(kind)}.", ""]
     parts += ["## Options", "", *(table(kind.Options) if dataclasses.fields(kind.Options) else ["It has none.", ""])]
     examples = [line for options in kind.examples for line in example_of(name, options)]
     return "\n".join([*parts, "## In a plan", "", "For a very small base:", "", *examples])

@@ -56,10 +56,14 @@ def enlarge(base: FrozenBase, model: Any, additions: Sequence[Addition]) -> Any:
 
 
 def _as_stored(weights: _Weights, site: Site, added: NewLayer) -> _Weights:
-    """The new block's tensors by their names in a block, in the dtypes of the block before it."""
+    """The new block's tensors by their names in a block, in the dtypes of the block before it.
+
+    A bias that only the block before has was given to it by merging; the new block's is zero.
+    """
     inside = f"{site.module}."
     before = {name.removeprefix(inside): tensor for name, tensor in weights.items() if name.startswith(inside)}
-    return before | {name: weight.to(before[name]) for name, weight in added.weights.items()}
+    given = {name: torch.zeros_like(tensor) for name, tensor in before.items() if name.endswith(".bias")}
+    return before | given | {name: weight.to(before[name]) for name, weight in added.weights.items()}
 
 
 def _deepen(
