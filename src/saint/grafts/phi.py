@@ -68,6 +68,7 @@ class Phi(Kind):
 
     reference: ClassVar[str] = "arXiv:2405.17604"
     formula: ClassVar[str] = "terms rank^2 (form dense; fewer in others) + residual (+ d_out if scale_rows)"
+    effective_formula: ClassVar[str] = "as many, but for the products: low_rank, kronecker, train_bases"
     attaches_to: ClassVar[SiteSort] = "linear"
     can_fold: ClassVar[bool] = True
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = (
