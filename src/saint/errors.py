@@ -56,6 +56,18 @@ class GraftFileError(SaintError, ValueError):
     """A graft's stored weights are not the ones its record describes."""
 
 
+class AdapterError(SaintError, ValueError):
+    """A PEFT adapter cannot be read, says what no graft can say, or is for another base."""
+
+    exit_status = 2
+
+
+class MissingPackageError(SaintError, ImportError):
+    """Something was asked for whose optional package is not installed, or not in a version that will do."""
+
+    exit_status = 2
+
+
 class ExportError(SaintError, ValueError):
     """A stack cannot be written in the format that was asked for."""
 

@@ -1,6 +1,6 @@
 """The base and its grafts as one model, without touching the base; and such models in other people's formats."""
 
-from saint.composition._compose import Composed as Composed, compose as compose
+from saint.composition._compose import Composed as Composed, apply_parts as apply_parts, compose as compose
 from saint.composition._export import (
     export_lora as export_lora,
     export_peft as export_peft,
@@ -9,4 +9,8 @@ from saint.composition._export import (
 from saint.composition._places import newborn as newborn, place_of as place_of
 from saint.composition._probe import logits_digest as logits_digest, probe_logits as probe_logits
 from saint.composition._restore import restore as restore, restore_one as restore_one
-from saint.composition._signals import measure_signals as measure_signals, wanted_signals as wanted_signals
+from saint.composition._signals import (
+    measure_signals as measure_signals,
+    observe as observe,
+    wanted_signals as wanted_signals,
+)

@@ -1,6 +1,6 @@
 import copy
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -67,18 +67,27 @@ def compose(base: FrozenBase, stack: Sequence[Graft]) -> Composed:
 
 
 def _hook(parts: Sequence[Kind]) -> Any:
-    """A forward hook through which each part changes the output in turn, in float32 whatever the base computes in."""
-
     def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        x: Tensor = args[0] if args else next(value for value in kwargs.values() if isinstance(value, Tensor))
-        y: Tensor = output[0] if isinstance(output, tuple) else output
-        changed = _wide(y)
-        for part in parts:
-            changed = part.answer(_wide(x), changed, args, kwargs)
-        changed = changed.to(y.dtype)
-        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+        return apply_parts(parts, args, kwargs, output)
 
     return hook
+
+
+def apply_parts(parts: Iterable[Kind], args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> Any:
+    """What a module answers once each part has changed it in turn, in float32 whatever the base computes in.
+
+    Args:
+        parts: What is attached to the module, first graft first.
+        args: What the module was called with, `kwargs` as well.
+        output: What the module answered: a tensor, or a tuple whose first element it is.
+    """
+    x: Tensor = args[0] if args else next(value for value in kwargs.values() if isinstance(value, Tensor))
+    y: Tensor = output[0] if isinstance(output, tuple) else output
+    changed = _wide(y)
+    for part in parts:
+        changed = part.answer(_wide(x), changed, args, kwargs)
+    changed = changed.to(y.dtype)
+    return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
 
 def _wide(tensor: Tensor) -> Tensor:

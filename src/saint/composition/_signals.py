@@ -45,6 +45,18 @@ def measure_signals(
     """
     if not wants:
         return {}
+    model = compose(base, stack)
+    model.requires_grad_(requires_grad=False)
+    return observe(model.model, wants, batches)
+
+
+def observe(
+    model: Any, wants: Mapping[Site, frozenset[Moment]], batches: Sequence[Int[Tensor, "batch seq"]]
+) -> dict[str, Signals]:
+    """Site key -> the moments asked for of a language model as it is, in which nothing is to require a gradient.
+
+    The arguments and errors are those of `measure_signals`; the model gets hooks, which stay.
+    """
     for site, moments in wants.items():
         sides = [site.d_in if moment == "xx" else site.d_out for moment in moments - {"gx"}]
         if sides and max(sides) > _MAX_SIDE:
@@ -53,17 +65,15 @@ def measure_signals(
                 "leave that site out or choose a basis of its weight"
             )
     backward = any(moments & _NEEDS_GRADIENT for moments in wants.values())
-    model = compose(base, stack)
-    model.requires_grad_(requires_grad=False)
     if backward:
-        follow_gradients(model.model)
+        follow_gradients(model)
     collectors = {site.key: _Collector(moments, len(batches)) for site, moments in wants.items()}
     for site in wants:
-        module = model.model.get_submodule(site.module)
+        module = model.get_submodule(site.module)
         module.register_forward_hook(collectors[site.key].hook(site), with_kwargs=True)
     with torch.set_grad_enabled(backward):
         for tokens in batches:
-            loss = token_nats(model, tokens.to(base.model.device)).mean() / len(batches)
+            loss = token_nats(model, tokens.to(model.device)).mean() / len(batches)
             if backward:
                 loss.backward()
     return {key: collector.signals() for key, collector in collectors.items()}

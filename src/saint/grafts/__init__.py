@@ -3,6 +3,8 @@
 from saint.grafts._graft import (
     Graft as Graft,
     History as History,
+    assemble as assemble,
+    chance_of as chance_of,
     grow_from as grow_from,
     kind_and_options as kind_and_options,
     num_params as num_params,

@@ -115,11 +115,28 @@ def grow_from(
         _load(graft, weights)
         return graft
     for index, (key, part) in enumerate(parts.items()):
-        generator = torch.Generator().manual_seed(_part_seed(candidate.seed, index))
         if places is None or key not in places:
             raise SiteError(f"a newborn is born from what is at its sites, and nothing was given for {key}")
-        part.bear(places[key], generator)
+        part.bear(places[key], chance_of(candidate.seed, index))
     return graft
+
+
+def assemble(candidate: Candidate, state: Mapping[str, Mapping[str, Tensor]], *, strength: float = 1.0) -> Graft:
+    """The graft that `candidate` describes, with the parts' state from somewhere else than a graft's file.
+
+    Args:
+        state: Site key -> name in the part's state -> tensor, in the dtype that the part has it in.
+
+    Raises:
+        GraftFileError: The state is not that of such a graft, or not finite.
+    """
+    stored = {
+        f"{index}.{name}": tensor.contiguous()
+        for index, site in enumerate(candidate.sites)
+        for name, tensor in state.get(site.key, {}).items()
+    }
+    stored["strength"] = torch.tensor(strength)
+    return grow_from(candidate, weights=safetensors_torch.save(stored))
 
 
 def kind_and_options(name: str, options: Mapping[str, Any], site: Site | None = None) -> tuple[Any, Any]:
@@ -152,9 +169,9 @@ def num_params(kind: str, options: Mapping[str, Any], sites: Sequence[Site]) -> 
     return sum(found.num_params(site, chosen) for site, found, chosen in priced)
 
 
-def _part_seed(seed: int, index: int) -> int:
-    """Parts of one graft start apart from each other."""
-    return int.from_bytes(sha256(f"{seed}:{index}".encode()).digest()[:7])
+def chance_of(seed: int, index: int) -> torch.Generator:
+    """What a newborn's part number `index` is born from: parts of one graft start apart from each other."""
+    return torch.Generator().manual_seed(int.from_bytes(sha256(f"{seed}:{index}".encode()).digest()[:7]))
 
 
 def _packed(graft: Graft) -> dict[str, dict[str, Tensor]]:
