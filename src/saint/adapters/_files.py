@@ -1,0 +1,96 @@
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from saint import records
+from saint.errors import AdapterError
+
+GRAFT_TYPE = "SAINT_GRAFT"
+"""What PEFT calls the method that `saint.peft` adds to it."""
+GRAFT_LAYER = "saint_graft_layer"
+"""The child of a module that holds its graft's part; in a file, the part's tensors are named after it."""
+GRAFT_SCHEMA = 1
+"""The version of that method's configuration and tensors."""
+
+CONFIG_NAME = "adapter_config.json"
+WEIGHTS_NAME = "adapter_model.safetensors"
+_PICKLE_NAME = "adapter_model.bin"
+PREFIX = "base_model.model."
+"""What PEFT puts before every tensor's name: its two wrappers around the model."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Adapter:
+    """A PEFT adapter as it lies in a folder."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    """What `adapter_config.json` says."""
+    tensors: Mapping[str, Tensor]
+    """Name in the file, PEFT's prefix taken off -> tensor, all finite."""
+    files: Mapping[str, str]
+    """File -> SHA-256 of its bytes."""
+
+    @property
+    def method(self) -> str:
+        """The PEFT method, in PEFT's own capitals."""
+        return str(self.config.get("peft_type"))
+
+
+def read_adapter(folder: Path) -> Adapter:
+    """Read an adapter that `save_pretrained` wrote, weights from safetensors only.
+
+    Raises:
+        AdapterError: Something is missing, unreadable, or not finite.
+    """
+    if not (folder / CONFIG_NAME).is_file():
+        raise AdapterError(
+            f"{folder} has no {CONFIG_NAME}, so it holds no PEFT adapter; give the folder that save_pretrained wrote"
+        )
+    if not (folder / WEIGHTS_NAME).is_file():
+        if (folder / _PICKLE_NAME).is_file():
+            raise AdapterError(
+                f"{folder} has its weights in {_PICKLE_NAME}, a pickle, which could run code; load it where you trust "
+                "it and write it again with save_pretrained(..., safe_serialization=True)"
+            )
+        raise AdapterError(f"{folder} has no {WEIGHTS_NAME}; give the folder that save_pretrained wrote")
+    files = {name: records.file_digest(folder / name) for name in (CONFIG_NAME, WEIGHTS_NAME)}
+    return Adapter(folder=folder, config=_read_config(folder), tensors=_read_tensors(folder), files=files)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"), parse_constant=_refuse)
+        records.to_canonical(config)  # it is going to be kept in a ledger
+    except (OSError, ValueError) as error:
+        raise AdapterError(f"{folder / CONFIG_NAME} cannot be read ({error}); fetch the adapter again") from error
+    if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
+        raise AdapterError(f"{folder / CONFIG_NAME} does not name a peft_type; give an adapter that PEFT wrote")
+    return config
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number in JSON")
+
+
+def _read_tensors(folder: Path) -> dict[str, Tensor]:
+    try:
+        tensors = load_file(folder / WEIGHTS_NAME)
+    except (OSError, SafetensorError) as error:
+        raise AdapterError(f"{folder / WEIGHTS_NAME} is not safetensors ({error}); fetch it again") from error
+    if not tensors:
+        raise AdapterError(f"{folder / WEIGHTS_NAME} holds no tensor; save the adapter again")
+    for name, tensor in tensors.items():
+        if not name.startswith(PREFIX):
+            raise AdapterError(f"{folder / WEIGHTS_NAME} has a tensor {name!r}, and PEFT's begin with {PREFIX!r}")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise AdapterError(f"{name} holds values that are not finite; such an adapter is never composed")
+    return {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
