@@ -287,9 +287,9 @@ def test_the_report_says_when_the_result_is_of_another_stack(workshop: Workshop)
     from saint.report import summarise, to_html
 
     one = grow(begin(workshop, "rounds=1", "controls.after=never"))
-    assert "rolled back since" not in to_html(summarise(one.registry))
+    assert "stack has changed since" not in to_html(summarise(one.registry))
     one.registry.rollback(one.registry.accepted()[0].digest, reason="x")
-    assert "rolled back since" in to_html(summarise(one.registry))
+    assert "stack has changed since" in to_html(summarise(one.registry))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from saint.adapters._export import export_graft as export_graft
 from saint.adapters._files import (
     GRAFT_LAYER as GRAFT_LAYER,
+    GRAFT_PARTS as GRAFT_PARTS,
     GRAFT_SCHEMA as GRAFT_SCHEMA,
     GRAFT_TYPE as GRAFT_TYPE,
     Adapter as Adapter,

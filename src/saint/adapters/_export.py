@@ -6,7 +6,15 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from saint.adapters._files import CONFIG_NAME, GRAFT_LAYER, GRAFT_SCHEMA, GRAFT_TYPE, PREFIX, WEIGHTS_NAME
+from saint.adapters._files import (
+    CONFIG_NAME,
+    GRAFT_LAYER,
+    GRAFT_PARTS,
+    GRAFT_SCHEMA,
+    GRAFT_TYPE,
+    PREFIX,
+    WEIGHTS_NAME,
+)
 from saint.errors import ExportError
 from saint.folders import write_folder
 from saint.grafts import Graft
@@ -28,7 +36,7 @@ def export_graft(base: FrozenBase, stack: Sequence[Graft], folder: Path) -> None
         if site.sort not in ("linear", "block"):
             raise ExportError(f"{site.key} is an {site.sort} site, which this format has no place for; leave it out")
     tensors = {
-        f"{PREFIX}{site.module}.{GRAFT_LAYER}.{name}": tensor.detach().cpu().contiguous()
+        f"{PREFIX}{site.module}.{GRAFT_LAYER}.{GRAFT_PARTS}.{name}": tensor.detach().cpu().contiguous()
         for site in graft.candidate.sites
         for name, tensor in graft.parts[site.key].state_dict().items()
     }

@@ -14,8 +14,11 @@ from saint.errors import AdapterError
 
 GRAFT_TYPE = "SAINT_GRAFT"
 """What PEFT calls the method that `saint.peft` adds to it."""
-GRAFT_LAYER = "saint_graft_layer"
-"""The child of a module that holds its graft's part; in a file, the part's tensors are named after it."""
+GRAFT_LAYER = "saint_graft"
+"""The child of a module that holds its grafts' parts. PEFT takes what has the method's prefix, the same with an
+underscore, in its name for the inside of such a child."""
+GRAFT_PARTS = "saint_graft_parts"
+"""What that child calls the parts; transformers puts the adapter's name after the word with the prefix."""
 GRAFT_SCHEMA = 1
 """The version of that method's configuration and tensors."""
 

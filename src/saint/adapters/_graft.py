@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from saint import config, discovery
-from saint.adapters._files import GRAFT_LAYER, GRAFT_SCHEMA, GRAFT_TYPE, Adapter
+from saint.adapters._files import GRAFT_LAYER, GRAFT_PARTS, GRAFT_SCHEMA, GRAFT_TYPE, Adapter
 from saint.adapters._lora import lora_graft
 from saint.adapters._sites import sites_of
 from saint.errors import AdapterError, GraftFileError, NewerFormatError
@@ -76,7 +76,7 @@ def _state(adapter: Adapter) -> dict[str, dict[str, Tensor]]:
     """Module -> name in its part's state -> tensor; what PEFT kept in half precision is widened again."""
     state: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in adapter.tensors.items():
-        module, found, inner = name.partition(f".{GRAFT_LAYER}.")
+        module, found, inner = name.partition(f".{GRAFT_LAYER}.{GRAFT_PARTS}.")
         if not found:
             raise AdapterError(f"{adapter.folder} has a tensor {name!r}, which is no part of a graft; save it again")
         half = tensor.dtype in (torch.bfloat16, torch.float16)

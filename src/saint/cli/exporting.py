@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     "--format",
     "form",
     required=True,
-    type=click.Choice(["lora", "peft", "merged"]),
-    help="lora: one LoRA of a single rank; peft: one with a rank per module; merged: a plain model folder.",
+    type=click.Choice(["lora", "peft", "merged", "saint-peft"]),
+    help="lora: one LoRA of a single rank; peft: one with a rank per module; merged: a plain model folder; "
+    "saint-peft: one graft as an adapter that peft loads with saint.peft.",
 )
 @click.option("--output-dir", required=True, type=click.Path(), help="A new folder.")
 @click.option("--graft", "digests", multiple=True, help="Only these grafts, by the start of their digests.")
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 def export(
     registry: str, form: str, output_dir: str, digests: tuple[str, ...], base_name: str | None, *, as_json: bool
 ) -> None:
-    """Write REGISTRY's stack in a format that other software loads without us."""
+    """Write REGISTRY's stack in a format that other software loads (without us, but for saint-peft)."""
     quieten()
     opened = open_registry(registry)
     record = export_stack(opened, open_base(opened, base_name), form, Path(output_dir), digests)
@@ -63,8 +64,21 @@ def export_stack(
     record: dict[str, Any] = {"format": form, "grafts": wanted, "folder": str(folder)}
     if form == "merged":
         return record | _export_merged(registry, base, stack, folder)
+    if form == "saint-peft":
+        return record | _export_graft(base, stack, folder)
     {"lora": export_lora, "peft": export_peft}[form](base, stack, folder)
     return record | {"max_abs_logit_difference": exported_difference(base, stack, folder)}
+
+
+def _export_graft(base: "FrozenBase", stack: list["Graft"], folder: Path) -> dict[str, Any]:
+    """Write one graft as an adapter and read it back."""
+    from saint.adapters import export_graft, read_adapter, to_graft
+    from saint.composition import compose, probe_logits
+
+    export_graft(base, stack, folder)
+    again = to_graft(base, read_adapter(folder))
+    difference = (probe_logits(compose(base, [again])) - probe_logits(compose(base, stack))).abs().max()
+    return {"max_abs_logit_difference": float(difference)}
 
 
 def _export_merged(registry: "Registry", base: "FrozenBase", stack: list["Graft"], folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from saint.cli.exporting import export
 from saint.cli.growing import grow, init
 from saint.cli.kinds import kinds
 from saint.cli.ledger import blame, log, report, rollback, show, status, verify
+from saint.cli.submitting import submit
 
 
 @click.group(cls=SaintGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -21,5 +22,21 @@ def main() -> None:
     """
 
 
-for command in (demo, init, grow, status, log, show, rollback, verify, blame, report, export, train, data, kinds):
+for command in (
+    demo,
+    init,
+    grow,
+    submit,
+    status,
+    log,
+    show,
+    rollback,
+    verify,
+    blame,
+    report,
+    export,
+    train,
+    data,
+    kinds,
+):
     main.add_command(command)

@@ -40,7 +40,7 @@ class Journal:
             last = state.rounds.get(number, {"closed": True, "candidates": [None]})
             num_done = sum(one["closed"] and not one["abandoned"] for one in state.rounds.values())
             if not last["closed"] and self._stack_before(number) != last["stack"]:
-                self.registry.write("round_closed", {"round": number, "abandoned": "its stack was rolled back"})
+                self.registry.write("round_closed", {"round": number, "abandoned": "its stack was changed"})
                 continue
             if last["closed"]:
                 if not last["candidates"] or num_done >= self.plan.rounds or not self._can_afford_a_trial():
@@ -194,8 +194,8 @@ class Journal:
             "strengths": self.plan.strengths,
         }
 
-    def record(self, number: int, judged: Sequence[tuple[float, Graft, Evidence, Decision]]) -> None:
-        """Write the round's judgements down; of those that pass, the one that gained most on *select* stands.
+    def record(self, number: int | None, judged: Sequence[tuple[float, Graft, Evidence, Decision]]) -> None:
+        """Write down judgements, of a round or of none; of those that pass, the one that gained most on select stands.
 
         Grafts that were trained apart do not add up, so the others wait: the next round trains them on the new stack.
         The one that stands is written last, so that all are written on the stack that they were measured on.

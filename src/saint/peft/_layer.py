@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 from typing_extensions import override
 
+from saint.adapters import GRAFT_PARTS
 from saint.composition import apply_parts
 from saint.errors import ConfigError, ExportError
 from saint.grafts import Kind, Moment, Place, Signals
@@ -23,7 +24,7 @@ class GraftLayer(nn.Module, BaseTunerLayer):
     serves linear maps and whole blocks. Parts stay in float32, in which they compute.
     """
 
-    adapter_layer_names = ("saint_graft_parts",)
+    adapter_layer_names = (GRAFT_PARTS,)
     other_param_names = ()
 
     def __init__(self, host: nn.Module) -> None:
@@ -136,14 +137,19 @@ class GraftLayer(nn.Module, BaseTunerLayer):
 
     def _ready(self, adapter: str) -> Kind:
         """The part, born or loaded, once it has seen the module."""
-        if adapter in self.missing:
+        if adapter in self.missing and self._is_blank(adapter):
             raise ConfigError(f"adapter {adapter!r} at {self.sites[adapter].key} {self.missing[adapter]}")
+        self.missing.pop(adapter, None)  # transformers loads weights without telling
         part: Kind = self.saint_graft_parts[adapter]
         if adapter not in self._attached:
             part.attach(self._place(adapter))
             self._move_adapter_to_device_of_base_layer(adapter)
             self._attached.add(adapter)
         return part
+
+    def _is_blank(self, adapter: str) -> bool:
+        """Whether the part is all zeros, as it was made."""
+        return not any(bool(tensor.any()) for tensor in self.saint_graft_parts[adapter].state_dict().values())
 
     def _place(self, adapter: str) -> Place:
         module = self.get_base_layer()

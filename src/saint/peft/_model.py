@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 from typing_extensions import override
 
-from saint.adapters import GRAFT_LAYER, GRAFT_TYPE
+from saint.adapters import GRAFT_LAYER, GRAFT_PARTS, GRAFT_TYPE
 from saint.errors import AdapterError, ConfigError, ExportError, SiteError
 from saint.grafts import chance_of, kind_and_options
 from saint.models import block_stacks, weight_of
@@ -14,8 +14,7 @@ from saint.peft._internals import BaseTuner, BaseTunerLayer
 from saint.peft._layer import GraftLayer
 from saint.records import Site
 
-_IN_MODEL = f".{GRAFT_LAYER}.saint_graft_parts."
-_IN_FILE = f".{GRAFT_LAYER}."
+_PARTS = f".{GRAFT_LAYER}.{GRAFT_PARTS}."
 
 
 @final
@@ -150,10 +149,9 @@ class GraftModel(BaseTuner):
     @override
     @classmethod
     def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
-        ours = f"{_IN_MODEL}{adapter_name}."
-        return (
-            key.replace(ours, _IN_FILE, 1) if ours in key else super()._remove_adapter_name_from_key(key, adapter_name)
-        )
+        if (ours := f"{_PARTS}{adapter_name}.") in key:  # which may have more to come, for a part with modules in it
+            return key.replace(ours, _PARTS, 1)
+        return super()._remove_adapter_name_from_key(key, adapter_name)
 
     @override
     @classmethod
@@ -164,8 +162,8 @@ class GraftModel(BaseTuner):
         remapped: dict[str, Tensor] = super()._remap_adapter_state_dict_for_load(
             model=model, config=config, adapter_name=adapter_name, state_dict=state_dict
         )
-        wanted = {key: tensor for key, tensor in model.state_dict().items() if f"{_IN_MODEL}{adapter_name}." in key}
-        found = {key: tensor for key, tensor in remapped.items() if _IN_FILE in key}
+        wanted = {key: tensor for key, tensor in model.state_dict().items() if f"{_PARTS}{adapter_name}." in key}
+        found = {key: tensor for key, tensor in remapped.items() if _PARTS in key}
         if differing := sorted(wanted.keys() ^ found.keys()):
             raise AdapterError(
                 f"the adapter's file and its configuration disagree about {differing[0]!r}; save the adapter again"

@@ -51,6 +51,8 @@ class State:
     """Round -> the event that opened it, with `closed`, `abandoned` and, once it ended, what the `arms` gained."""
     trained: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Digest of the candidate and the stack it was trained on -> the event, with the graft's digest."""
+    submitted: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Digest of a graft that was trained elsewhere -> the event that says where it came from."""
     controls: list[dict[str, Any]] = field(default_factory=list)
     measured: list[dict[str, Any]] = field(default_factory=list)
     """What was measured on the vault, each time that it was opened."""
@@ -96,6 +98,10 @@ def _close_round(state: State, event: Event) -> None:
 
 def _train(state: State, event: Event) -> None:
     state.trained[event.body["trial"]] = dict(event.body)
+
+
+def _submit(state: State, event: Event) -> None:
+    state.submitted[event.body["graft"]] = dict(event.body)
 
 
 def _train_control(state: State, event: Event) -> None:
@@ -160,6 +166,7 @@ _ADDED: dict[str, Callable[[State, Event], None]] = {
     "round_opened": _open_round,
     "round_closed": _close_round,
     "trained": _train,
+    "submitted": _submit,
     "judged": _judge,
     "rolled_back": _roll_back,
     "control_trained": _train_control,

@@ -6,7 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from saint.report._svg import Point, Row, Series, chart, forest, places
-from saint.report._text import ARM_LABELS, CHANGED_SINCE, no_controls, spell
+from saint.report._text import ARM_LABELS, CHANGED_SINCE, no_controls, spell, tokens_of, trained_elsewhere
 
 _CSS = {"stands": "stands", "rejected": "rejected", "deferred": "deferred", "rolled back": "rolled"}
 
@@ -25,6 +25,8 @@ def to_html(summary: Mapping[str, Any]) -> str:
         css=_CSS,
         changed_since=CHANGED_SINCE,
         no_controls=no_controls(summary),
+        tokens_of=tokens_of,
+        trained_elsewhere=trained_elsewhere(summary),
         limit=_limit(summary, "retention", "at_most_bpb"),
         plan_text=json.dumps(summary["plan"], indent=2),
         pictures={name: Markup(svg) for name, svg in _pictures(summary, arms).items()},  # noqa: S704 - escaped in _svg

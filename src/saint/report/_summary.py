@@ -31,8 +31,8 @@ def summarise(registry: Registry) -> dict[str, Any]:
         "rounds_done": sum(one["closed"] for one in state.rounds.values()),
         "rounds_planned": created.get("plan", {}).get("rounds"),
         "outcomes": dict(Counter(entry.status for entry in state.judged)),
-        "stack": [_graft(entry) for entry in registry.accepted()],
-        "judged": [_graft(entry) for entry in state.judged],
+        "stack": [_graft(entry, state.submitted) for entry in registry.accepted()],
+        "judged": [_graft(entry, state.submitted) for entry in state.judged],
         "failed": [trial for trial in state.trained.values() if not trial["graft"]],
         "not_asked": _not_asked(state.trained, state.judged),
         "curve": [{"round": number, "arms": one.get("arms", [])} for number, one in sorted(state.rounds.items())],
@@ -51,7 +51,7 @@ def summarise(registry: Registry) -> dict[str, Any]:
     }
 
 
-def _graft(entry: Entry) -> dict[str, Any]:
+def _graft(entry: Entry, submitted: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """One judgement, with what a reader looks for first on top."""
     plain: dict[str, Any] = records.to_plain(entry)
     evidence = plain["evidence"]
@@ -66,6 +66,7 @@ def _graft(entry: Entry) -> dict[str, Any]:
         "kind": entry.candidate.kind,
         "options": plain["candidate"]["options"],
         "lr": entry.candidate.lr,
+        "submitted": None if entry.evidence.cost.train_tokens else submitted.get(entry.digest),
         "strength": evidence["strength"],
         "sites": plain["candidate"]["sites"],
         "where": where(entry),

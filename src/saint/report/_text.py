@@ -97,7 +97,7 @@ def entry_lines(graft: Mapping[str, Any]) -> list[RenderableType]:
     lines = [
         f"graft    {graft['digest']}",
         f"kind     {graft['kind']} {_options(graft['options'])}",
-        f"trained  with peak learning rate {graft['lr']:g}, kept at strength {graft['strength']:g}",
+        f"trained  {_how_trained(graft)}, kept at strength {graft['strength']:g}",
         f"status   {graft['status']}{', unvalidated: what it was judged on has changed' * graft['unvalidated']}",
         *([f"reason   {graft['rollback_reason']}"] if graft["rollback_reason"] else []),
         f"judged   {graft['time']}, ledger entry {graft['entry']}, on a stack of {len(graft['stack'])}",
@@ -107,8 +107,8 @@ def entry_lines(graft: Mapping[str, Any]) -> list[RenderableType]:
             for suite, drift in graft["drift_bpb"].items()
         ),
         (
-            f"cost     {cost['num_params']:,} parameters, {cost['num_bytes']:,} bytes, {cost['train_tokens']:,} "
-            f"tokens, {cost['flops_per_token']:,} FLOPs per token{' until folded' if cost['foldable'] else ''}"
+            f"cost     {cost['num_params']:,} parameters, {cost['num_bytes']:,} bytes, {tokens_of(graft)}, "
+            f"{cost['flops_per_token']:,} FLOPs per token{' until folded' if cost['foldable'] else ''}"
         ),
         f"sites    {', '.join(site['module'] for site in sites)}",
     ]
@@ -167,6 +167,8 @@ def report_parts(summary: Mapping[str, Any]) -> list[RenderableType]:
     else:
         parts.append(Text("the vault is closed: the result is measured when growth is finished"))
     cost = summary["cost"]
+    if note := trained_elsewhere(summary):
+        parts.append(Text(note))
     parts.append(
         Text(
             f"the standing grafts learnt from {cost['stack_tokens']:,} tokens; the whole search took "
@@ -176,7 +178,32 @@ def report_parts(summary: Mapping[str, Any]) -> list[RenderableType]:
     return parts
 
 
-CHANGED_SINCE = "a graft was rolled back since: this is the result of the stack as it was then, not of what stands now"
+CHANGED_SINCE = "the stack has changed since: this is the result of the stack as it was then, not of what stands now"
+
+
+def trained_elsewhere(summary: Mapping[str, Any]) -> str:
+    """What the counted tokens leave out; "" when nothing."""
+    foreign = [graft["digest"][:12] for graft in summary["stack"] if graft["submitted"]]
+    if not foreign:
+        return ""
+    return (
+        f"{', '.join(foreign)}: submitted, not trained here; what such a graft learnt from is not known and not among "
+        "the tokens, also not among those that controls were given"
+    )
+
+
+def tokens_of(graft: Mapping[str, Any]) -> str:
+    """What a graft learnt from, as far as it was here."""
+    return "not trained here" if graft["submitted"] else f"{graft['cost']['train_tokens']:,} tokens"
+
+
+def _how_trained(graft: Mapping[str, Any]) -> str:
+    if (came := graft["submitted"]) is None:
+        return f"with peak learning rate {graft['lr']:g}"
+    base = {"identity": "the same base by its digest", "name": "the same base by its name"}
+    named = f" as {came['name']!r}" if came["name"] else ""
+    ground = base.get(came["same_base"], "said to be for the same base")
+    return f"elsewhere, submitted{named} from {came['folder']}, {ground}"
 
 
 def no_controls(summary: Mapping[str, Any]) -> str:
@@ -207,6 +234,9 @@ _GISTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "round_closed": _round,
     "trained": lambda body: f"{_what(body['candidate'])}: {body['graft'][:12] or body['failure']}",
     "judged": lambda body: f"{body['outcome']}: {body['graft'][:12]}, {_what(body['evidence']['candidate'])}",
+    "submitted": lambda body: (
+        f"{body['graft'][:12]} from {body['folder']}{': ' + body['reason'] if body['reason'] else ''}"
+    ),
     "rolled_back": lambda body: f"{body['graft'][:12]}: {body['reason']}",
     "control_trained": lambda body: f"{body['name']}{': ' + body['failure'] if 'failure' in body else ''}",
     "measured": lambda body: f"{body['split']}: {len(body['arms'])} arms",

@@ -1,0 +1,83 @@
+"""An adapter that was trained elsewhere, judged like any candidate."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from saint.adapters import check_origin, read_adapter, to_graft
+from saint.composition import restore
+from saint.data import Splits
+from saint.errors import LedgerError
+from saint.evaluation import Losses, choose_strength, evaluate
+from saint.gates import build_gates, judge
+from saint.growth._journal import Journal
+from saint.growth._plan import Plan
+from saint.models import FrozenBase
+from saint.progress import Progress, Silent
+from saint.registry import Entry, Registry
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submission:
+    """A PEFT adapter that is to be judged, and what is said about it."""
+
+    folder: Path
+    name: str = ""
+    """What people call it."""
+    reason: str = ""
+    """Why it is submitted."""
+    same_base: bool = False
+    """Somebody vouches that it was trained on the registry's base, though it names another."""
+    choose_strength: bool = False
+    """Choose on *select* how much of its change to keep, as for a graft that was grown; else all of it is judged."""
+
+
+def submit(
+    base: FrozenBase,
+    data: Splits,
+    plan: Plan,
+    registry: Registry,
+    submission: Submission,
+    *,
+    progress: Progress | None = None,
+) -> Entry:
+    """Judge an adapter by the plan's gates on the present stack; it stands if they accept it.
+
+    Where it came from is in the ledger before the gates' text is looked at. It was not trained here, so its cost has
+    no tokens.
+
+    Returns:
+        The judgement.
+
+    Raises:
+        AdapterError: It cannot be read, says what no graft can, or is for another base; nothing was recorded.
+        LedgerError: It stands already.
+        BusyError: Another process is at work on this registry.
+    """
+    progress = progress or Silent()
+    adapter = read_adapter(submission.folder)
+    ground = check_origin(base, adapter, same_base=submission.same_base)
+    graft = to_graft(base, adapter)
+    journal = Journal(registry, base, data, plan, progress)
+    losses = Losses(seq_len=plan.evaluation_seq_len, progress=progress)
+    with registry.alone():
+        stack, gain = restore(registry), 0.0
+        if submission.choose_strength:
+            gain = choose_strength(base, stack, graft, losses=losses, **journal.strength(plan.rounds - 1))
+        if graft.digest in journal.state.standing:
+            raise LedgerError(f"{submission.folder} is graft {graft.digest[:12]}, which stands already")
+        body = {
+            "graft": graft.digest,
+            "name": submission.name,
+            "reason": submission.reason,
+            "folder": str(submission.folder),
+            "files": adapter.files,
+            "config": adapter.config,
+            "same_base": ground,
+            "strength": round(graft.strength, 6),
+        }
+        registry.write("submitted", body)
+        evidence = evaluate(base, stack, graft, held_out=data.held_out, retain=data.protected, losses=losses)
+        journal.record(None, [(gain, graft, evidence, judge(evidence, build_gates(plan.gates)))])
+    return registry.entry(graft.digest)
