@@ -99,7 +99,7 @@ def entry_lines(graft: Mapping[str, Any]) -> list[RenderableType]:
         f"kind     {graft['kind']} {_options(graft['options'])}",
         f"trained  {_how_trained(graft)}, kept at strength {graft['strength']:g}",
         f"status   {graft['status']}{', unvalidated: what it was judged on has changed' * graft['unvalidated']}",
-        *([f"reason   {graft['rollback_reason']}"] if graft["rollback_reason"] else []),
+        *(f"reason   {reason}" for reason in _reasons(graft)),
         f"judged   {graft['time']}, ledger entry {graft['entry']}, on a stack of {len(graft['stack'])}",
         f"gain     {spell(graft['gain_bpb'])} bits per byte, {graft['gain_bpb']['num_documents']} documents",
         *(
@@ -197,6 +197,12 @@ def tokens_of(graft: Mapping[str, Any]) -> str:
     return "not trained here" if graft["submitted"] else f"{graft['cost']['train_tokens']:,} tokens"
 
 
+def _reasons(graft: Mapping[str, Any]) -> list[str]:
+    """Why it was submitted and why it was rolled back, where people said so."""
+    reasons = [(graft["submitted"] or {}).get("reason", ""), graft["rollback_reason"]]
+    return [reason for reason in reasons if reason]
+
+
 def _how_trained(graft: Mapping[str, Any]) -> str:
     if (came := graft["submitted"]) is None:
         return f"with peak learning rate {graft['lr']:g}"
@@ -234,9 +240,7 @@ _GISTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "round_closed": _round,
     "trained": lambda body: f"{_what(body['candidate'])}: {body['graft'][:12] or body['failure']}",
     "judged": lambda body: f"{body['outcome']}: {body['graft'][:12]}, {_what(body['evidence']['candidate'])}",
-    "submitted": lambda body: (
-        f"{body['graft'][:12]} from {body['folder']}{': ' + body['reason'] if body['reason'] else ''}"
-    ),
+    "submitted": lambda body: f"{body['graft'][:12]}: {', '.join(filter(None, (body['name'], body['reason'], body['folder'])))}",
     "rolled_back": lambda body: f"{body['graft'][:12]}: {body['reason']}",
     "control_trained": lambda body: f"{body['name']}{': ' + body['failure'] if 'failure' in body else ''}",
     "measured": lambda body: f"{body['split']}: {len(body['arms'])} arms",
