@@ -56,7 +56,7 @@ def begin(workshop: Workshop, *overrides: str) -> Registry:
 
 @pytest.mark.slow
 def test_a_lora_from_elsewhere_is_judged_and_stands(workshop: Workshop) -> None:
-    workshop.init()
+    begin(workshop)
     adapter = train_adapter(workshop, "adapter", lora())
     done = workshop.saint(
         "submit", workshop.registry, "--adapter", adapter, "--name", "tuesday", "--reason", "a friend's", "--json"
@@ -83,15 +83,15 @@ def test_a_lora_from_elsewhere_is_judged_and_stands(workshop: Workshop) -> None:
     theirs = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(workshop.base), adapter).eval()
     torch.testing.assert_close(probe_logits(composed), probe_logits(theirs), rtol=1e-5, atol=1e-5)
 
-    shown = workshop.saint("show", workshop.registry, said["digest"][:12]).stdout
+    shown = run("show", workshop.registry, said["digest"][:12]).output
     assert "elsewhere, submitted as 'tuesday'" in shown
     assert "not trained here" in shown
     assert "reason   a friend's" in shown
-    assert "tuesday" in workshop.saint("log", workshop.registry).stdout
-    assert workshop.saint("verify", workshop.registry, "--recompose").returncode == 0
+    assert "tuesday" in run("log", workshop.registry).output
+    assert run("verify", workshop.registry, "--recompose").exit_code == 0
 
-    twice = workshop.saint("submit", workshop.registry, "--adapter", adapter)
-    assert twice.returncode == 1
+    twice = run("submit", workshop.registry, "--adapter", adapter)
+    assert twice.exit_code == 1
     assert "stands already" in twice.stderr
     assert len(workshop.events()) == 3
 
@@ -124,6 +124,7 @@ def test_what_a_gate_rejects_is_recorded_all_the_same(workshop: Workshop) -> Non
     assert not verify(registry).problems
 
 
+@pytest.mark.slow
 def test_growth_goes_on_from_what_was_submitted(workshop: Workshop) -> None:
     registry = begin(workshop, "rounds=1", "controls.after=never", "gates.cost.at_most_params=100000")
     base, plan = saint.freeze(workshop.base), config.build(registry.state.created["plan"], Plan, where="ledger")
@@ -140,6 +141,7 @@ def test_growth_goes_on_from_what_was_submitted(workshop: Workshop) -> None:
     assert all(graft["submitted"] is None for graft in summary["judged"][1:])
 
 
+@pytest.mark.slow
 def test_a_submission_amid_a_round_gives_that_round_up(workshop: Workshop) -> None:
     registry = begin(workshop, "rounds=1", "controls.after=never")
     base, plan = saint.freeze(workshop.base), config.build(registry.state.created["plan"], Plan, where="ledger")

@@ -40,7 +40,7 @@ def check_origin(base: FrozenBase, adapter: Adapter, *, same_base: bool = False)
 def _compare(base: FrozenBase, adapter: Adapter, place: Path) -> None:
     if base.source and Path(base.source).is_dir() and place.samefile(base.source):
         return  # it was frozen from there just now
-    other = freeze(place)
+    other = freeze(place, quantize=base.identity.quantization)
     try:
         other.must_be(base.identity, what="this registry's base", remedy="give an adapter that was trained on it")
     except BaseChangedError as error:

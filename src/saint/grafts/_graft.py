@@ -102,6 +102,19 @@ def grow_from(
         SiteError: The kind cannot be at one of the sites.
         GraftFileError: The weights are not a graft of this candidate, or not finite.
     """
+    graft = _blank(candidate)
+    if weights is not None:
+        _load(graft, weights)
+        return graft
+    for index, (key, part) in enumerate(graft.parts.items()):
+        if places is None or key not in places:
+            raise SiteError(f"a newborn is born from what is at its sites, and nothing was given for {key}")
+        part.bear(places[key], chance_of(candidate.seed, index))
+    return graft
+
+
+def _blank(candidate: Candidate) -> Graft:
+    """All zeros."""
     parts: dict[str, Kind] = {}
     for site in candidate.sites:
         kind, options = kind_and_options(candidate.kind, candidate.options, site)
@@ -110,15 +123,7 @@ def grow_from(
         parts[site.key] = kind(site, options)
     if not parts or len(parts) != len(candidate.sites):
         raise SiteError(f"a candidate names each of its sites once, and at least one; got {len(candidate.sites)} names")
-    graft = Graft(candidate, parts)
-    if weights is not None:
-        _load(graft, weights)
-        return graft
-    for index, (key, part) in enumerate(parts.items()):
-        if places is None or key not in places:
-            raise SiteError(f"a newborn is born from what is at its sites, and nothing was given for {key}")
-        part.bear(places[key], chance_of(candidate.seed, index))
-    return graft
+    return Graft(candidate, parts)
 
 
 def assemble(candidate: Candidate, state: Mapping[str, Mapping[str, Tensor]], *, strength: float = 1.0) -> Graft:
@@ -130,13 +135,22 @@ def assemble(candidate: Candidate, state: Mapping[str, Mapping[str, Tensor]], *,
     Raises:
         GraftFileError: The state is not that of such a graft, or not finite.
     """
-    stored = {
-        f"{index}.{name}": tensor.contiguous()
-        for index, site in enumerate(candidate.sites)
-        for name, tensor in state.get(site.key, {}).items()
-    }
-    stored["strength"] = torch.tensor(strength)
-    return grow_from(candidate, weights=safetensors_torch.save(stored))
+    graft = _blank(candidate)
+    for key, part in graft.parts.items():
+        wanted, given = part.state_dict(), state.get(key, {})
+        if differing := sorted(wanted.keys() ^ given.keys()):
+            raise GraftFileError(f"{key} has {', '.join(wanted)}, and {differing[0]!r} is missing or one too many")
+        for name, tensor in given.items():
+            if (tensor.shape, tensor.dtype) != (wanted[name].shape, wanted[name].dtype):
+                raise GraftFileError(
+                    f"{key}: {name} is {tensor.dtype} {tuple(tensor.shape)}, expected {wanted[name].dtype} "
+                    f"{tuple(wanted[name].shape)}"
+                )
+            if not torch.isfinite(tensor).all():
+                raise GraftFileError(f"{key}: {name} holds values that are not finite; such a graft is never composed")
+        part.load_state_dict(given)
+    graft.set_strength(strength)
+    return graft
 
 
 def kind_and_options(name: str, options: Mapping[str, Any], site: Site | None = None) -> tuple[Any, Any]:

@@ -16,5 +16,6 @@ from saint.models._quantised import dequantize as dequantize, float_weight as fl
 from saint.models._structure import (
     block_stacks as block_stacks,
     share_weights as share_weights,
+    sizes as sizes,
     weight_of as weight_of,
 )

@@ -11,7 +11,7 @@ from saint.adapters import GRAFT_PARTS
 from saint.composition import apply_parts
 from saint.errors import ConfigError, ExportError
 from saint.grafts import Kind, Moment, Place, Signals
-from saint.models import weight_of
+from saint.models import float_weight, weight_of
 from saint.peft._internals import BaseTunerLayer, check_adapters_to_merge
 from saint.records import Site
 
@@ -81,13 +81,32 @@ class GraftLayer(nn.Module, BaseTunerLayer):
         self.sites.pop(adapter_name, None)
         self.filled(adapter_name)
 
+    def must_fold(self, adapter: str) -> None:
+        """Refuse what cannot be folded into the module's weight, before anything is.
+
+        Raises:
+            ExportError: The kind changes no weight, or the weight is quantised.
+        """
+        if not self.saint_graft_parts[adapter].can_fold:
+            raise ExportError(
+                f"adapter {adapter!r} changes {self.sites[adapter].key} in a way that is no change of a weight and "
+                "cannot be merged; keep it as an adapter"
+            )
+        try:
+            weight_of(self.get_base_layer())
+        except TypeError as error:
+            raise ExportError(
+                f"{self.sites[adapter].key} is quantised, and a change folded into few bits is rounded away; merge "
+                "into the model in full precision"
+            ) from error
+
     @torch.no_grad()
     @override
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Fold adapters into the module's weight, in float32 and rounded once; the weight itself is kept aside.
 
         Raises:
-            ExportError: A kind cannot be folded, or the folded weight is not finite.
+            ExportError: The folded weight is not finite.
         """
         wanted = check_adapters_to_merge(self, adapter_names)
         names = [name for name in wanted if name in self.saint_graft_parts]
@@ -97,8 +116,7 @@ class GraftLayer(nn.Module, BaseTunerLayer):
         weight, bias = weight_of(linear).float(), linear.bias
         for name in names:
             folded = self._ready(name).fold(weight, bias)
-            if folded is None:
-                raise ExportError(f"adapter {name!r} cannot be folded into weights; leave it unmerged")
+            assert folded is not None  # the model has asked all layers
             weight, bias = folded
         if safe_merge and not weight.isfinite().all():
             raise ExportError(f"{self.sites[names[0]].key}: the folded weight is not finite; leave it unmerged")
@@ -156,7 +174,7 @@ class GraftLayer(nn.Module, BaseTunerLayer):
         is_linear = self.sites[adapter].sort == "linear"
 
         def read_weight() -> Tensor | None:
-            return weight_of(module).detach() if is_linear else None
+            return float_weight(module) if is_linear else None
 
         return Place(module=module, read_weight=read_weight)
 

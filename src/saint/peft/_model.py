@@ -7,9 +7,9 @@ from transformers.pytorch_utils import Conv1D
 from typing_extensions import override
 
 from saint.adapters import GRAFT_LAYER, GRAFT_PARTS, GRAFT_TYPE
-from saint.errors import AdapterError, ConfigError, ExportError, SiteError
+from saint.errors import AdapterError, ConfigError, SiteError
 from saint.grafts import chance_of, kind_and_options
-from saint.models import block_stacks, weight_of
+from saint.models import block_stacks, sizes
 from saint.peft._internals import BaseTuner, BaseTunerLayer
 from saint.peft._layer import GraftLayer
 from saint.records import Site
@@ -92,7 +92,7 @@ class GraftModel(BaseTuner):
                 f"{name} is a {type(base).__name__}, and this kind attaches to linear maps; leave it out of "
                 "target_modules"
             )
-        d_out, d_in = weight_of(base).shape
+        d_in, d_out = sizes(base)
         return Site(sort="linear", module=name, role="other", depth=-1, d_in=d_in, d_out=d_out)
 
     def _block(self, name: str) -> Site:
@@ -139,12 +139,8 @@ class GraftModel(BaseTuner):
 
     def _must_fold(self, adapter_names: Iterable[str] | None) -> None:
         for name in adapter_names or self.active_adapters:
-            config: Any = self.peft_config[name]
-            if not kind_and_options(config.kind, config.options)[0].can_fold:
-                raise ExportError(
-                    f"adapter {name!r} is of kind {config.kind}, which is no change of a weight and cannot be merged; "
-                    "keep it as an adapter"
-                )
+            for layer in _layers(self.model, name):
+                layer.must_fold(name)
 
     @override
     @classmethod

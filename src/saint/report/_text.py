@@ -240,7 +240,9 @@ _GISTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "round_closed": _round,
     "trained": lambda body: f"{_what(body['candidate'])}: {body['graft'][:12] or body['failure']}",
     "judged": lambda body: f"{body['outcome']}: {body['graft'][:12]}, {_what(body['evidence']['candidate'])}",
-    "submitted": lambda body: f"{body['graft'][:12]}: {', '.join(filter(None, (body['name'], body['reason'], body['folder'])))}",
+    "submitted": lambda body: (
+        f"{body['graft'][:12]}: {', '.join(filter(None, (body['name'], body['reason'], body['folder'])))}"
+    ),
     "rolled_back": lambda body: f"{body['graft'][:12]}: {body['reason']}",
     "control_trained": lambda body: f"{body['name']}{': ' + body['failure'] if 'failure' in body else ''}",
     "measured": lambda body: f"{body['split']}: {len(body['arms'])} arms",

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 import saint
+from saint import discovery
 from saint.adapters import check_origin, read_adapter, to_graft
 from saint.adapters._targets import pattern_value, targets
 from saint.composition import compose, export_peft, probe_logits
@@ -186,7 +187,7 @@ def test_a_configuration_that_no_graft_can_say(changes: Mapping[str, Any], words
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lose_half, "lacks lora_A at model.layers.0.self_attn.q_proj"),
+        (lose_half, r"lacks model.layers.0.self_attn.q_proj\.lora_A.weight"),
         (lose_a_site, "has no LoRA at model.layers.0.self_attn.q_proj, and its target_modules names it"),
         (partial(put, name=f"{Q}.lora_B.bias", value=torch.zeros(32)), "no LoRA matrix of a linear map"),
         (
@@ -210,9 +211,12 @@ def test_a_file_that_is_not_the_whole_adapter(change: Any, words: str, spoilt: S
         to_graft(base, read_adapter(folder / "adapter"))
 
 
-def test_dora_is_refused_by_name_where_no_kind_says_it(tmp_path: Path) -> None:
-    base = made(tmp_path, use_dora=True)
-    with pytest.raises(AdapterError, match="use_dora"):
+def test_dora_is_a_graft_where_there_is_a_kind_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = made(tmp_path, use_dora=True, use_rslora=True)
+    if "dora" in discovery.names("grafts"):
+        assert assert_same(base, tmp_path).candidate.kind == "dora"
+    monkeypatch.setattr(discovery, "names", lambda _room: ["lora", "phi"])
+    with pytest.raises(AdapterError, match="sets use_dora, and no kind of graft called dora is installed"):
         to_graft(base, read_adapter(tmp_path / "adapter"))
 
 
