@@ -23,8 +23,6 @@ from workshop import Workshop
 
 peft = pytest.importorskip("peft", reason="the adapters are made by plain PEFT")
 
-pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # by PEFT
-
 
 def train_adapter(workshop: Workshop, name: str, settings: Any, *, num_steps: int = 8, lr: float = 0.02) -> Path:
     """What somebody without us does: a few steps of AdamW on the workshop's prose."""

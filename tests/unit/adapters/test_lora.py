@@ -28,7 +28,6 @@ from small_bases import small_model
 peft = pytest.importorskip("peft", reason="the adapters are made by plain PEFT")
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),  # by PEFT
     pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to"),
     pytest.mark.filterwarnings("ignore:Model has .tie_word_embeddings=True."),
 ]

@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 import saint
 from saint import discovery
 from saint.composition import compose, newborn, probe_logits
-from saint.errors import ExportError
+from saint.errors import AdapterError, ExportError
 from saint.grafts import Kind, kind_and_options
 from saint.models import FrozenBase
 from saint.records import Candidate
@@ -25,10 +25,7 @@ peft = pytest.importorskip("peft", reason="grafts are added to its methods")
 from saint.adapters import export_graft, read_adapter, to_graft  # noqa: E402
 from saint.peft import GraftConfig, GraftLayer, initialise  # noqa: E402
 
-pytestmark = [  # what PEFT calls is deprecated by transformers
-    pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable. is deprecated:FutureWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable. is deprecated:FutureWarning")
 transformers_logging.disable_progress_bar()
 
 KINDS = {name: discovery.find("grafts", name, Kind) for name in discovery.names("grafts")}
@@ -229,6 +226,16 @@ def test_transformers_loads_it_by_itself(home: Path, tmp_path: Path) -> None:
         assert torch.equal(probe_logits(loaded_model), probe_logits(plain(home)))
         loaded_model.delete_adapter("default")
         assert torch.equal(probe_logits(loaded_model), probe_logits(plain(home)))
+
+
+def test_whole_modules_are_saved_beside_it_and_are_no_graft(home: Path, tmp_path: Path) -> None:
+    model = moved_adapter(adapted(home, modules_to_save=["lm_head"], **UP))
+    assert any("modules_to_save" in name for name in names_that_train(model))
+    model.save_pretrained(tmp_path)
+    again = peft.PeftModel.from_pretrained(plain(home), tmp_path).eval()
+    assert torch.equal(probe_logits(again), probe_logits(model))
+    with pytest.raises(AdapterError, match="train without modules_to_save"):
+        to_graft(frozen(home), read_adapter(tmp_path))
 
 
 def test_several_adapters_of_different_kinds(home: Path) -> None:

@@ -23,8 +23,6 @@ peft = pytest.importorskip("peft", reason="grafts are added to its methods")
 
 from saint.peft import GraftConfig, GraftModel, _register, initialise  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # by PEFT
-
 
 def adapted(model: Any = None, **settings: Any) -> Any:
     config = GraftConfig(**{"task_type": "CAUSAL_LM", "kind": "phi", "options": {"rank": 2}, **settings})

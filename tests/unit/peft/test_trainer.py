@@ -16,10 +16,7 @@ peft = pytest.importorskip("peft", reason="grafts are added to its methods")
 
 from saint.peft import GraftConfig  # noqa: E402
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),  # by PEFT
-    pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning"),  # by torch's loader, without an accelerator
-]
+pytestmark = pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning")  # by torch, without an accelerator
 
 
 def trainer(model: Any, folder: Path, num_steps: int) -> Trainer:
