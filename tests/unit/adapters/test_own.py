@@ -136,6 +136,7 @@ def test_a_graft_is_not_assembled_from_what_is_not_finite(base: FrozenBase) -> N
     graft = graft_at(base, "q", "phi", rank=2)
     state = {key: dict(part.state_dict()) for key, part in graft.parts.items()}
     assert assemble(graft.candidate, state, strength=0.75).to_bytes() == graft.to_bytes()
-    next(iter(state.values()))["phi"] = torch.full((2, 2), torch.nan)
+    numbers = next(iter(state.values()))
+    numbers["phi"] = torch.full_like(numbers["phi"], torch.nan)
     with pytest.raises(GraftFileError, match="not finite"):
         assemble(graft.candidate, state)
