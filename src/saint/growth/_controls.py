@@ -169,9 +169,12 @@ def _train_full(
 
 
 def _schedule(journal: Journal, num_tokens: int) -> Schedule:
-    """The plan's schedule, stretched to as many tokens."""
+    """The plan's schedule, stretched to no fewer tokens and at most a step more; a control is not faded in.
+
+    Stages may have other schedules, so their tokens need not be a whole number of this one's steps.
+    """
     schedule = journal.plan.schedule
-    return replace(schedule, num_steps=max(1, num_tokens // schedule.tokens_per_step))
+    return replace(schedule, num_steps=max(1, -(-num_tokens // schedule.tokens_per_step)), fade_in=0.0)
 
 
 def _lora_model(journal: Journal, control: Mapping[str, Any]) -> nn.Module:

@@ -36,6 +36,8 @@ class Schedule:
     """Share of the steps over which the learning rate rises from 0."""
     final_lr: float = 0.1
     """Share of the peak learning rate that is left at the end of the cosine."""
+    fade_in: float = 0.0
+    """Share of the steps over which a new graft's strength rises to 1; *select* is always read at full strength."""
     weight_decay: float = 0.0
     beta1: float = 0.9
     beta2: float = 0.95
@@ -51,7 +53,7 @@ class Schedule:
         for name in ("num_steps", "batch_size", "seq_len", "evaluate_every", "patience"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("warmup", "final_lr"):
+        for name in ("warmup", "final_lr", "fade_in"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
         for name in ("beta1", "beta2"):
@@ -69,6 +71,16 @@ class Schedule:
     def num_tokens(self) -> int:
         """Tokens that the whole schedule learns from."""
         return self.num_steps * self.tokens_per_step
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells it from other schedules; one without a fade is known by what it was before there were fades."""
+        plain: dict[str, Any] = records.to_plain(self)
+        return {name: value for name, value in plain.items() if name != "fade_in" or value}
+
+    def strength(self, step: int) -> float:
+        """What a new graft's change is multiplied by at `step`; never 0, where no gradient would reach it."""
+        return min(1.0, (step + 1) / max(1, round(self.fade_in * self.num_steps)))
 
     def lr_share(self, step: int) -> float:
         """The learning rate of `step` as a share of the peak: a linear warm-up, then half a cosine."""
@@ -124,11 +136,12 @@ class Run:
             weight_decay=schedule.weight_decay,
             fused=True,
         )
+        self._strengthen: Callable[[float], None] = lambda _: None
         self._at = _Position()
         self._best = {name: parameter.detach().clone() for name, parameter in learning.items()}
         self._identity = records.digest(
             {
-                "schedule": schedule,
+                "schedule": schedule.identity,
                 "lr": lr,
                 "text": batches.corpus.digest,
                 "seed": batches.seed,
@@ -137,13 +150,17 @@ class Run:
             }
         )
 
-    def finish(self, description: str) -> History:
+    def finish(self, description: str, *, strengthen: Callable[[float], None] | None = None) -> History:
         """Learn to the end, keep the best state, and say how it went.
+
+        Args:
+            strengthen: Sets what the change that is learnt is multiplied by, for a schedule that fades it in.
 
         Raises:
             Interrupted: A stop was asked for; the checkpoint holds everything.
             DivergedError: The loss stopped being a number.
         """
+        self._strengthen = strengthen or self._strengthen
         self._resume()
         schedule, saved = self._schedule, time.monotonic()
         with self._progress.task(description, total=schedule.num_tokens, unit="tokens") as task:
@@ -161,6 +178,7 @@ class Run:
                         saved = time.monotonic()
             finally:  # also at the end: what came of the run is yet to be stored
                 self._save()
+        self._strengthen(1.0)
         if self._score is not None:
             self._put(self._best)
         at = self._at
@@ -175,6 +193,7 @@ class Run:
         step, parameters = self._at.step, list(self._learning.values())
         for group in self._optimizer.param_groups:
             group["lr"] = self._lr * self._schedule.lr_share(step)
+        self._strengthen(self._schedule.strength(step))
         tokens = self._batches[step].to(parameters[0].device)
         loss = token_nats(self._model, tokens).mean()
         self._optimizer.zero_grad()
@@ -191,6 +210,7 @@ class Run:
     def _evaluate(self) -> None:
         if self._score is None:
             return
+        self._strengthen(1.0)
         bpb = self._score()
         if not math.isfinite(bpb):
             raise DivergedError(

@@ -64,7 +64,7 @@ def train(
         checkpoint=checkpoint,
         progress=progress,
     )
-    graft.history = run.finish(f"{candidate.kind} at {len(candidate.sites)} sites")
+    graft.history = run.finish(f"{candidate.kind} at {len(candidate.sites)} sites", strengthen=graft.set_strength)
     base.check()
     return graft.requires_grad_(requires_grad=False).eval()
 
@@ -166,6 +166,10 @@ def _whole_run(
     checkpoint: Path | None,
     progress: Progress | None,
 ) -> Run:
+    if schedule.fade_in:
+        raise ConfigError(
+            f"fade_in is {schedule.fade_in:g}, and a whole base has no strength that could rise; leave it out"
+        )
     return Run(
         model,
         dict(model.named_parameters()),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from saint.progress import Progress, Task
 from saint.records import Candidate
 from saint.testing import assert_base_untouched
 from saint.training import BasePlan, Schedule, continue_training, pretrain, train
+from saint.training._fit import Run
 
 SCHEDULE = Schedule(num_steps=10, batch_size=4, seq_len=16, warmup=0.2, evaluate_every=5)
 
@@ -210,3 +212,60 @@ def test_an_encoder_decoder_can_be_trained_from_nothing(data: Splits) -> None:
 def test_an_unknown_architecture_is_refused(data: Splits) -> None:
     with pytest.raises(ConfigError, match="lama"):
         pretrain(BasePlan(domain="code", architecture="lama"), data.tokenizer, data.of("code", "train"))
+
+
+FADED = replace(SCHEDULE, fade_in=0.6)
+
+
+def test_a_fade_rises_in_a_line_from_its_first_share_to_one() -> None:
+    assert [FADED.strength(step) for step in range(10)] == pytest.approx(
+        [1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, *[1.0] * 5]
+    )
+    assert {SCHEDULE.strength(step) for step in range(10)} == {1.0}
+    assert "fade_in" not in SCHEDULE.identity, "ledgers from before there were fades know schedules by the rest"
+    assert FADED.identity["fade_in"] == 0.6
+
+
+def test_a_graft_fades_in_from_the_identity_and_is_read_at_full_strength(base: FrozenBase, data: Splits) -> None:
+    seen: list[float] = []
+    graft = newborn(base, phi_everywhere(base))
+    assert torch.equal(probe_logits(compose(base, [graft])), probe_logits(compose(base, [])))
+    model = compose(base, [graft])
+    schedule = replace(FADED, num_steps=5, evaluate_every=1, fade_in=1.0)
+    run = Run(
+        model,
+        dict(graft.named_parameters()),
+        data.train.batches(batch_size=4, seq_len=16, seed=5),
+        schedule,
+        of="a test",
+        lr=0.02,
+        score=lambda: seen.append(graft.strength) or 1.0,  # type: ignore[func-returns-value]
+    )
+    model.register_forward_pre_hook(lambda *_: seen.append(graft.strength))
+    assert all(part.phi.abs().sum() == 0 for part in graft.parts.values())
+    run.finish("a fade", strengthen=graft.set_strength)
+    assert all(part.phi.abs().sum() > 0 for part in graft.parts.values())
+    assert seen == pytest.approx([0.2, 1.0, 0.4, 1.0, 0.6, 1.0, 0.8, 1.0])  # the score does not fall: patience is 3
+    assert graft.strength == 1.0
+
+
+@pytest.mark.parametrize("num_steps", [1, 5])
+def test_a_run_that_stops_while_it_fades_in_goes_on_to_the_same_bits(
+    base: FrozenBase, data: Splits, tmp_path: Path, num_steps: int
+) -> None:
+    candidate, checkpoint, select = phi_everywhere(base), tmp_path / "run.safetensors", data.select["prose"]
+    through = train(base, (), candidate, data.train, select=select, schedule=FADED)
+    stop = StopsAfter(num_steps * FADED.tokens_per_step)
+    with pytest.raises(Interrupted):
+        train(base, (), candidate, data.train, select=select, schedule=FADED, checkpoint=checkpoint, progress=stop)
+    resumed = train(base, (), candidate, data.train, select=select, schedule=FADED, checkpoint=checkpoint)
+    assert resumed.to_bytes() == through.to_bytes()
+    assert resumed.history is not None
+    assert through.history is not None
+    assert resumed.history.select_bpb == through.history.select_bpb
+    assert through.to_bytes() != train(base, (), candidate, data.train, select=select, schedule=SCHEDULE).to_bytes()
+
+
+def test_a_whole_base_cannot_fade_in(base: FrozenBase, data: Splits) -> None:
+    with pytest.raises(ConfigError, match="fade_in"):
+        continue_training(base, data.train, lr=1e-3, schedule=FADED)
