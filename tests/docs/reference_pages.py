@@ -19,7 +19,7 @@ from saint.cli.main import main
 from saint.data import DataPlan, Domain
 from saint.gates import Gate
 from saint.grafts import Kind
-from saint.growth import Controls, Plan, Sensitivity
+from saint.growth import Controls, Plan, Sensitivity, Stage
 from saint.records import Budget
 from saint.training import BasePlan, Schedule
 
@@ -97,6 +97,7 @@ def plans_page() -> str:
         ("`[budget]`", Budget),
         ("`[[proposals]]`", Proposal),
         ("`[schedule]`", Schedule),
+        ("`[[stages]]`", Stage),
         ("`[sensitivity]`", Sensitivity),
         ("`[controls]`", Controls),
         ("A base plan", BasePlan),

@@ -17,7 +17,7 @@ from reference_pages import DOCS, PAGES, commands
 
 ROOT = DOCS.parent
 RECIPES = ROOT / "src" / "saint" / "recipes"
-PLAN_OF = {"code-to-prose": Plan, "python-library-text": DataPlan, "small-llama-on-code": BasePlan}
+PLAN_OF = {"code-to-prose": Plan, "python-library-text": DataPlan, "small-llama-on-code": BasePlan, "two-stages": Plan}
 PROSE = [ROOT / "README.md", *sorted(DOCS.rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 
 
@@ -49,11 +49,12 @@ def test_every_command_in_the_prose_exists(file: Path) -> None:
         assert {word for word in words if word.startswith("--")} <= options[name], line
 
 
-def test_the_plan_of_the_how_to_loads() -> None:
-    page = (DOCS / "howto" / "grow-your-model.md").read_text(encoding="utf-8")
-    plans = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
-    assert plans
-    config.build(config.parse(plans[0], where="how-to"), Plan, where="how-to")
+@pytest.mark.parametrize(("page", "number"), [("grow-your-model.md", 1), ("growth-schedules.md", 4)])
+def test_the_plans_of_the_how_to_load(page: str, number: int) -> None:
+    plans = re.findall(r"```toml\n(.*?)```", (DOCS / "howto" / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(plans) == number
+    for plan in plans:
+        config.build(config.parse(plan, where="how-to"), Plan, where="how-to")
 
 
 @pytest.mark.parametrize("kind", discovery.names("grafts"))

@@ -6,3 +6,4 @@ from saint.candidates._propose import (
     num_params as num_params,
     propose as propose,
 )
+from saint.candidates._refine import refined_sites as refined_sites

@@ -43,6 +43,7 @@ def propose(
     top: int = 4,
     seed: int = 0,
     without: Collection[Candidate] = (),
+    within: Collection[Site] | None = None,
 ) -> list[Candidate]:
     """The candidates most worth trying that fit the budget, at most `top`.
 
@@ -53,6 +54,7 @@ def propose(
         budget: What is left of it: a candidate must fit on its own.
         seed: The candidates' seed.
         without: Candidates that are not to be proposed again, whatever their seed.
+        within: The only sites that candidates may be at; None for all. A proposal that fits none of them is left out.
 
     Raises:
         BudgetError: Nothing fits and nothing was tried before; the message names the cheapest.
@@ -63,7 +65,7 @@ def propose(
     for proposal in proposals:
         kind, _ = kind_and_options(proposal.kind, proposal.options)
         ranked = []
-        for bundle in _bundles(sites, proposal, kind):
+        for bundle in _bundles(sites, proposal, kind, within):
             candidate = Candidate(
                 sites=tuple(bundle), kind=proposal.kind, options=proposal.options, lr=proposal.lr, seed=seed
             )
@@ -109,7 +111,17 @@ def lora_control(sites: Iterable[Site], num_params_wanted: int, *, lr: float, se
     return Candidate(sites=linear, kind="lora", options={"rank": rank}, lr=lr, seed=seed)
 
 
-def _bundles(sites: Sequence[Site], proposal: Proposal, kind: Any) -> list[list[Site]]:
+def _bundles(sites: Sequence[Site], proposal: Proposal, kind: Any, within: Collection[Site] | None) -> list[list[Site]]:
+    fitting = _fitting(sites, proposal, kind)
+    groups: dict[str, list[Site]] = defaultdict(list)
+    for site in fitting if within is None else [site for site in fitting if site in within]:
+        if not proposal.roles or site.role in proposal.roles:
+            groups[_GROUP_OF[proposal.bundle](site)].append(site)
+    return list(groups.values())
+
+
+def _fitting(sites: Sequence[Site], proposal: Proposal, kind: Any) -> list[Site]:
+    """The base's sites of the kind's sort, once it is sure that what the proposal names is among them."""
     there = f"{kind.attaches_to} site"
     fitting = [site for site in sites if site.sort == kind.attaches_to]
     if not fitting:
@@ -133,11 +145,7 @@ def _bundles(sites: Sequence[Site], proposal: Proposal, kind: Any) -> list[list[
             f"no {kind.attaches_to} site has the role or key {sorted(unknown)[0]!r}, which the options of a proposal "
             f"of kind {proposal.kind} name under 'at'; the roles are {', '.join(sorted({s.role for s in fitting}))}"
         )
-    groups: dict[str, list[Site]] = defaultdict(list)
-    for site in fitting:
-        if not proposal.roles or site.role in proposal.roles:
-            groups[_GROUP_OF[proposal.bundle](site)].append(site)
-    return list(groups.values())
+    return fitting
 
 
 def _check_sites(proposal: Proposal, sites: Iterable[Site]) -> None:

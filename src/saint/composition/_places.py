@@ -104,12 +104,12 @@ def newborn(
                 f"a {candidate.kind} graft with these options is born from the signals {', '.join(missing)} at "
                 f"{site.key}; measure them with saint.composition.measure_signals, as saint.train does"
             )
-        places[site.key] = place_of(base, site, signals=here, spanned=_spanned(stack, site))
+        places[site.key] = place_of(base, site, signals=here, spanned=spanned(stack, site))
     return grow_from(candidate, places=places)
 
 
 @torch.no_grad()
-def _spanned(stack: Sequence[Graft], site: Site) -> LowRankFactors | None:
+def spanned(stack: Sequence[Graft], site: Site) -> LowRankFactors | None:
     """What the grafts of `stack` change at a weight, side by side, as far as it is of low rank."""
     there = [graft.parts[site.key].factors() for graft in stack if site in graft.candidate.sites]
     known = [factors for factors in there if factors is not None]

@@ -7,7 +7,7 @@ from jaxtyping import Float64
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from saint.composition import compose, logits_digest, probe_logits
+from saint.composition import compose, logits_digest, overlap, probe_logits
 from saint.data import Corpus
 from saint.evaluation._interval import negated, paired_interval
 from saint.grafts import Graft
@@ -87,6 +87,7 @@ def evaluate(
         cost=_cost(base, stack, graft),
         logits=logits_digest(compose(base, with_graft)),
         removal=_removal(before, base, stack),
+        overlap=overlap(stack, graft),
     )
     base.check()
     return evidence

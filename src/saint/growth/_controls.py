@@ -106,7 +106,7 @@ def _train_lora(
         progress=journal.progress,
     )
     assert graft.history is not None  # it was just trained
-    choose_strength(base, (), graft, losses=losses, **journal.strength(number))
+    choose_strength(base, (), graft, losses=losses, **journal.strength(number, whole_round=True))
     outcome = {
         "candidate": candidate,
         "graft": graft.digest,
@@ -153,7 +153,7 @@ def _train_full(
         "history": history,
         "lr": plan.controls.full_lr,
     }
-    settings = journal.strength(number)
+    settings = journal.strength(number, whole_round=True)
 
     def saved(strength: float, corpus: Corpus) -> Interval:
         part = losses.measure(_full_model(journal, outcome, strength), corpus)

@@ -1,4 +1,3 @@
-from collections.abc import Sequence
 from functools import partial
 
 from saint.candidates import propose
@@ -12,9 +11,9 @@ from saint.growth._controls import measure_arms, train_controls
 from saint.growth._journal import Journal
 from saint.growth._plan import Plan
 from saint.growth._result import measure_result
+from saint.growth._trial import Trial
 from saint.models import FrozenBase
 from saint.progress import Progress, Silent
-from saint.records import Candidate
 from saint.registry import Entry, Registry
 from saint.search import Serial
 from saint.sensitivity import measure_sensitivity
@@ -42,43 +41,38 @@ def grow(
     losses, gates = Losses(seq_len=plan.evaluation_seq_len, progress=progress), build_gates(plan.gates)
     with registry.alone():
         for number in journal.rounds():
-            stack = restore(registry)
+            stack = journal.stack_below(number)
             if not (candidates := journal.candidates(number)):
                 sensitivity = measure_sensitivity(
-                    base, data.train, stack=stack, seed=plan.seed, progress=progress, **journal.sensitivity()
+                    base, data.train, stack=stack, progress=progress, **journal.sensitivity(number)
                 )
-                candidates = propose(
-                    base.sites(),
-                    sensitivity,
-                    plan.proposals,
-                    journal.budget_left(),
-                    top=journal.num_affordable(),
-                    seed=plan.seed,
-                    without=journal.settled(),
-                )
+                candidates = propose(base.sites(), sensitivity, **journal.proposing(number))
                 journal.open_round(number, stack, sensitivity, candidates)
-            grafts = list(Serial().map(partial(_trial, journal, stack), candidates))
-            judged = []
-            for graft in journal.finalists(number, grafts):
-                gain = choose_strength(base, stack, graft, losses=losses, **journal.strength(number))
-                evidence = evaluate(base, stack, graft, held_out=data.held_out, retain=data.protected, losses=losses)
-                judged.append((gain, graft, evidence, judge(evidence, gates)))
-            journal.record(number, judged)
+            grafts = list(Serial().map(partial(_train, journal), journal.trials(number, stack, candidates)))
+            while finalists := journal.finalists(number, grafts):  # again after each that comes to stand
+                stack, judged = restore(registry), []
+                for graft in finalists:
+                    gain = choose_strength(base, stack, graft, losses=losses, **journal.strength(number))
+                    evidence = evaluate(
+                        base, stack, graft, held_out=data.held_out, retain=data.protected, losses=losses
+                    )
+                    judged.append((gain, graft, evidence, judge(evidence, gates)))
+                journal.record(number, judged)
             train_controls(journal, losses, number)
             journal.close_round(number, measure_arms(journal, losses, data.select))
         measure_result(journal, losses)
     return registry.state.judged
 
 
-def _trial(journal: Journal, stack: Sequence[Graft], candidate: Candidate) -> Graft | None:
+def _train(journal: Journal, trial: Trial) -> Graft | None:
     """Train one candidate, unless an earlier run has; None if its training diverged."""
-    if done := journal.trained(candidate, stack):
+    if done := journal.trained(trial):
         return done
-    if journal.has_failed(candidate, stack):
+    if journal.has_failed(trial):
         return None
     try:
-        graft = train(journal.base, stack, candidate, journal.data.train, **journal.training(candidate, stack))
+        graft = train(journal.base, trial.stack, trial.candidate, journal.data.train, **journal.training(trial))
     except DivergedError as error:
-        journal.fail(candidate, stack, error)
+        journal.fail(trial, error)
         return None
-    return journal.keep(graft, stack)
+    return journal.keep(trial, graft)

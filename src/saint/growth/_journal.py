@@ -5,15 +5,18 @@ from pathlib import Path
 from typing import Any, final
 
 from saint import config, records
-from saint.candidates import num_params
-from saint.composition import restore
+from saint.candidates import num_params, refined_sites
+from saint.composition import overlap, restore, restore_one
 from saint.data import Splits
 from saint.errors import BudgetError
 from saint.grafts import Graft, History, grow_from
-from saint.growth._plan import Plan
+from saint.growth._plan import Plan, Stage
+from saint.growth._stages import next_stage, share_of_allowance, stage_of
+from saint.growth._trial import Trial
+from saint.growth._turns import has_turn, num_accepted, wait_for, was_refused
 from saint.models import FrozenBase
 from saint.progress import Progress
-from saint.records import Arm, Budget, Candidate, Decision, Evidence, Outcome, SensitivityMap, Verdict
+from saint.records import Arm, Budget, Candidate, Decision, Evidence, Outcome, SensitivityMap, Site
 from saint.registry import Entry, Registry, State
 
 
@@ -33,20 +36,31 @@ class Journal:
         """The grafts that stand."""
         return restore(self.registry)
 
+    def stack_below(self, number: int) -> list[Graft]:
+        """The grafts that stand, less those of round `number`: what its candidates are trained on."""
+        return [restore_one(self.registry, digest) for digest in self._standing_below(number)]
+
+    def stage(self, number: int) -> Stage:
+        """The stage of a round, with all that it leaves to the plan."""
+        return self.plan.in_full[stage_of(self.plan, self.state, number)]
+
     def rounds(self) -> Iterator[int]:
-        """The rounds that are still to be done or finished, until the plan, the budget or the ideas are spent."""
+        """The rounds that are still to be done or finished, until the stages, the budget or the ideas are spent."""
         while not (state := self.state).measured:
             number = max(state.rounds, default=-1)
-            last = state.rounds.get(number, {"closed": True, "candidates": [None]})
-            num_done = sum(one["closed"] and not one["abandoned"] for one in state.rounds.values())
-            if not last["closed"] and self._stack_before(number) != last["stack"]:
-                self.registry.write("round_closed", {"round": number, "abandoned": "its stack was changed"})
-                continue
-            if last["closed"]:
-                if not last["candidates"] or num_done >= self.plan.rounds or not self._can_afford_a_trial():
-                    return
-                number += 1
-            yield number
+            if number >= 0 and not state.rounds[number]["closed"]:
+                if self._standing_below(number) == state.rounds[number]["stack"]:
+                    yield number
+                else:
+                    body = {"round": number, "abandoned": "its stack was changed"}
+                    self.registry.write("round_closed", body)
+            elif (index := next_stage(self.plan, state)) is None:
+                return
+            elif reason := self._why_not(self.plan.in_full[index]):
+                self.registry.write("stage_skipped", {"stage": index, "reason": reason})
+                self.progress.note(f"{self._name(index)} ends here: {reason}")
+            else:
+                yield number + 1
 
     def candidates(self, number: int) -> list[Candidate]:
         """The candidates of a round that was opened earlier; empty for a new one."""
@@ -57,28 +71,50 @@ class Journal:
         self, number: int, stack: Sequence[Graft], sensitivity: SensitivityMap, candidates: Sequence[Candidate]
     ) -> None:
         """Fix what the round is going to try."""
+        index = stage_of(self.plan, self.state, number)
         body = {
             "round": number,
+            "stage": index,
             "stack": [graft.digest for graft in stack],
             "sensitivity": sensitivity,
             "candidates": list(candidates),
         }
         self.registry.write("round_opened", body)
-        self.progress.note(f"round {number + 1} of {self.plan.rounds}: {len(candidates)} candidates")
+        of_stage = f", {self._name(index)}" if self.plan.stages else ""
+        num_rounds = sum(stage.rounds for stage in self.plan.in_full)
+        self.progress.note(f"round {number + 1} of {num_rounds}{of_stage}: {len(candidates)} candidates")
 
     def close_round(self, number: int, arms: Sequence[Arm]) -> None:
         """Nothing more is to be done in it; `arms` say on development text where growth has come to."""
         self.registry.write("round_closed", {"round": number, "stack": self.state.standing, "arms": list(arms)})
 
-    def sensitivity(self) -> dict[str, Any]:
+    def sensitivity(self, number: int) -> dict[str, Any]:
         """The settings that the sensitivity pass takes from the plan: as many tokens a batch as training takes."""
-        schedule, chosen = self.plan.schedule, self.plan.sensitivity
+        schedule, chosen = self.plan.schedule_of(self.stage(number)), self.plan.sensitivity
         return {
             "method": chosen.method,
             "num_batches": chosen.num_batches,
             "batch_size": schedule.batch_size,
             "seq_len": schedule.seq_len,
+            "seed": self.plan.seed,
         }
+
+    def proposing(self, number: int) -> dict[str, Any]:
+        """The settings that proposing takes from the plan, and from what was tried so far."""
+        stage = self.stage(number)
+        return {
+            "proposals": stage.proposals,
+            "budget": self.budget_left(),
+            "top": self.num_affordable(stage),
+            "seed": self.plan.seed,
+            "without": self.settled(),
+            "within": self._refined_sites() if stage.sites == "refined" else None,
+        }
+
+    def trials(self, number: int, stack: Sequence[Graft], candidates: Sequence[Candidate]) -> list[Trial]:
+        """What is to be trained in a round."""
+        schedule = self.plan.schedule_of(self.stage(number))
+        return [Trial(candidate=candidate, stack=stack, schedule=schedule) for candidate in candidates]
 
     def budget_left(self) -> Budget:
         """What standing grafts and all trials so far have left of the plan's budget."""
@@ -89,9 +125,10 @@ class Journal:
             train_tokens=self.plan.budget.train_tokens - sum(trial["train_tokens"] for trial in state.trained.values()),
         )
 
-    def num_affordable(self) -> int:
+    def num_affordable(self, stage: Stage) -> int:
         """How many candidates of a round the tokens that are left can train."""
-        return min(self.plan.candidates_per_round, self.budget_left().train_tokens // self.plan.schedule.num_tokens)
+        num_tokens = self.plan.schedule_of(stage).num_tokens
+        return min(stage.candidates_per_round, self.budget_left().train_tokens // num_tokens)
 
     def settled(self) -> list[Candidate]:
         """What is not worth proposing again: what stands or was taken back, and what came to nothing on this stack.
@@ -105,30 +142,30 @@ class Journal:
             entry.candidate
             for entry in state.judged
             if entry.status in ("stands", "rolled back")
-            or (_was_refused(entry) and (records.digest(entry.candidate), entry.evidence.stack) in trained)
+            or (was_refused(entry) and (records.digest(entry.candidate), entry.evidence.stack) in trained)
         ]
 
-    def has_failed(self, candidate: Candidate, stack: Sequence[Graft]) -> bool:
+    def has_failed(self, trial: Trial) -> bool:
         """Whether a trial was tried earlier and came to nothing."""
-        found = self.state.trained.get(self._trial(candidate, stack))
+        found = self.state.trained.get(self._digest(trial))
         return bool(found and not found["graft"])
 
-    def trained(self, candidate: Candidate, stack: Sequence[Graft]) -> Graft | None:
+    def trained(self, trial: Trial) -> Graft | None:
         """The graft of a trial that was finished earlier."""
-        found = self.state.trained.get(self._trial(candidate, stack))
+        found = self.state.trained.get(self._digest(trial))
         if not found or not found["graft"]:
             return None
-        graft = grow_from(candidate, weights=self.registry.payload(found["graft"])).eval()
+        graft = grow_from(trial.candidate, weights=self.registry.payload(found["graft"])).eval()
         graft.requires_grad_(requires_grad=False)
         graft.history = config.build(found["history"], History, where="trained")
         return graft
 
-    def training(self, candidate: Candidate, stack: Sequence[Graft]) -> dict[str, Any]:
+    def training(self, trial: Trial) -> dict[str, Any]:
         """The settings that training a candidate takes from the plan."""
         return {
             "select": self.data.select[self.data.grown_domain],
-            "schedule": self.plan.schedule,
-            "checkpoint": self.checkpoint(self._trial(candidate, stack)),
+            "schedule": trial.schedule,
+            "checkpoint": self.checkpoint(self._digest(trial)),
             "progress": self.progress,
         }
 
@@ -140,71 +177,90 @@ class Journal:
         """Remove what is kept of a training run, now that its end is in the ledger."""
         self.checkpoint(name).unlink(missing_ok=True)
 
-    def keep(self, graft: Graft, stack: Sequence[Graft]) -> Graft:
+    def keep(self, trial: Trial, graft: Graft) -> Graft:
         """Record a trained graft."""
         assert graft.history is not None  # it was just trained
-        content = graft.to_bytes()
         body = {
-            "trial": self._trial(graft.candidate, stack),
-            "candidate": graft.candidate,
-            "stack": [other.digest for other in stack],
+            **self._about(trial),
             "graft": graft.digest,
             "num_params": graft.num_params,
             "train_tokens": graft.history.train_tokens,
             "history": graft.history,
+            "overlap": overlap(trial.stack, graft),
         }
-        self.registry.write("trained", body, contents=[content])
-        self.forget(self._trial(graft.candidate, stack))
+        self.registry.write("trained", body, contents=[graft.to_bytes()])
+        self.forget(self._digest(trial))
         return graft
 
-    def fail(self, candidate: Candidate, stack: Sequence[Graft], error: Exception) -> None:
+    def fail(self, trial: Trial, error: Exception) -> None:
         """Record that training a candidate came to nothing."""
         body = {
-            "trial": self._trial(candidate, stack),
-            "candidate": candidate,
-            "stack": [other.digest for other in stack],
+            **self._about(trial),
             "graft": "",
-            "num_params": num_params(candidate),
-            "train_tokens": self.plan.schedule.num_tokens,
+            "num_params": num_params(trial.candidate),
+            "train_tokens": trial.schedule.num_tokens,
             "failure": str(error),
         }
         self.registry.write("trained", body)
-        self.forget(self._trial(candidate, stack))
-        self.progress.note(f"{candidate.kind} at {len(candidate.sites)} sites failed: {error}")
+        self.forget(self._digest(trial))
+        self.progress.note(f"{trial.candidate.kind} at {len(trial.candidate.sites)} sites failed: {error}")
 
     def finalists(self, number: int, grafts: Sequence[Graft | None]) -> list[Graft]:
-        """The round's best on *select* that the gates have not been asked about yet, best first."""
-        asked = [entry.candidate for entry in self.state.judged if entry.round == number]
-        finished = [graft for graft in grafts if graft is not None]
-        ranked = sorted(finished, key=lambda graft: graft.history.best_bpb or 0.0 if graft.history else 0.0)
-        finalists = ranked[: self.plan.finalists_per_round]
-        return [graft for graft in finalists if graft.candidate not in asked]
+        """Those of the round that the gates are to be asked about on the stack that stands now, best on *select* first.
 
-    def strength(self, number: int) -> dict[str, Any]:
+        To begin with the round's best; each time that one has come to stand, those that passed beside it, as far as
+        they still fit the budget; none once as many stand as the stage lets.
+        """
+        stage, entries = self.stage(number), self._judged_in(number)
+        if num_accepted(entries) >= stage.accept:
+            return []
+        stack, num_params_left = self.stack(), self.budget_left().num_params
+        finished = [graft for graft in grafts if graft is not None and not _repeats(stack, graft, stage)]
+        ranked = sorted(finished, key=lambda graft: graft.history.best_bpb or 0.0 if graft.history else 0.0)
+        return [
+            graft
+            for graft in ranked[: stage.finalists_per_round]
+            if has_turn(graft.candidate, entries, self.state.standing) and graft.num_params <= num_params_left
+        ]
+
+    def strength(self, number: int | None, *, whole_round: bool = False) -> dict[str, Any]:
         """The settings that choosing a strength takes from the plan.
 
-        A round may use up an equal part of what may be forgotten in all, so that later rounds have room as well.
+        A round may use up an equal part of what may be forgotten in all, so that later rounds have room as well; in it
+        each graft that may come to stand an equal part of that.
+
+        Args:
+            number: The round; None for what is of no round, to which all of it is allowed.
+            whole_round: Allow what all grafts of the round may use up together.
         """
-        allowed = self.plan.allowed_regression_bpb
+        allowed, share = self.plan.allowed_regression_bpb, 1.0
+        if number is not None:
+            turn = (num_accepted(self._judged_in(number)) + 1) / self.stage(number).accept
+            share = share_of_allowance(self.plan, self.state, number, 1.0 if whole_round else turn)
         grown = self.data.grown_domain
         return {
             "grown": self.data.select[grown],
             "retained": {name: corpus for name, corpus in self.data.select.items() if name != grown},
-            "at_most_bpb": None if allowed is None else allowed * min(1.0, (number + 1) / self.plan.rounds),
+            "at_most_bpb": None if allowed is None else allowed * share,
             "strengths": self.plan.strengths,
         }
 
     def record(self, number: int | None, judged: Sequence[tuple[float, Graft, Evidence, Decision]]) -> None:
-        """Write down judgements, of a round or of none; of those that pass, the one that gained most on select stands.
+        """Write judgements on one stack down; of those that pass, the one that gained most on *select* stands.
 
-        Grafts that were trained apart do not add up, so the others wait: the next round trains them on the new stack.
+        Grafts that were trained apart do not add up, so the others wait: they are measured again on the new stack if
+        the stage lets more of them stand, else the next round trains them on it.
         The one that stands is written last, so that all are written on the stack that they were measured on.
+
+        Args:
+            number: Their round; None for none.
         """
         passed = [(gain, graft) for gain, graft, _, decision in judged if decision.outcome is Outcome.ACCEPT]
         _, winner = max(passed, key=lambda pair: pair[0], default=(0.0, None))
+        more_may_stand = number is not None and num_accepted(self._judged_in(number)) + 1 < self.stage(number).accept
         for _, graft, evidence, decision in sorted(judged, key=lambda item: item[1] is winner):
             if winner is not None and graft is not winner:
-                decision = Decision(verdicts=(*decision.verdicts, _wait_for(winner)))  # noqa: PLW2901
+                decision = Decision(verdicts=(*decision.verdicts, wait_for(winner, again=more_may_stand)))  # noqa: PLW2901
             self.registry.record(graft, evidence, decision, round_number=number)
             held_out = evidence.gain_bpb
             self.progress.note(
@@ -216,46 +272,45 @@ class Journal:
                 if verdict.outcome is not Outcome.ACCEPT:
                     self.progress.note(f"  {verdict.gate}: {verdict.reason}")
 
-    def _stack_before(self, number: int) -> list[str]:
-        """What stands now, less what the round itself has accepted."""
-        state = self.state
-        own = {entry.digest for entry in state.judged if entry.round == number and entry.status == "stands"}
-        return [digest for digest in state.standing if digest not in own]
+    def _judged_in(self, number: int) -> list[Entry]:
+        return [entry for entry in self.state.judged if entry.round == number]
 
-    def _can_afford_a_trial(self) -> bool:
-        if self.num_affordable() > 0:
-            return True
+    def _standing_below(self, number: int) -> list[str]:
+        """What stands now, less what the round itself has accepted."""
+        own = {entry.digest for entry in self._judged_in(number) if entry.status == "stands"}
+        return [digest for digest in self.state.standing if digest not in own]
+
+    def _refined_sites(self) -> list[Site]:
+        return refined_sites(self.base.sites(), [entry.candidate for entry in self.registry.accepted()])
+
+    def _why_not(self, stage: Stage) -> str:
+        """What stands in the way of another round of `stage`; "" for nothing."""
+        if stage.sites == "refined" and not self._refined_sites():
+            return "it refines the sites of grafts that stand, and none stands"
+        if self.num_affordable(stage) > 0:
+            return ""
+        num_tokens = self.plan.schedule_of(stage).num_tokens
         if not self.state.trained:
             raise BudgetError(
                 f"budget.train_tokens is {self.plan.budget.train_tokens:,}, and one candidate learns from "
-                f"{self.plan.schedule.num_tokens:,} tokens; raise the budget or shorten the schedule"
+                f"{num_tokens:,} tokens; raise the budget or shorten the schedule"
             )
-        return False
+        left = max(0, self.budget_left().train_tokens)
+        return f"one candidate learns from {num_tokens:,} tokens, and the budget has {left:,} left"
 
-    def _trial(self, candidate: Candidate, stack: Sequence[Graft]) -> str:
-        """What makes a trial the same one."""
-        return records.digest(
-            {
-                "candidate": candidate,
-                "stack": [graft.digest for graft in stack],
-                "schedule": self.plan.schedule,
-                "text": self.data.train.digest,
-                "base": self.base.digest,
-            }
-        )
+    def _name(self, index: int) -> str:
+        name = self.plan.in_full[index].name
+        return f"stage {index + 1} of {len(self.plan.in_full)}{f' ({name})' if name else ''}"
 
+    def _about(self, trial: Trial) -> dict[str, Any]:
+        stack = [graft.digest for graft in trial.stack]
+        return {"trial": self._digest(trial), "candidate": trial.candidate, "stack": stack}
 
-_TURN = "turn"
+    def _digest(self, trial: Trial) -> str:
+        return records.digest(trial.identity(text=self.data.train.digest, base=self.base.digest))
 
 
-def _wait_for(winner: Graft) -> Verdict:
-    reason = (
-        f"{winner.digest[:12]} gained more on development text and stands from now on; grafts trained apart do not add "
-        "up, so this one is to be trained again on top of it"
-    )
-    return Verdict(gate=_TURN, outcome=Outcome.DEFER, reason=reason)
-
-
-def _was_refused(entry: Entry) -> bool:
-    """By a gate, not only by its turn."""
-    return any(verdict.outcome is not Outcome.ACCEPT and verdict.gate != _TURN for verdict in entry.decision.verdicts)
+def _repeats(stack: Sequence[Graft], graft: Graft, stage: Stage) -> bool:
+    """Whether too much of what it changes lies within what the stack spans already; measured, not counted."""
+    shared = overlap(stack, graft) if stage.at_most_inside < 1 else None
+    return shared is not None and shared.inside > stage.at_most_inside

@@ -1,8 +1,8 @@
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, final
 
-from saint import discovery
+from saint import config, discovery, records
 from saint.candidates import Proposal
 from saint.data import DataPlan
 from saint.errors import ConfigError
@@ -48,6 +48,45 @@ class Controls:
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """Some rounds that grow in one way; what stands at their end is frozen, and the next stage grows on it.
+
+    What a stage does not say, the plan says for all.
+    """
+
+    name: str = ""
+    """For people."""
+    rounds: int = 0
+    """0 for as many as the plan says."""
+    accept: int = 1
+    """How many of a round's grafts may come to stand: each time one does, the others that passed are measured and
+    judged again on the new stack."""
+    sites: Literal["all", "refined"] = "all"
+    """`refined`: only the sites of grafts that stand, and the linear maps inside a block that one of them is at."""
+    proposals: tuple[Proposal, ...] = ()
+    """Empty for the plan's."""
+    schedule: Mapping[str, Any] = field(default_factory=dict)
+    """What differs from the plan's schedule."""
+    candidates_per_round: int = 0
+    """0 for as many as the plan says."""
+    finalists_per_round: int = 0
+    """0 for as many as the plan says."""
+    at_most_inside: float = 1.0
+    """The gates are not asked about a graft of whose change a larger share lies within what the stack spans."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        for name in ("rounds", "candidates_per_round", "finalists_per_round"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give at least 1, or leave it out for the plan's")
+        if self.accept < 1:
+            raise ConfigError(f"accept is {self.accept}; it must be at least 1")
+        if not 0 <= self.at_most_inside <= 1:
+            raise ConfigError(f"at_most_inside is {self.at_most_inside}; it must be between 0 and 1")
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """Everything that decides how a registry grows; stored in its ledger with its digest."""
 
@@ -55,7 +94,8 @@ class Plan:
     seed: int = 0
     data: DataPlan
     budget: Budget
-    proposals: tuple[Proposal, ...]
+    proposals: tuple[Proposal, ...] = ()
+    """What is tried, unless a stage has proposals of its own."""
     gates: Mapping[str, Mapping[str, Any]]
     """Gate -> its settings."""
     rounds: int = 2
@@ -69,6 +109,8 @@ class Plan:
     schedule: Schedule = field(default_factory=Schedule)
     sensitivity: Sensitivity = field(default_factory=Sensitivity)
     controls: Controls = field(default_factory=Controls)
+    stages: tuple[Stage, ...] = ()
+    """Grown one after the other; empty for one stage of the settings above, in which one graft a round may stand."""
     evaluation_seq_len: int = 256
 
     def __post_init__(self) -> None:
@@ -76,13 +118,48 @@ class Plan:
         for name in ("rounds", "candidates_per_round", "finalists_per_round", "evaluation_seq_len"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if not self.proposals:
-            raise ConfigError("proposals is empty; name at least one kind of graft to try")
         if not self.strengths or not all(0 < strength <= 1 for strength in self.strengths):
             raise ConfigError(f"strengths is {self.strengths}; give numbers above 0 and up to 1")
-        for proposal in self.proposals:
-            kind_and_options(proposal.kind, proposal.options)
+        for number, stage in enumerate(self.in_full):
+            self._check(stage, f"stages[{number}]: " if self.stages else "")
         build_gates(self.gates)
+
+    @property
+    def in_full(self) -> tuple[Stage, ...]:
+        """The stages with all that they leave to the plan."""
+        return tuple(
+            replace(
+                stage,
+                rounds=stage.rounds or self.rounds,
+                proposals=stage.proposals or self.proposals,
+                candidates_per_round=stage.candidates_per_round or self.candidates_per_round,
+                finalists_per_round=stage.finalists_per_round or self.finalists_per_round,
+            )
+            for stage in self.stages or (Stage(),)
+        )
+
+    def schedule_of(self, stage: Stage) -> Schedule:
+        """The schedule that grafts of `stage` are trained with.
+
+        Raises:
+            ConfigError: The stage changes what a schedule does not have.
+        """
+        return config.build({**records.to_plain(self.schedule), **stage.schedule}, Schedule, where="schedule")
+
+    def _check(self, stage: Stage, where: str) -> None:
+        if not stage.proposals:
+            raise ConfigError(f"{where}proposals is empty; name at least one kind of graft to try")
+        if stage.accept > stage.finalists_per_round:
+            raise ConfigError(
+                f"{where}accept is {stage.accept}, and the gates are asked about {stage.finalists_per_round} a round; "
+                "raise finalists_per_round"
+            )
+        try:
+            self.schedule_of(stage)
+            for proposal in stage.proposals:
+                kind_and_options(proposal.kind, proposal.options)
+        except ConfigError as error:
+            raise type(error)(f"{where}{error}") from error
 
     @property
     def allowed_regression_bpb(self) -> float | None:

@@ -1,6 +1,7 @@
 import os
 import platform
 import shutil
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -55,11 +56,14 @@ def start(
     folder = Path(folder)
     if not Registry.can_begin(folder):
         raise NotARegistryError(f"{folder} exists already; give the path of a new folder")
-    must_read(base.model.config, plan.schedule.seq_len)
+    schedules = [plan.schedule, *map(plan.schedule_of, plan.in_full)]
+    for schedule in schedules:
+        must_read(base.model.config, schedule.seq_len)
     _check_proposals(base, plan)
     data = read_splits(plan.data, root=root, tokenizer=base.tokenizer, progress=progress)
     _check_tokenizer(base, data)
-    data.train.batches(batch_size=plan.schedule.batch_size, seq_len=plan.schedule.seq_len, seed=plan.seed)
+    for schedule in schedules:
+        data.train.batches(batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=plan.seed)
     _check_splits(data)
     registry = Registry.open(folder)
     if not plan.data.prepared:
@@ -141,8 +145,14 @@ def _check_tokenizer(base: FrozenBase, data: Splits) -> None:
 
 
 def _check_proposals(base: FrozenBase, plan: Plan) -> None:
-    """Ask for candidates with an empty map: whether any fits does not depend on the scores."""
-    propose(base.sites(), SensitivityMap(method="none", scores={}), plan.proposals, plan.budget, seed=plan.seed)
+    """Ask for candidates with an empty map: whether any fits does not depend on the scores.
+
+    Refined sites are fewer than all, and which is not known yet, so for them only the kinds and roles are checked.
+    """
+    nothing_known, unlimited = SensitivityMap(method="none", scores={}), records.LARGEST_EXACT_INT
+    for stage in plan.in_full:
+        budget = replace(plan.budget, num_params=unlimited) if stage.sites == "refined" else plan.budget
+        propose(base.sites(), nothing_known, stage.proposals, budget, seed=plan.seed)
 
 
 def _seen_from(folder: Path, place: Path) -> str:

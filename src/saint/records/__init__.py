@@ -18,6 +18,7 @@ from saint.records._nouns import (
     Evidence as Evidence,
     Interval as Interval,
     Outcome as Outcome,
+    Overlap as Overlap,
     Quantization as Quantization,
     Removal as Removal,
     SensitivityMap as SensitivityMap,

@@ -120,6 +120,18 @@ class Removal:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Overlap:
+    """How far a graft's change of weights repeats what the stack below it changes, as far as both are of low rank."""
+
+    inputs: float
+    """Largest cosine of a principal angle between what they read, over the sites; 1 for a direction that both read."""
+    outputs: float
+    """The same between what they write."""
+    inside: float
+    """Share of the change, by its squared size over all sites, that reads and writes within what the stack spans."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
     """All that the gates may know about one graft, measured in the composed model."""
 
@@ -142,6 +154,8 @@ class Evidence:
     """Protected suite -> bits per byte lost there against the bare base, all grafts together; positive is worse."""
     cost: Cost
     removal: Removal | None = None
+    overlap: Overlap | None = None
+    """With the stack; None where nothing of low rank is shared."""
     logits: str = ""
     """Digest of the composed model's logits on a fixed probe, to prove a later recomposition."""
 

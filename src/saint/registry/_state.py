@@ -49,6 +49,8 @@ class State:
     """Digests of the grafts that stand, oldest first."""
     rounds: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Round -> the event that opened it, with `closed`, `abandoned` and, once it ended, what the `arms` gained."""
+    skipped: dict[int, str] = field(default_factory=dict)
+    """Stage of the plan -> why what was left of it was not grown."""
     trained: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Digest of the candidate and the stack it was trained on -> the event, with the graft's digest."""
     submitted: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -94,6 +96,10 @@ def _close_round(state: State, event: Event) -> None:
     state.rounds[event.body["round"]].update(
         closed=True, abandoned="abandoned" in event.body, arms=event.body.get("arms", [])
     )
+
+
+def _skip_stage(state: State, event: Event) -> None:
+    state.skipped[event.body["stage"]] = event.body["reason"]
 
 
 def _train(state: State, event: Event) -> None:
@@ -165,6 +171,7 @@ _ADDED: dict[str, Callable[[State, Event], None]] = {
     "created": _create,
     "round_opened": _open_round,
     "round_closed": _close_round,
+    "stage_skipped": _skip_stage,
     "trained": _train,
     "submitted": _submit,
     "judged": _judge,

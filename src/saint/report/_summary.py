@@ -2,7 +2,7 @@ from collections import Counter
 from typing import Any
 
 from saint import records
-from saint.registry import Entry, Registry
+from saint.registry import Entry, Registry, State
 
 
 def summarise(registry: Registry) -> dict[str, Any]:
@@ -14,6 +14,7 @@ def summarise(registry: Registry) -> dict[str, Any]:
     state, events = registry.state, registry.ledger.events()
     standing = set(state.standing)
     created = state.created
+    stages, judged = _stages(state), [_graft(entry, state) for entry in state.judged]
     tokens = sum(trial["train_tokens"] for trial in state.trained.values())
     return {
         "registry": str(registry.folder),
@@ -29,10 +30,11 @@ def summarise(registry: Registry) -> dict[str, Any]:
         "num_entries": len(events),
         "finished": bool(state.measured),
         "rounds_done": sum(one["closed"] for one in state.rounds.values()),
-        "rounds_planned": created.get("plan", {}).get("rounds"),
-        "outcomes": dict(Counter(entry.status for entry in state.judged)),
-        "stack": [_graft(entry, state.submitted) for entry in registry.accepted()],
-        "judged": [_graft(entry, state.submitted) for entry in state.judged],
+        "rounds_planned": sum(stage["rounds_planned"] for stage in stages) or created.get("plan", {}).get("rounds"),
+        "stages": stages,
+        "outcomes": dict(Counter(graft["status"] for graft in judged if not graft["judged_again"])),
+        "stack": [_graft(entry, state) for entry in registry.accepted()],
+        "judged": judged,
         "failed": [trial for trial in state.trained.values() if not trial["graft"]],
         "not_asked": _not_asked(state.trained, state.judged),
         "curve": [{"round": number, "arms": one.get("arms", [])} for number, one in sorted(state.rounds.items())],
@@ -51,8 +53,33 @@ def summarise(registry: Registry) -> dict[str, Any]:
     }
 
 
-def _graft(entry: Entry, submitted: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _stages(state: State) -> list[dict[str, Any]]:
+    """The stages that the plan names, and how far each has come."""
+    plan = state.created.get("plan", {})
+    return [
+        {
+            "name": stage["name"],
+            "sites": stage["sites"],
+            "accept": stage["accept"],
+            "rounds_planned": stage["rounds"] or plan["rounds"],
+            "rounds_done": sum(one["closed"] and one.get("stage") == index for one in state.rounds.values()),
+            "skipped": state.skipped.get(index, ""),
+        }
+        for index, stage in enumerate(plan.get("stages", []))
+    ]
+
+
+def _stage_of(entry: Entry, state: State) -> str:
+    """The stage that a graft came from, by name or number; "" where the plan names none."""
+    stages = state.created.get("plan", {}).get("stages", [])
+    index = state.rounds.get(-1 if entry.round is None else entry.round, {}).get("stage")
+    return "" if index is None or index >= len(stages) else stages[index]["name"] or str(index + 1)
+
+
+def _graft(entry: Entry, state: State) -> dict[str, Any]:
     """One judgement, with what a reader looks for first on top."""
+    later = [other for other in state.judged if other.round == entry.round and other.number > entry.number]
+    had_to_wait = entry.round is not None and entry.status == "deferred"
     plain: dict[str, Any] = records.to_plain(entry)
     evidence = plain["evidence"]
     return {
@@ -61,12 +88,14 @@ def _graft(entry: Entry, submitted: dict[str, dict[str, Any]]) -> dict[str, Any]
         "unvalidated": entry.unvalidated,
         "rollback_reason": entry.rollback_reason,
         "round": entry.round,
+        "stage": _stage_of(entry, state),
+        "judged_again": had_to_wait and any(other.candidate == entry.candidate for other in later),
         "entry": entry.number,
         "time": entry.time,
         "kind": entry.candidate.kind,
         "options": plain["candidate"]["options"],
         "lr": entry.candidate.lr,
-        "submitted": None if entry.evidence.cost.train_tokens else submitted.get(entry.digest),
+        "submitted": None if entry.evidence.cost.train_tokens else state.submitted.get(entry.digest),
         "strength": evidence["strength"],
         "sites": plain["candidate"]["sites"],
         "where": where(entry),
@@ -75,6 +104,7 @@ def _graft(entry: Entry, submitted: dict[str, dict[str, Any]]) -> dict[str, Any]
         "drift_bpb": evidence["drift_bpb"],
         "cost": evidence["cost"],
         "removal": evidence["removal"],
+        "overlap": evidence["overlap"],
         "stack": evidence["stack"],
         "verdicts": plain["decision"]["verdicts"],
     }
@@ -95,6 +125,6 @@ def _grown_domain(created: dict[str, Any]) -> str:
 
 
 def _not_asked(trained: dict[str, dict[str, Any]], judged: list[Entry]) -> list[dict[str, Any]]:
-    """Trials that were trained but ranked below the finalists of their round."""
+    """Trials that were trained but not among the finalists of their round."""
     asked = {records.digest(entry.candidate) for entry in judged}
     return [trial for trial in trained.values() if trial["graft"] and records.digest(trial["candidate"]) not in asked]

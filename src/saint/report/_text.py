@@ -43,17 +43,33 @@ def status_lines(summary: Mapping[str, Any]) -> list[RenderableType]:
         f"stack   {len(summary['stack'])} grafts, {cost['num_params']:,} parameters, {cost['num_bytes']:,} bytes",
         f"judged  {len(summary['judged'])} ({', '.join(f'{n} {s}' for s, n in summary['outcomes'].items()) or 'none'})",
     ]
+    lines += [_stage_line(number, stage) for number, stage in enumerate(summary["stages"], start=1)]
     parts: list[RenderableType] = [Text(line) for line in lines]
     if summary["stack"]:
         parts.append(judged_table(summary["stack"], title="What stands"))
     return parts
 
 
+def _stage_line(number: int, stage: Mapping[str, Any]) -> str:
+    name = f" ({stage['name']})" if stage["name"] else ""
+    skipped = f", the rest skipped: {stage['skipped']}" if stage["skipped"] else ""
+    return f"        stage {number}{name}: {stage['rounds_done']} of {stage['rounds_planned']} rounds{skipped}"
+
+
 def judged_table(grafts: Sequence[Mapping[str, Any]], *, title: str) -> Table:
     """One row per judgement."""
     suites = list(dict.fromkeys(suite for graft in grafts for suite in graft["drift_bpb"]))
     table = Table(title=title, title_justify="left")
-    columns = ("graft", "kind", "where", "params", "status", "gain, bits/byte", *(f"{s} lost in all" for s in suites))
+    columns = (
+        "graft",
+        "kind",
+        "where",
+        "round",
+        "params",
+        "status",
+        "gain, bits/byte",
+        *(f"{s} lost in all" for s in suites),
+    )
     for column in columns:
         table.add_column(Text(column))
     for graft in grafts:
@@ -63,6 +79,7 @@ def judged_table(grafts: Sequence[Mapping[str, Any]], *, title: str) -> Table:
             graft["digest"][:12],
             f"{graft['kind']} {_options(graft['options'])}",
             graft["where"],
+            _origin(graft),
             f"{graft['cost']['num_params']:,}",
             Text(status, style=_STYLES[graft["status"]]),
             spell(graft["gain_bpb"]),
@@ -100,7 +117,9 @@ def entry_lines(graft: Mapping[str, Any]) -> list[RenderableType]:
         f"trained  {_how_trained(graft)}, kept at strength {graft['strength']:g}",
         f"status   {graft['status']}{', unvalidated: what it was judged on has changed' * graft['unvalidated']}",
         *(f"reason   {reason}" for reason in _reasons(graft)),
+        *([f"round    {_origin(graft)}"] if graft["round"] is not None else []),
         f"judged   {graft['time']}, ledger entry {graft['entry']}, on a stack of {len(graft['stack'])}",
+        f"overlap  {_overlap(graft['overlap'])}",
         f"gain     {spell(graft['gain_bpb'])} bits per byte, {graft['gain_bpb']['num_documents']} documents",
         *(
             f"{suite:<8} loses {spell(graft['regression_bpb'][suite])}, with the whole stack {spell(drift)}"
@@ -151,13 +170,13 @@ def _add_row(table: Table, *cells: str | Text) -> None:
 def report_parts(summary: Mapping[str, Any]) -> list[RenderableType]:
     """The whole report for a terminal."""
     parts = [*status_lines(summary)]
-    others = [graft for graft in summary["judged"] if graft["status"] != "stands"]
+    others = [graft for graft in summary["judged"] if graft["status"] != "stands" and not graft["judged_again"]]
     if others:
         parts.append(judged_table(others, title="What did not work, or has to wait its turn"))
     parts.extend(Text(f"failed: {t['candidate']['kind']}: {t['failure']}") for t in summary["failed"])
     if summary["not_asked"]:
         kinds = ", ".join(_what(trial["candidate"]) for trial in summary["not_asked"])
-        parts.append(Text(f"trained, but ranked below the finalists on select: {kinds}"))
+        parts.append(Text(f"trained, but not among the finalists: {kinds}"))
     if summary["result"]:
         parts.append(arms_table(summary["result"]))
         if len(summary["result"]["arms"]) == 1:
@@ -234,10 +253,27 @@ def _round(body: Mapping[str, Any]) -> str:
     return f"round {body['round'] + 1}{': ' + body['abandoned'] if 'abandoned' in body else ''}"
 
 
+def _origin(graft: Mapping[str, Any]) -> str:
+    """The round that a graft came from, and its stage if the plan has any."""
+    if graft["round"] is None:
+        return "none"
+    return f"{graft['round'] + 1}{', stage ' + graft['stage'] if graft['stage'] else ''}"
+
+
+def _overlap(overlap: Mapping[str, float] | None) -> str:
+    if overlap is None:
+        return "nothing of low rank is shared with the stack"
+    return (
+        f"largest cosine with the stack {overlap['inputs']:.3f} for inputs, {overlap['outputs']:.3f} for outputs; "
+        f"{overlap['inside']:.0%} of the change lies within the stack's span"
+    )
+
+
 _GISTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "created": lambda body: f"{body['plan']['name']} on {body['base']['architecture']} {body['base']['digest'][:12]}",
     "round_opened": _round,
     "round_closed": _round,
+    "stage_skipped": lambda body: f"stage {body['stage'] + 1}: {body['reason']}",
     "trained": lambda body: f"{_what(body['candidate'])}: {body['graft'][:12] or body['failure']}",
     "judged": lambda body: f"{body['outcome']}: {body['graft'][:12]}, {_what(body['evidence']['candidate'])}",
     "submitted": lambda body: (

@@ -1,20 +1,19 @@
-"""Trying many candidates; what a trial does is not this room's business."""
+"""Trying many candidates; what a trial is and does is not this room's business."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar, final
 
 from typing_extensions import override
 
-from saint.records import Candidate
-
+T = TypeVar("T")
 R = TypeVar("R")
 
 
 class Executor(Protocol):
-    """Runs one trial per candidate, anywhere."""
+    """Does the same with many trials, anywhere."""
 
-    def map(self, trial: Callable[[Candidate], R], candidates: Iterable[Candidate]) -> Iterator[R]:
-        """The trials' results, in the order of the candidates."""
+    def map(self, run: Callable[[T], R], trials: Iterable[T]) -> Iterator[R]:
+        """The results, in the order of the trials."""
         ...
 
 
@@ -23,5 +22,5 @@ class Serial(Executor):
     """One after the other, here."""
 
     @override
-    def map(self, trial: Callable[[Candidate], R], candidates: Iterable[Candidate]) -> Iterator[R]:
-        yield from map(trial, candidates)
+    def map(self, run: Callable[[T], R], trials: Iterable[T]) -> Iterator[R]:
+        yield from map(run, trials)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from saint.candidates import Proposal, lora_control, num_params, propose
+from saint.candidates import Proposal, lora_control, num_params, propose, refined_sites
 from saint.composition import newborn
 from saint.errors import BudgetError, ConfigError, SiteError, UnknownNameError
 from saint.grafts import Graft
@@ -266,3 +266,22 @@ def test_the_control_is_never_built_beyond_what_its_sites_take() -> None:
 def test_without_a_linear_site_there_is_no_control() -> None:
     with pytest.raises(SiteError, match="no linear site"):
         lora_control([site for site in SITES if site.sort != "linear"], 100, lr=0.01)
+
+
+def test_candidates_are_only_within_the_sites_that_are_given() -> None:
+    within = [site for site in LINEAR if site.depth == 1]
+    found = propose(SITES, NOTHING_KNOWN, [lora, block], PLENTY, top=100, within=within)
+    assert places(found) == [{site.key} for site in within], "there is no block site among them"
+    with pytest.raises(SiteError, match="no linear site has the role 'blocked'"):
+        propose(SITES, NOTHING_KNOWN, [replace(lora, roles=("blocked",))], PLENTY, within=within)
+    assert propose(SITES, NOTHING_KNOWN, [lora], PLENTY, within=[]) == []
+
+
+def test_refined_sites_are_those_of_what_stands_and_the_linear_maps_inside() -> None:
+    [insertion, _] = [site for site in SITES if site.sort == "insertion"]
+    query = next(site for site in LINEAR if site.role == "q" and site.depth == 1)
+    standing = [Candidate(sites=(site,), kind="any") for site in (query, insertion)]
+    inside = [site for site in LINEAR if site.module.startswith(f"{insertion.module}.")]
+    assert len(inside) == 7
+    assert refined_sites(SITES, standing) == [*inside, query, insertion]
+    assert refined_sites(SITES, []) == []

@@ -225,8 +225,8 @@ def test_what_was_trained_but_never_judged_is_not_forgotten(grown: Registry) -> 
     other = Candidate(sites=an_evidence().candidate.sites, kind="lora", options={"rank": 1})
     grown.write("trained", {"trial": "t", "candidate": other, "train_tokens": 700, "stack": [], "graft": "5" * 64})
     assert [trial["graft"] for trial in summarise(grown)["not_asked"]] == ["5" * 64]
-    assert "lora at 1 sites was trained, but ranked below the finalists" in page(grown).words
-    assert "ranked below the finalists" in printed(*report_parts(summarise(grown)))
+    assert "lora at 1 sites was trained, but was not among the finalists" in page(grown).words
+    assert "not among the finalists" in printed(*report_parts(summarise(grown)))
 
 
 def test_the_page_loads_nothing_and_runs_nothing(grown: Registry) -> None:

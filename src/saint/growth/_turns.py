@@ -1,0 +1,50 @@
+"""Grafts that were trained apart do not add up, so they come to stand one after the other."""
+
+from collections.abc import Sequence
+
+from saint import records
+from saint.grafts import Graft
+from saint.records import Candidate, Outcome, Verdict
+from saint.registry import Entry
+
+_TURN = "turn"
+
+
+def wait_for(winner: Graft, *, again: bool) -> Verdict:
+    """What is said of a graft that passed beside a better one.
+
+    Args:
+        again: Whether it is to be judged again in this round, on top of the winner.
+    """
+    coming = "measured again on top of it in this round" if again else "trained again on top of it"
+    reason = (
+        f"{winner.digest[:12]} gained more on development text and stands from now on; grafts trained apart do not add "
+        f"up, so this one is to be {coming}"
+    )
+    return Verdict(gate=_TURN, outcome=Outcome.DEFER, reason=reason)
+
+
+def was_refused(entry: Entry) -> bool:
+    """By a gate, not only by its turn."""
+    return any(verdict.outcome is not Outcome.ACCEPT and verdict.gate != _TURN for verdict in entry.decision.verdicts)
+
+
+def num_accepted(entries: Sequence[Entry]) -> int:
+    """How many were accepted, those that were rolled back since included."""
+    return sum(entry.decision.outcome is Outcome.ACCEPT for entry in entries)
+
+
+def has_turn(candidate: Candidate, entries: Sequence[Entry], standing: Sequence[str]) -> bool:
+    """Whether the gates are to be asked about `candidate` on the stack that stands now.
+
+    Once in every stack of the round: on the first as a finalist, later as one that had only to wait its turn.
+
+    Args:
+        entries: What was judged in this round so far, oldest first.
+    """
+    own = [entry for entry in entries if records.digest(entry.candidate) == records.digest(candidate)]
+    if any(entry.evidence.stack == tuple(standing) for entry in own):
+        return False
+    if not num_accepted(entries):
+        return True
+    return bool(own) and own[-1].decision.outcome is not Outcome.ACCEPT and not was_refused(own[-1])
