@@ -126,7 +126,11 @@ def test_a_staged_round_that_was_killed_goes_on_to_the_same_end(
             with pytest.raises(Interrupted):
                 killed.grow()
         assert len(killed.registry.ledger.events()) == num_entries
+    left = [killed.registry.work / "checkpoints" / f"{name[:32]}.safetensors" for name in through.trained]
+    for file in left:
+        file.write_bytes(b"of a process that died between its entry and this")
     state = killed.grow()
+    assert not any(file.exists() for file in left)
     assert [event.name for event in killed.registry.ledger] == names
     assert [(entry.digest, entry.evidence) for entry in state.judged] == [
         (entry.digest, entry.evidence) for entry in through.judged

@@ -37,9 +37,10 @@ def train_controls(journal: Journal, losses: Losses, number: int, *, is_last: bo
     done = _controls(journal)
     schedule = _schedule(journal, sum(entry.evidence.cost.train_tokens for entry in standing))
     for name, run in (("lora", _train_lora), ("full", _train_full)):
-        if name in done and ("file" not in done[name] or _has_weights(journal, done[name])):
-            continue
         checkpoint = f"{name}-{schedule.num_tokens}"
+        if name in done and ("file" not in done[name] or _has_weights(journal, done[name])):
+            journal.forget(checkpoint)  # a process that was killed after its entry left it
+            continue
         try:
             outcome, contents = run(journal, losses, schedule, journal.checkpoint(checkpoint), number)
         except (DivergedError, QuantizedBaseError) as error:

@@ -147,12 +147,12 @@ class Journal:
 
     def has_failed(self, trial: Trial) -> bool:
         """Whether a trial was tried earlier and came to nothing."""
-        found = self.state.trained.get(self._digest(trial))
+        found = self._found(trial)
         return bool(found and not found["graft"])
 
     def trained(self, trial: Trial) -> Graft | None:
         """The graft of a trial that was finished earlier."""
-        found = self.state.trained.get(self._digest(trial))
+        found = self._found(trial)
         if not found or not found["graft"]:
             return None
         graft = grow_from(trial.candidate, weights=self.registry.payload(found["graft"])).eval()
@@ -301,6 +301,13 @@ class Journal:
     def _name(self, index: int) -> str:
         name = self.plan.in_full[index].name
         return f"stage {index + 1} of {len(self.plan.in_full)}{f' ({name})' if name else ''}"
+
+    def _found(self, trial: Trial) -> dict[str, Any] | None:
+        """What the ledger says of a trial; once it does, a checkpoint that a killed process left is of no use."""
+        found = self.state.trained.get(self._digest(trial))
+        if found:
+            self.forget(self._digest(trial))
+        return found
 
     def _about(self, trial: Trial) -> dict[str, Any]:
         stack = [graft.digest for graft in trial.stack]
