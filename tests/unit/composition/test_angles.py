@@ -110,3 +110,20 @@ def test_the_angles_are_those_of_the_projectors(seed: int, ranks: tuple[int, int
         expected = torch.linalg.eigvalsh(p @ q @ p).flip(0)[: min(ranks)].clamp(0, 1).sqrt()
         assert cosines == pytest.approx(expected.tolist(), abs=1e-6)
         assert list(cosines) == sorted(cosines, reverse=True)
+
+
+def test_a_graft_that_is_born_in_the_complement_is_at_right_angles_to_the_stack() -> None:
+    generator = torch.Generator().manual_seed(1)
+    below = lora(torch.randn(3, 16, generator=generator), torch.randn(24, 3, generator=generator))
+    shares = {}
+    for complement in (True, False):
+        candidate = Candidate(sites=(UP,), kind="phi", options={"rank": 4, "complement": complement})
+        above = newborn(BASE, candidate, stack=[below])
+        for parameter in above.parameters():
+            torch.nn.init.normal_(parameter, generator=generator)
+        shares[complement] = overlap([below], above)
+    apart, freely = shares[True], shares[False]
+    assert apart is not None
+    assert freely is not None
+    assert max(apart.inputs, apart.outputs, apart.inside) < 1e-5
+    assert min(freely.inputs, freely.outputs, freely.inside) > 1e-2
