@@ -6,6 +6,11 @@ from saint.evaluation._evaluate import (
     evaluate as evaluate,
     leave_one_out as leave_one_out,
     measure_arm as measure_arm,
+    measure_cost as measure_cost,
 )
-from saint.evaluation._interval import negated as negated, paired_interval as paired_interval
+from saint.evaluation._interval import (
+    negated as negated,
+    paired_interval as paired_interval,
+    repeated_interval as repeated_interval,
+)
 from saint.evaluation._strength import choose_strength as choose_strength, search_strength as search_strength

@@ -84,7 +84,7 @@ def evaluate(
         gain_bpb=losses.saved(base, stack, with_graft, held_out),
         regression_bpb={name: negated(losses.saved(base, stack, with_graft, c)) for name, c in retain.items()},
         drift_bpb={name: negated(losses.saved(base, (), with_graft, corpus)) for name, corpus in retain.items()},
-        cost=_cost(base, stack, graft),
+        cost=measure_cost(base, stack, graft),
         logits=logits_digest(compose(base, with_graft)),
         removal=_removal(before, base, stack),
         overlap=overlap(stack, graft),
@@ -142,7 +142,9 @@ def leave_one_out(
     }
 
 
-def _cost(base: FrozenBase, stack: Sequence[Graft], graft: Graft) -> Cost:
+def measure_cost(base: FrozenBase, stack: Sequence[Graft], graft: Graft) -> Cost:
+    """What `graft` costs on top of `stack`, in counts; the operations are those of a forward pass, unfolded."""
+
     def flops(grafts: Sequence[Graft]) -> tuple[int, int]:
         model = compose(base, grafts)
         with FlopCounterMode(display=False) as counter:

@@ -21,6 +21,7 @@ from saint.records._nouns import (
     Overlap as Overlap,
     Quantization as Quantization,
     Removal as Removal,
+    RepeatedInterval as RepeatedInterval,
     SensitivityMap as SensitivityMap,
     Site as Site,
     SiteSort as SiteSort,

@@ -109,6 +109,24 @@ class Interval:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RepeatedInterval:
+    """A difference measured with several seeds, in bits per byte, with an interval for other documents and seeds."""
+
+    estimate: float
+    low: float
+    high: float
+    standard_error: float
+    num_documents: int
+    num_seeds: int
+    """With one, the interval says nothing about other seeds."""
+    standard_error_of_documents: float
+    standard_error_of_seeds: float
+    """0.0 with one seed."""
+    degrees: float
+    """Degrees of freedom of Student's t."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Removal:
     """What taking the graft out again gave, compared with the logits from before it was put in."""
 
