@@ -102,6 +102,10 @@ class DivergedError(SaintError, ArithmeticError):
     """Training ran away: the loss or its gradient is no longer a number."""
 
 
+class WorkerError(SaintError, RuntimeError):
+    """A process that was to do part of the work died."""
+
+
 class StorageError(SaintError, OSError):
     """The disk refused a write; nothing was half-written."""
 

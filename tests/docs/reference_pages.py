@@ -19,8 +19,9 @@ from saint.cli.main import main
 from saint.data import DataPlan, Domain
 from saint.gates import Gate
 from saint.grafts import Kind
-from saint.growth import Controls, Plan, Sensitivity, Stage
+from saint.growth import Controls, Plan, Stage
 from saint.records import Budget
+from saint.sensitivity import Sensitivity
 from saint.training import BasePlan, Schedule
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -68,7 +69,14 @@ def default_of(field: "dataclasses.Field[Any]") -> str:
 
 def type_of(hint: Any) -> str:
     text = hint.__name__ if inspect.isclass(hint) and not typing.get_args(hint) else str(hint)
-    for long in ("collections.abc.", "typing.", "saint.records._nouns.", "saint.growth._plan.", "saint.training._fit."):
+    for long in (
+        "collections.abc.",
+        "typing.",
+        "saint.records._nouns.",
+        "saint.growth._plan.",
+        "saint.training._fit.",
+        "saint.sensitivity._settings.",
+    ):
         text = text.replace(long, "")
     for long in ("saint.data._prepared.", "saint.candidates._propose.", "saint.data._splits."):
         text = text.replace(long, "")

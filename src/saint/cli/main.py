@@ -2,6 +2,7 @@ import click
 
 from saint.cli._terminal import SaintGroup
 from saint.cli.base import train
+from saint.cli.comparing import compare
 from saint.cli.data import data
 from saint.cli.demo import demo
 from saint.cli.exporting import export
@@ -35,6 +36,7 @@ for command in (
     blame,
     report,
     export,
+    compare,
     train,
     data,
     kinds,

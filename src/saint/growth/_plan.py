@@ -2,30 +2,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, final
 
-from saint import config, discovery, records
+from saint import config, records
 from saint.candidates import Proposal
 from saint.data import DataPlan
 from saint.errors import ConfigError
 from saint.gates import build_gates
 from saint.grafts import kind_and_options
 from saint.records import Budget
+from saint.sensitivity import Sensitivity
 from saint.training import Schedule
-
-
-@final
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sensitivity:
-    """How the places worth growing at are found."""
-
-    method: str = "gradient"
-    num_batches: int = 4
-
-    def __post_init__(self) -> None:
-        """Refuse a map that nothing provides or that sees nothing."""
-        if self.method not in (known := discovery.names("sensitivity")):
-            raise ConfigError(f"method is {self.method!r}; expected {' or '.join(known)}")
-        if self.num_batches < 1:
-            raise ConfigError(f"num_batches is {self.num_batches}; it must be at least 1")
 
 
 @final

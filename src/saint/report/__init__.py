@@ -1,5 +1,11 @@
 """What the ledger says, for people and programs; nothing is measured here."""
 
+from saint.report._comparison import comparison_parts as comparison_parts, to_markdown as to_markdown
+from saint.report._comparison_page import (
+    comparison_html as comparison_html,
+    comparison_pictures as comparison_pictures,
+    write_comparison as write_comparison,
+)
 from saint.report._figure import Figure as Figure
 from saint.report._html import to_html as to_html
 from saint.report._summary import summarise as summarise

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, final
 _WIDTH = 680
 _MARGIN_LEFT, _MARGIN_RIGHT, _MARGIN_TOP, _MARGIN_BOTTOM = 64, 16, 12, 42
 _NUM_TICKS = 5
+_NUM_COLORS = 6
 
 
 class Point(NamedTuple):
@@ -26,12 +27,24 @@ class Series(NamedTuple):
     name: str
     points: Sequence[Point]
     joined: bool = True
+    css: str = ""
+    """CSS classes; c0, c1, ... in turn unless given."""
 
 
-def chart(series: Sequence[Series], *, x_label: str, y_label: str, height: int = 300) -> str:
-    """Lines or dots with whiskers over two linear axes; each series has a colour class c0, c1, ..."""
+def chart(
+    series: Sequence[Series], *, x_label: str, y_label: str, height: int = 300, log_x: bool = False, apart: float = 0.0
+) -> str:
+    """Lines or dots with whiskers over two axes; each series has a colour class.
+
+    Args:
+        log_x: Whether the horizontal axis is logarithmic; its values are then positive.
+        apart: Pixels that neighbouring series are set apart sideways, where their points would hide each other.
+    """
     points = [point for one in series for point in one.points]
-    xs = _Axis([0.0, *(point.x for point in points)], _MARGIN_LEFT, _WIDTH - _MARGIN_RIGHT)
+    room = apart * len(series) / 2
+    place_x = _LogAxis if log_x else _Axis
+    values = [point.x for point in points]
+    xs = place_x(values if log_x else [0.0, *values], _MARGIN_LEFT + room, _WIDTH - _MARGIN_RIGHT - room)
     ys = _Axis(
         [0.0, *(bound for p in points for bound in (p.y, p.y_low, p.y_high) if bound is not None)],
         height - _MARGIN_BOTTOM,
@@ -39,25 +52,30 @@ def chart(series: Sequence[Series], *, x_label: str, y_label: str, height: int =
     )
     parts = [*_axes(xs, ys, height, x_label, y_label)]
     for index, one in enumerate(series):
-        color = f"c{index % 6}"
-        if one.joined and len(one.points) > 1:
-            path = " ".join(f"{xs.at(p.x):.1f},{ys.at(p.y):.1f}" for p in one.points)
-            parts.append(f'<polyline class="line {color}" points="{path}"/>')
-        for point in one.points:
-            x, y = xs.at(point.x), ys.at(point.y)
-            if point.y_low is not None and point.y_high is not None:
-                low, high = ys.at(point.y_low), ys.at(point.y_high)
-                parts.append(
-                    f'<line class="whisker {color}" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>'
-                )
-            label = escape(f"{one.name}: {point.label}")
-            parts.append(
-                f'<circle class="dot {color}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{label}</title></circle>'
-            )
-    legend = "".join(
-        f'<span class="key"><i class="swatch c{i % 6}"></i>{escape(one.name)}</span>' for i, one in enumerate(series)
+        shift = apart * (index - (len(series) - 1) / 2)
+        parts += _drawn(one, one.css or f"c{index % _NUM_COLORS}", xs, ys, shift)
+    return f'<div class="legend">{_legend(series)}</div>{_svg(_WIDTH, height, parts)}'
+
+
+def _drawn(one: Series, color: str, xs: "_Axis | _LogAxis", ys: "_Axis", shift: float) -> Iterable[str]:
+    """The line, whiskers and dots of a series, `shift` pixels to the right of their places."""
+    if one.joined and len(one.points) > 1:
+        path = " ".join(f"{xs.at(p.x) + shift:.1f},{ys.at(p.y):.1f}" for p in one.points)
+        yield f'<polyline class="line {color}" points="{path}"/>'
+    for point in one.points:
+        x, y = xs.at(point.x) + shift, ys.at(point.y)
+        if point.y_low is not None and point.y_high is not None:
+            low, high = ys.at(point.y_low), ys.at(point.y_high)
+            yield f'<line class="whisker {color}" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>'
+        label = escape(f"{one.name}: {point.label}")
+        yield f'<circle class="dot {color}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{label}</title></circle>'
+
+
+def _legend(series: Sequence[Series]) -> str:
+    return "".join(
+        f'<span class="key"><i class="swatch {one.css or f"c{i % _NUM_COLORS}"}"></i>{escape(one.name)}</span>'
+        for i, one in enumerate(series)
     )
-    return f'<div class="legend">{legend}</div>{_svg(_WIDTH, height, parts)}'
 
 
 class Row(NamedTuple):
@@ -195,12 +213,31 @@ class _Axis:
         return self._start + (value - self.low) * self._scale
 
 
+@final
+class _LogAxis:
+    """Maps positive values to pixels by their logarithm, from one round number to another."""
+
+    def __init__(self, values: Sequence[float], start: float, end: float) -> None:
+        rungs = [factor * 10.0**power for power in range(-12, 16) for factor in (1, 2, 5)]
+        lowest, highest = min(values), max(values)
+        first = max(index for index, rung in enumerate(rungs) if rung <= lowest)
+        last = min(index for index, rung in enumerate(rungs) if rung >= highest)
+        last = max(last, first + 1)
+        self.low, self.high = rungs[first], rungs[last]
+        step = 1 if last - first <= 2 * _NUM_TICKS else 3  # with too many of them, powers of ten only
+        self.ticks = [rung for rung in rungs[first : last + 1] if step == 1 or str(rung)[0] == "1"]
+        self._start, self._scale = start, (end - start) / log10(self.high / self.low)
+
+    def at(self, value: float) -> float:
+        return self._start + log10(value / self.low) * self._scale
+
+
 def _round_step(size: float) -> float:
     magnitude = 10.0 ** floor(log10(size))
     return next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= size * (1 - 1e-9))
 
 
-def _axes(xs: _Axis, ys: _Axis, height: int, x_label: str, y_label: str) -> Iterable[str]:
+def _axes(xs: "_Axis | _LogAxis", ys: _Axis, height: int, x_label: str, y_label: str) -> Iterable[str]:
     yield from _x_axis(xs, height - _MARGIN_BOTTOM, x_label)
     for tick in ys.ticks:
         y = ys.at(tick)
@@ -211,7 +248,7 @@ def _axes(xs: _Axis, ys: _Axis, height: int, x_label: str, y_label: str) -> Iter
     yield f'<text class="axis" {turned} text-anchor="middle">{escape(y_label)}</text>'
 
 
-def _x_axis(xs: _Axis, bottom: float, label: str) -> Iterable[str]:
+def _x_axis(xs: "_Axis | _LogAxis", bottom: float, label: str) -> Iterable[str]:
     for tick in xs.ticks:
         x = xs.at(tick)
         yield f'<text class="tick" x="{x:.1f}" y="{bottom + 16:.1f}" text-anchor="middle">{_tick(tick)}</text>'
@@ -229,3 +266,36 @@ def _tick(value: float) -> str:
 def _svg(width: float, height: float, parts: Iterable[str]) -> str:
     body = "".join(parts)
     return f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" xmlns="http://www.w3.org/2000/svg">{body}</svg>'
+
+
+_LEGEND_COLUMN, _LEGEND_ROW = 170, 18
+_PAPER = """svg{background:#fff}text{fill:#667085;font:12px system-ui,sans-serif}text.label{fill:#1d2330}
+.grid{stroke:#d9dde4}.zero{stroke:#667085}.limit{stroke:#b42318}.line{fill:none;stroke-width:1.5;opacity:.75}
+.whisker,.dot{stroke-width:1.5}.line.control{stroke-dasharray:5 4}"""
+_INKS = ("#12805c", "#2563eb", "#b45309", "#7c3aed", "#0e7490", "#be185d", "#4d7c0f", "#64748b", "#c2410c", "#1e3a8a")
+_MEANINGS = {"better": "#12805c", "worse": "#b42318", "even": "#667085"}
+
+
+def standalone(picture: str, legend: Sequence[tuple[str, str]] = ()) -> str:
+    """A picture of this file as an SVG document with colours of its own, its legend below.
+
+    Args:
+        legend: (CSS classes, name) of what the colours mean.
+    """
+    opening, _, rest = picture[picture.index("<svg") :].partition(">")
+    width, height = (float(number) for number in opening.split('"')[1].split()[2:])
+    columns = int((width - _MARGIN_LEFT) // _LEGEND_COLUMN)
+    parts = [f"<style>{_PAPER}{''.join(_inks())}</style>", f'<rect width="100%" height="100%" fill="#fff"/>{rest[:-6]}']
+    for index, (css, name) in enumerate(legend):
+        x = _MARGIN_LEFT + _LEGEND_COLUMN * (index % columns)
+        y = height + _LEGEND_ROW * (index // columns) + 12
+        parts.append(f'<circle class="dot {css}" cx="{x}" cy="{y:.0f}" r="4.5"/>')
+        parts.append(f'<text class="label" x="{x + 10}" y="{y + 4:.0f}">{escape(name)}</text>')
+    return _svg(width, height + _LEGEND_ROW * ceil(len(legend) / columns) + 14, parts)
+
+
+def _inks() -> Iterable[str]:
+    colors = {**{f"c{index}": ink for index, ink in enumerate(_INKS)}, **_MEANINGS}
+    for css, ink in colors.items():
+        yield f".line.{css},.whisker.{css},.dot.{css}{{stroke:{ink}}}.dot.{css}{{fill:{ink}}}"
+    yield ".dot.control{fill:#fff}"

@@ -2,3 +2,4 @@
 
 from saint.sensitivity._map import Map as Map
 from saint.sensitivity._measure import measure_sensitivity as measure_sensitivity
+from saint.sensitivity._settings import Sensitivity as Sensitivity

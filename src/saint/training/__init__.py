@@ -1,9 +1,11 @@
 """Grafts learn on a stack; bases and controls learn too. Nothing else moves, and everything resumes."""
 
+from saint.training._count import StepCount as StepCount, count_step as count_step
 from saint.training._fit import Schedule as Schedule
 from saint.training._train import (
     BasePlan as BasePlan,
     continue_training as continue_training,
     pretrain as pretrain,
     train as train,
+    untrained as untrained,
 )

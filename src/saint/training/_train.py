@@ -147,12 +147,22 @@ def pretrain(
         ConfigError: The architecture or one of its settings is unknown.
         Interrupted: A stop was asked for through `progress`.
     """
+    model = untrained(plan, tokenizer)
+    run = _whole_run(plan, model, text, plan.schedule, plan.lr, plan.seed, select, checkpoint, progress)
+    return model, run.finish("training the base")
+
+
+def untrained(plan: BasePlan, tokenizer: Any) -> PreTrainedModel:
+    """The base that `plan` describes before it has learnt anything: random weights, the same for a seed.
+
+    Raises:
+        ConfigError: The architecture or one of its settings is unknown.
+    """
     config = _model_config(plan, tokenizer)
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
         model: PreTrainedModel = family_of(config).from_config(config).eval()
-    run = _whole_run(plan, model, text, plan.schedule, plan.lr, plan.seed, select, checkpoint, progress)
-    return model, run.finish("training the base")
+    return model
 
 
 def _whole_run(

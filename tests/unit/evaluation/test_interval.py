@@ -125,7 +125,7 @@ def test_a_loss_that_is_not_a_number_is_named(value: float) -> None:
 def repeated_runs(
     num_seeds: int, num_documents: int, random: np.random.Generator, *, of_seeds: float
 ) -> tuple[FloatArray, FloatArray, IntArray]:
-    """Runs that save 0.05 bits per byte on average; documents, seeds and their meetings each add chance of their own."""
+    """Runs that save 0.05 bits per byte on average; documents, seeds and their meetings each add their own chance."""
     num_bytes = random.integers(200, 3000, num_documents)
     rates = 0.05 + random.normal(0, 0.05, num_documents) + random.normal(0, of_seeds, (num_seeds, 1))
     rates = rates + random.normal(0, 0.01, (num_seeds, num_documents))

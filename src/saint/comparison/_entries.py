@@ -1,0 +1,115 @@
+"""The rows of the matrix before anything is trained: which arm spends which budget on what."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from saint import discovery
+from saint.candidates import Filling, Preference, fill_budget
+from saint.comparison._plan import ArmPlan, ComparisonPlan
+from saint.errors import BudgetError, SiteError
+from saint.grafts import Kind
+from saint.records import Site
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One arm at one budget."""
+
+    arm: ArmPlan
+    budget: float | None
+    """Share of the base's parameters; None for the whole base."""
+    num_params_allowed: int
+    filling: Filling | None
+    """How the budget is spent; None for the whole base, and where nothing fits."""
+
+
+def make_entries(
+    plan: ComparisonPlan, sites: Sequence[Site], base_params: int, scores: Mapping[str, float]
+) -> list[Entry]:
+    """Every arm at every budget, and each whole base once, in the plan's order.
+
+    Args:
+        base_params: Parameters of the base, which budgets are shares of.
+        scores: Site key -> sensitivity. Whether an arm fits a budget does not depend on it.
+
+    Raises:
+        BudgetError: An arm fits none of the budgets.
+        SiteError: An arm's kind cannot be at any of its sites, or a role of it is that of no site.
+    """
+    entries = []
+    for arm in plan.arms:
+        if arm.whole:
+            entries.append(Entry(arm=arm, budget=None, num_params_allowed=base_params, filling=None))
+            continue
+        rows = [_fill(arm, share, sites, base_params, scores, plan.seed) for share in sorted(plan.budgets)]
+        if not any(row.filling for row in rows):
+            raise BudgetError(
+                f"arm {arm.name!r} fits none of the budgets: the largest allows {rows[-1].num_params_allowed:,} "
+                "parameters; raise budgets, give it fewer sites or other options, or leave it out"
+            )
+        entries += rows
+    return entries
+
+
+def _fill(
+    arm: ArmPlan, share: float, sites: Sequence[Site], base_params: int, scores: Mapping[str, float], seed: int
+) -> Entry:
+    allowed = int(share * base_params)
+    prefer = _preference(arm, sites, scores, seed)
+    filling = fill_budget(
+        arm.kind,
+        arm.options,
+        arm.size,
+        _sites_of(arm, sites, prefer),
+        allowed,
+        prefer=prefer,
+        may_drop=arm.sites != "given",
+    )
+    return Entry(arm=arm, budget=share, num_params_allowed=allowed, filling=filling)
+
+
+def _sites_of(arm: ArmPlan, sites: Sequence[Site], prefer: Preference) -> list[Site]:
+    attaches_to = discovery.find("grafts", arm.kind, Kind).attaches_to
+    there = {site.role for site in sites if site.sort == attaches_to}
+    if unknown := sorted(set(arm.roles) - there):
+        raise SiteError(
+            f"arm {arm.name!r} names the role {unknown[0]!r}, which no {attaches_to} site has; the roles are "
+            f"{', '.join(sorted(there)) or 'none'}"
+        )
+    found = [site for site in sites if arm.belongs(site, attaches_to)]
+    first = sorted(found, key=lambda site: -prefer(site, site.d_in + site.d_out))
+    kept = {site.key for site in first[: max(1, round(arm.share * len(found)))]}
+    return [site for site in found if site.key in kept]
+
+
+def _preference(arm: ArmPlan, sites: Sequence[Site], scores: Mapping[str, float], seed: int) -> Preference:
+    places = {site.key: place for place, site in enumerate(sites)}
+    chosen: dict[str, Preference] = {
+        "sensitive": lambda site, num_params: squared_sensitivity(site, sites, scores) / num_params,
+        "random": lambda site, num_params: _chance(site, seed),  # noqa: ARG005 - chance has no price
+        "given": lambda site, num_params: -places[site.key],  # noqa: ARG005
+    }
+    return chosen[arm.sites]
+
+
+def squared_sensitivity(site: Site, sites: Sequence[Site], scores: Mapping[str, float]) -> float:
+    """The squared score of a site; where the map has none, that of the linear sites inside its module together."""
+    if site.key in scores:
+        return scores[site.key] ** 2
+    inside = (other for other in sites if other.sort == "linear" and other.module.startswith(f"{site.module}."))
+    return sum(scores.get(other.key, 0.0) ** 2 for other in inside)
+
+
+def _chance(site: Site, seed: int) -> float:
+    """A number in [0, 1) that depends on the site's name and the seed only."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{site.key}".encode()).digest()[:6]) / 2**48
+
+
+def spell_filling(filling: Filling | None) -> dict[str, Any]:
+    """How a budget is spent, as plain data."""
+    if filling is None:
+        return {"options": {}, "sites": []}
+    return {"options": filling.options, "sites": [site.key for site in filling.sites]}
