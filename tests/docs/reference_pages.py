@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import inspect
 import json
+import re
 import typing
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 from saint import discovery
 from saint.candidates import Proposal
 from saint.cli.main import main
+from saint.comparison import ArmPlan, ComparisonPlan, Targets
 from saint.data import DataPlan, Domain
 from saint.gates import Gate
 from saint.grafts import Kind
@@ -69,17 +71,7 @@ def default_of(field: "dataclasses.Field[Any]") -> str:
 
 def type_of(hint: Any) -> str:
     text = hint.__name__ if inspect.isclass(hint) and not typing.get_args(hint) else str(hint)
-    for long in (
-        "collections.abc.",
-        "typing.",
-        "saint.records._nouns.",
-        "saint.growth._plan.",
-        "saint.training._fit.",
-        "saint.sensitivity._settings.",
-    ):
-        text = text.replace(long, "")
-    for long in ("saint.data._prepared.", "saint.candidates._propose.", "saint.data._splits."):
-        text = text.replace(long, "")
+    text = re.sub(r"\b(?:saint(?:\.\w+)*|collections\.abc|typing)\.", "", text)
     return text.replace("|", "\\|")
 
 
@@ -109,6 +101,9 @@ def plans_page() -> str:
         ("`[sensitivity]`", Sensitivity),
         ("`[controls]`", Controls),
         ("A base plan", BasePlan),
+        ("A comparison's plan", ComparisonPlan),
+        ("`[[arms]]`", ArmPlan),
+        ("`[targets]`", Targets),
     ]
     for title, cls in sections:
         parts += [f"## {title}", "", summary(cls), "", *table(cls)]

@@ -6,6 +6,7 @@ import pytest
 
 from saint import config, discovery
 from saint.candidates import Proposal
+from saint.comparison import ComparisonPlan
 from saint.data import DataPlan
 from saint.grafts import Kind
 from saint.growth import Plan
@@ -17,7 +18,13 @@ from reference_pages import DOCS, PAGES, commands
 
 ROOT = DOCS.parent
 RECIPES = ROOT / "src" / "saint" / "recipes"
-PLAN_OF = {"code-to-prose": Plan, "python-library-text": DataPlan, "small-llama-on-code": BasePlan, "two-stages": Plan}
+PLAN_OF = {
+    "code-to-prose": Plan,
+    "kinds-small": ComparisonPlan,
+    "python-library-text": DataPlan,
+    "small-llama-on-code": BasePlan,
+    "two-stages": Plan,
+}
 PROSE = [ROOT / "README.md", *sorted(DOCS.rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 
 
@@ -49,12 +56,15 @@ def test_every_command_in_the_prose_exists(file: Path) -> None:
         assert {word for word in words if word.startswith("--")} <= options[name], line
 
 
-@pytest.mark.parametrize(("page", "number"), [("grow-your-model.md", 1), ("growth-schedules.md", 4)])
-def test_the_plans_of_the_how_to_load(page: str, number: int) -> None:
-    plans = re.findall(r"```toml\n(.*?)```", (DOCS / "howto" / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+@pytest.mark.parametrize(
+    ("page", "number", "plan"),
+    [("grow-your-model", 1, Plan), ("growth-schedules", 4, Plan), ("compare-kinds", 1, ComparisonPlan)],
+)
+def test_the_plans_of_the_how_to_load(page: str, number: int, plan: type) -> None:
+    plans = re.findall(r"```toml\n(.*?)```", (DOCS / "howto" / f"{page}.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     assert len(plans) == number
-    for plan in plans:
-        config.build(config.parse(plan, where="how-to"), Plan, where="how-to")
+    for text in plans:
+        config.build(config.parse(text, where="how-to"), plan, where="how-to")
 
 
 @pytest.mark.parametrize("kind", discovery.names("grafts"))

@@ -73,7 +73,7 @@ class Bench:
     """Base, text and settings of a comparison in one process."""
 
     def __init__(self, materials: Materials, plan: ComparisonPlan, progress: Progress | None = None) -> None:
-        self.base: FrozenBase = freeze(materials.base)
+        self.base: FrozenBase = freeze(materials.base, quantize=plan.quantize)
         model: Any = self.base.model
         model.to(materials.device)
         self.data: Splits = open_splits(materials.data)

@@ -15,6 +15,7 @@ from saint.models import FrozenBase, must_read
 from saint.progress import Progress, Silent, Task
 from saint.records import Candidate
 from saint.sensitivity import measure_sensitivity
+from saint.training import check_tokenizer
 
 
 @final
@@ -111,7 +112,7 @@ def check_materials(plan: ComparisonPlan, base: FrozenBase, data: Splits) -> Non
     """Refuse a base, text or plan that do not fit together, before anything is trained.
 
     Raises:
-        BaseModelError, ConfigError, DataError: They do not; the message says why.
+        BaseChangedError, BaseModelError, ConfigError, DataError: They do not; the message says why.
         BudgetError, SiteError: An arm fits no budget or no site.
     """
     must_read(base.model.config, plan.schedule.seq_len)
@@ -119,11 +120,7 @@ def check_materials(plan: ComparisonPlan, base: FrozenBase, data: Splits) -> Non
     for name in (f"{data.grown_domain}/select", f"{data.grown_domain}/held_out"):
         if name not in data.corpora:
             raise DataError(f"the text has no {name}, which tuning and measuring need; give that domain the split")
-    if len(data.tokenizer) > base.model.config.vocab_size:
-        raise DataError(
-            f"the tokenizer has {len(data.tokenizer)} tokens, the base knows {base.model.config.vocab_size}; "
-            "use the base's own tokenizer"
-        )
+    check_tokenizer(base, data)
     for arm in plan.arms:
         if arm.whole:
             whole_domain(data, arm.whole)

@@ -6,7 +6,7 @@ from saint import config, discovery
 from saint.data import DataPlan
 from saint.errors import ConfigError
 from saint.grafts import Kind, kind_and_options
-from saint.records import Site
+from saint.records import Quantization, Site
 from saint.sensitivity import Sensitivity
 from saint.training import Schedule
 
@@ -105,6 +105,8 @@ class ComparisonPlan:
     """Chooses the text that sensitivity is measured on, and random sites."""
     base: str
     """A model's folder or hub name, or a base plan (a TOML file) that is trained first; relative to this file."""
+    quantize: Quantization | None = None
+    """Store the base's linear maps in few bits, for every arm: LoRA on such a base is QLoRA."""
     data: DataPlan | None = None
     data_plan: str = ""
     """Instead of `data`: a data plan in a TOML file of its own."""
@@ -133,6 +135,8 @@ class ComparisonPlan:
         if self.rival not in grafted:
             there = ", ".join(grafted) or "none"
             raise ConfigError(f"rival is {self.rival!r}, which is no arm with a kind; those are {there}")
+        if self.quantize and (whole := [arm.name for arm in self.arms if arm.whole]):
+            raise ConfigError(f"arm {whole[0]!r} trains the whole base, which quantize forbids; leave one of them out")
         self._check_numbers()
 
     def _check_numbers(self) -> None:

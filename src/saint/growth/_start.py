@@ -10,12 +10,13 @@ import torch
 from saint import records
 from saint.candidates import propose
 from saint.data import SHARES, Splits, open_splits, read_splits, save_splits
-from saint.errors import BaseChangedError, DataError, NotARegistryError
+from saint.errors import DataError, NotARegistryError
 from saint.growth._plan import Plan
 from saint.models import FrozenBase, must_read
 from saint.progress import Progress
 from saint.records import SensitivityMap
 from saint.registry import Registry
+from saint.training import check_tokenizer
 
 _RECORDED_PACKAGES = (
     "saint-g",
@@ -61,7 +62,7 @@ def start(
         must_read(base.model.config, schedule.seq_len)
     _check_proposals(base, plan)
     data = read_splits(plan.data, root=root, tokenizer=base.tokenizer, progress=progress)
-    _check_tokenizer(base, data)
+    check_tokenizer(base, data)
     for schedule in schedules:
         data.train.batches(batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=plan.seed)
     _check_splits(data)
@@ -129,19 +130,6 @@ def _check_splits(data: Splits) -> None:
                 raise DataError(
                     f"domain {domain!r} has no {split} split, which a domain of role {role!r} needs; give it one"
                 )
-
-
-def _check_tokenizer(base: FrozenBase, data: Splits) -> None:
-    if base.tokenizer is not None and data.tokenizer_digest != base.identity.tokenizer:
-        raise BaseChangedError(
-            f"the prepared text was cut by tokenizer {(data.tokenizer_digest or 'none')[:12]}, the base's is "
-            f"{(base.identity.tokenizer or 'none')[:12]}; prepare the text again with the base's tokenizer"
-        )
-    if len(data.tokenizer) > base.model.config.vocab_size:
-        raise DataError(
-            f"the tokenizer has {len(data.tokenizer)} tokens, the base knows {base.model.config.vocab_size}; "
-            "use the base's own tokenizer"
-        )
 
 
 def _check_proposals(base: FrozenBase, plan: Plan) -> None:

@@ -129,7 +129,7 @@ def arm_name(row: Row) -> str:
 def short_cells(record: Mapping[str, Any], row: Row) -> list[str]:
     """What a table says about a row before anything else."""
     if row["status"] != "measured":
-        return [arm_name(row), row["status"], *[""] * (6 + len(_domains(record)))]
+        return [arm_name(row), "", row["status"], *[""] * (5 + len(_domains(record)))]
     return [
         arm_name(row),
         str(len(row["sites"]) or "all"),

@@ -2,6 +2,7 @@
 
 from saint.training._count import StepCount as StepCount, count_step as count_step
 from saint.training._fit import Schedule as Schedule
+from saint.training._tokens import check_tokenizer as check_tokenizer
 from saint.training._train import (
     BasePlan as BasePlan,
     continue_training as continue_training,

@@ -110,6 +110,11 @@ def test_a_comparison_that_cannot_be_meant(settings: dict[str, Any], words: str)
         plan_of(**settings)
 
 
+def test_a_base_in_few_bits_is_not_trained_itself() -> None:
+    with pytest.raises(ConfigError, match="arm 'full' trains the whole base, which quantize forbids"):
+        plan_of(ArmPlan(name="full", whole="full"), quantize="int8")
+
+
 def test_two_arms_need_two_names() -> None:
     with pytest.raises(ConfigError, match="two arms are called 'lora'"):
         plan_of(LORA)
