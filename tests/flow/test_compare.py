@@ -116,7 +116,7 @@ def test_a_comparison_ends_in_a_table_and_killed_it_goes_on_to_the_same(workshop
     time.sleep(1)  # the workers find out by themselves
     kept = {file: file.read_bytes() for file in (killed / "cells").glob("*.json")}
     assert len(kept) >= 5
-    again = workshop.saint("compare", plan, "--output-dir", killed, "--workers", 2)
+    again = workshop.saint("compare", plan, "--output-dir", killed, "--workers", 1)  # how many does not matter
     assert again.returncode == 0, again.stderr
     assert "were there already" in again.stdout
     assert gains(results(killed)) == gains(record)
@@ -125,7 +125,7 @@ def test_a_comparison_ends_in_a_table_and_killed_it_goes_on_to_the_same(workshop
 
 
 def test_ctrl_c_stops_and_the_same_command_goes_on(workshop: Workshop, plan: Path) -> None:
-    plan.write_text(PLAN.replace("num_steps = 12", "num_steps = 400"), encoding="utf-8")
+    plan.write_text(PLAN.replace("num_steps = 12", "num_steps = 150"), encoding="utf-8")
     folder = workshop.root / "stopped"
     process = start(plan, folder)
     wait_for_cells(folder, 2, process)
@@ -136,7 +136,8 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(workshop: Workshop, plan: Pat
     assert "Traceback" not in said
     assert not (folder / "results.json").exists()
     kept = {file: file.read_bytes() for file in (folder / "cells").glob("*.json")}
-    short = workshop.saint("compare", plan, "--output-dir", folder, "--set", "seeds=[0]", "--set", "tries=1", "--json")
+    fewer = ("--workers", 1, "--set", "seeds=[0]", "--set", "tries=1")
+    short = workshop.saint("compare", plan, "--output-dir", folder, *fewer, "--json")
     assert short.returncode == 0, short.stderr
     assert json.loads(short.stdout)["cost"]["num_known"] >= 1
     assert {file: file.read_bytes() for file in kept} == kept
