@@ -218,9 +218,7 @@ class Bench:
         }
 
     def _merge_drift(self, graft: Graft) -> float | None:
-        """The largest difference of a logit once the graft is folded into the weights; None where it cannot be."""
-        if not graft.foldable:
-            return None
+        """The largest difference of a logit once the graft is merged into the weights; None where it cannot be."""
         try:
             merged = merge(self.base, [graft])
         except ExportError:
