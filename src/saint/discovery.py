@@ -7,8 +7,10 @@ A module `saint/<room>/<name>.py` whose name has no leading underscore provides 
 import difflib
 import inspect
 import pkgutil
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
 from saint.errors import UnknownNameError
@@ -24,7 +26,7 @@ def names(room: str) -> list[str]:
     """
     package = import_module(f"saint.{room}")
     built_in = [module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")]
-    installed = [point.name for point in entry_points(group=f"saint.{room}")]
+    installed = [point.name for point in _plug_ins(entry_points, f"saint.{room}")]
     there = sorted([*built_in, *installed])
     if twice := sorted({name for name in there if there.count(name) > 1}):
         raise UnknownNameError(f"saint.{room}: {twice} are provided twice; rename the plug-in's")
@@ -42,7 +44,9 @@ def find(room: str, name: str, kind: type[T]) -> type[T]:
         near = difflib.get_close_matches(name, there, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(there)}"
         raise UnknownNameError(f"saint.{room} has nothing called {name!r}; {hint}")
-    for point in entry_points(group=f"saint.{room}", name=name):
+    for point in _plug_ins(entry_points, f"saint.{room}"):
+        if point.name != name:
+            continue
         loaded = point.load()
         if not (inspect.isclass(loaded) and issubclass(loaded, kind)):
             raise UnknownNameError(f"the plug-in {point.value} is no {kind.__name__}; correct or remove its package")
@@ -58,3 +62,9 @@ def find(room: str, name: str, kind: type[T]) -> type[T]:
             f"saint/{room}/{name}.py defines {len(found)} subclasses of {kind.__name__}; there must be exactly one"
         )
     return found[0]
+
+
+@lru_cache(maxsize=64)
+def _plug_ins(look_up: Callable[..., Iterable[EntryPoint]], group: str) -> tuple[EntryPoint, ...]:
+    """What is installed for `group`; a process reads the metadata of all packages once, for that takes milliseconds."""
+    return tuple(look_up(group=group))

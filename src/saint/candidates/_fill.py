@@ -1,12 +1,14 @@
 """From a number of parameters to the size and the sites that spend it."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, final
 
 import torch
 
-from saint import discovery
+from saint import discovery, records
 from saint.errors import ConfigError, SiteError
 from saint.grafts import Kind, kind_and_options
 from saint.records import Site
@@ -79,19 +81,15 @@ class _Prices:
 
     def __init__(self, kind: str, options: Mapping[str, Any], size: str) -> None:
         discovery.find("grafts", kind, Kind)  # an unknown kind is refused as such
-        self._kind, self._options, self._size = kind, options, size
+        self._kind, self._size = kind, size
         self._named = set(options.get("at", {}))
-        self._known: dict[tuple[Site, int], int | None] = {}
+        self._spelled = records.to_canonical(options)
 
     def of(self, site: Site, size: int) -> int | None:
         """Parameters, or None for a size that cannot be there."""
         alike = site if site.key in self._named else replace(site, module="", depth=0)
-        if (alike, size) not in self._known:
-            try:
-                self._known[alike, size] = self._ask(site, size)
-            except (ConfigError, SiteError):
-                self._known[alike, size] = None
-        return self._known[alike, size]
+        price = _price(self._kind, self._spelled, self._size, size, alike)
+        return None if isinstance(price, str) else price
 
     def largest(self, site: Site, limit: int) -> int:
         """The largest size up to `limit` that can be there; 0 for none."""
@@ -111,21 +109,27 @@ class _Prices:
 
     def refusal(self, site: Site) -> str:
         """Why the smallest size cannot be there."""
-        try:
-            self._ask(site, 1)
-        except (ConfigError, SiteError) as error:
-            return str(error)
-        return "nothing speaks against it"
+        return str(_price(self._kind, self._spelled, self._size, 1, site))
 
-    def _ask(self, site: Site, size: int) -> int:
-        """Let the kind price a size and refuse it, at no cost: the meta device has shapes only."""
-        options = {**self._options, self._size: size} if self._size else self._options
-        kind, chosen = kind_and_options(self._kind, options, site)
-        if site.sort != kind.attaches_to:
-            raise SiteError(f"{self._kind} attaches to {kind.attaches_to} sites; {site.key} is a {site.sort} site")
-        with torch.device("meta"):
-            kind(site, chosen)
-        return int(kind.num_params(site, chosen))
+
+@lru_cache(maxsize=1 << 16)
+def _price(kind: str, options: str, size: str, number: int, site: Site) -> int | str:
+    """The parameters of a kind at a site, or why it refuses to be there.
+
+    Args:
+        options: In canonical JSON, so that equal questions are asked once.
+        size: The name of the option that is `number`; "" for none.
+    """
+    chosen: dict[str, Any] = json.loads(options)
+    try:
+        found, at_site = kind_and_options(kind, {**chosen, size: number} if size else chosen, site)
+        if site.sort != found.attaches_to:
+            return f"{kind} attaches to {found.attaches_to} sites; {site.key} is a {site.sort} site"
+        with torch.device("meta"):  # which has shapes only, so that asking costs nothing
+            found(site, at_site)
+        return int(found.num_params(site, at_site))
+    except (ConfigError, SiteError) as error:
+        return str(error)
 
 
 def _uniform(prices: _Prices, sites: Sequence[Site], num_params: int) -> dict[str, int]:

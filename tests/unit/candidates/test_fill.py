@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from saint import discovery
 from saint.candidates import Filling, fill_budget, num_params
 from saint.errors import SiteError, UnknownNameError
-from saint.grafts import kind_and_options
+from saint.grafts import Kind, kind_and_options
 from saint.models import FrozenBase
 from saint.records import Candidate, Site
 
@@ -49,6 +50,20 @@ def _is_full(found: Filling, sites: Sequence[Site]) -> bool:
     elsewhere = found.options.get("at", {})
     ranks = [elsewhere.get(site.key, found.options).get("rank", 0) for site in sites]
     return ranks == [min(site.d_in, site.d_out) for site in sites]
+
+
+@pytest.mark.parametrize("kind", discovery.names("grafts"))
+def test_every_example_of_every_kind_can_be_fitted(base: FrozenBase, kind: str) -> None:
+    """Also those that refuse some sizes, are used up before the budget is, or have no size at all."""
+    found = discovery.find("grafts", kind, Kind)
+    sites = [site for site in base.sites() if site.sort == found.attaches_to]
+    for example in found.examples:
+        size = next((name for name in ("rank", "width") if name in example and "at" not in example), "")
+        others = {name: value for name, value in example.items() if name != size}
+        filling = fill_budget(kind, others, size, sites, base.num_params // 2, prefer=cheap)
+        assert filling is not None, example
+        candidate = Candidate(sites=filling.sites, kind=kind, options=filling.options)
+        assert 0 < filling.num_params == num_params(candidate) <= base.num_params // 2
 
 
 def test_what_is_left_raises_the_preferred_sites_by_one() -> None:
