@@ -61,7 +61,9 @@ def test_every_command_in_the_prose_exists(file: Path) -> None:
     [("grow-your-model", 1, Plan), ("growth-schedules", 4, Plan), ("compare-kinds", 1, ComparisonPlan)],
 )
 def test_the_plans_of_the_how_to_load(page: str, number: int, plan: type) -> None:
-    plans = re.findall(r"```toml\n(.*?)```", (DOCS / "howto" / f"{page}.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    plans = re.findall(
+        r"```toml\n(.*?)```", (DOCS / "howto" / f"{page}.md").read_text(encoding="utf-8"), flags=re.DOTALL
+    )
     assert len(plans) == number
     for text in plans:
         config.build(config.parse(text, where="how-to"), plan, where="how-to")
