@@ -9,7 +9,7 @@ from torch import Tensor
 from saint.composition._probe import probe_logits
 from saint.errors import ConfigError, SiteError
 from saint.grafts import Call, Graft, LowRankFactors, Place, Signals, grow_from, kind_and_options
-from saint.models import FrozenBase, float_weight, share_weights
+from saint.models import FrozenBase, Linear, float_weight, share_weights
 from saint.records import Candidate, Site
 
 _WRITES_TO_THE_STREAM = ("o", "cross_o", "down")
@@ -26,12 +26,18 @@ def place_of(
     """What is at `site` of the base.
 
     Raises:
-        SiteError: The base has no such module.
+        SiteError: The base has no such module, or it is no linear map where one is wanted.
     """
     try:
         module = base.model.get_submodule(site.module)
     except AttributeError:
         raise SiteError(f"the base has no module {site.module}; its sites are listed by `base.sites()`") from None
+
+    if site.sort == "linear" and not isinstance(module, Linear):
+        raise SiteError(
+            f"{site.module} is of type {type(module).__name__}, and grafts attach to linear maps, not to embeddings or "
+            "convolutions; the sites are listed by `base.sites()`"
+        )
 
     def read_weight() -> Tensor | None:
         return float_weight(module) if site.sort == "linear" else None

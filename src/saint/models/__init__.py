@@ -14,6 +14,7 @@ from saint.models._loss import (
 )
 from saint.models._quantised import dequantize as dequantize, float_weight as float_weight
 from saint.models._structure import (
+    Linear as Linear,
     block_stacks as block_stacks,
     share_weights as share_weights,
     sizes as sizes,

@@ -137,6 +137,13 @@ def test_a_site_of_the_wrong_sort_is_refused(kind: str, sort: str, base: FrozenB
 
 
 @pytest.mark.parametrize("kind", ["lora", "phi"])
+def test_an_embedding_is_no_site(kind: str, base: FrozenBase) -> None:
+    site = Site(sort="linear", module="model.embed_tokens", role="other", depth=-1, d_in=16, d_out=300)
+    with pytest.raises(SiteError, match="embed_tokens is of type Embedding, and grafts attach to linear maps"):
+        newborn(base, Candidate(sites=(site,), kind=kind, options={"rank": 2}))
+
+
+@pytest.mark.parametrize("kind", ["lora", "phi"])
 def test_a_rank_that_the_site_does_not_have_is_refused(kind: str, base: FrozenBase) -> None:
     site = next(site for site in base.sites() if site.role == "k")
     narrow = min(site.d_in, site.d_out)
