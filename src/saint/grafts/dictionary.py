@@ -87,6 +87,7 @@ class Dictionary(Kind):
         num_places = self._grid[0] * self._grid[1]
         if options.blocks > num_places:
             raise SiteError(f"blocks is {options.blocks}, and {site.key} has {num_places} of that side; choose fewer")
+        self._is_dense = options.blocks * options.side**2 > _LARGEST_SHARE_GATHERED * site.d_in * site.d_out
         self.register_buffer("places", torch.zeros(options.blocks, dtype=smallest_dtype(num_places - 1)))
         self.register_buffer("codes", torch.zeros(options.blocks, dtype=smallest_dtype(options.codes - 1)))
         self.scales = nn.Parameter(torch.zeros(options.blocks))
@@ -141,6 +142,8 @@ class Dictionary(Kind):
     def forward(
         self, x: Float[Tensor, "*batch d_in"], y: Float[Tensor, "*batch d_out"]
     ) -> Float[Tensor, "*batch d_out"]:
+        if self._is_dense:
+            return y + nn.functional.linear(x, self._change())
         num_columns = self._grid[1]
         pieces = x.unflatten(-1, (num_columns, -1)).index_select(-2, self.places.long() % num_columns)
         terms = torch.einsum("...pi,poi->...po", pieces, self._blocks())
@@ -151,12 +154,15 @@ class Dictionary(Kind):
     def fold(
         self, weight: Float[Tensor, "d_out d_in"], bias: Float[Tensor, " d_out"] | None
     ) -> tuple[Tensor, Tensor | None]:
+        return weight + self._change(), bias
+
+    def _change(self) -> Float[Tensor, "d_out d_in"]:
+        """The whole change of the weight."""
         num_rows, num_columns = self._grid
         blocks = self._blocks()
         side = blocks.shape[1]
         cut = blocks.new_zeros(num_rows * num_columns, side, side).index_add(0, self.places.long(), blocks)
-        change = cut.view(num_rows, num_columns, side, side).transpose(1, 2).reshape(weight.shape)
-        return weight + change, bias
+        return cut.view(num_rows, num_columns, side, side).transpose(1, 2).reshape(num_rows * side, num_columns * side)
 
     def _blocks(self) -> Float[Tensor, "blocks side side"]:
         """The change of each chosen block, strength included."""
@@ -173,6 +179,7 @@ def _seeded_codebook(options: Dictionary.Options) -> Float[Tensor, "codes side s
 
 
 _NUM_ROUNDS = 10
+_LARGEST_SHARE_GATHERED = 1 / 64  # of the weight: beyond, moving pieces of the stream costs more than a whole product
 
 
 def _clustered(

@@ -7,9 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from saint.errors import ConfigError, GraftFileError, SiteError
 from saint.grafts import Graft, Place, Signals, grow_from, kind_and_options, num_params
+from saint.grafts.dictionary import Dictionary
 from saint.records import Candidate, Site
 
 NOWHERE = Place(module=torch.nn.Identity(), read_weight=lambda: None)
@@ -187,3 +189,23 @@ def test_indices_out_of_range_are_refused(name: str) -> None:
     part.get_buffer(name)[1] = 77
     with pytest.raises(GraftFileError, match="out of its range"):
         part.attach(NOWHERE)
+
+
+@pytest.mark.parametrize("blocks", [4, 256])
+def test_few_blocks_are_gathered_and_many_are_one_product(blocks: int) -> None:
+    """Either way the answer is that of the folded weight."""
+    site = Site(sort="linear", module="wide", role="up", depth=0, d_in=128, d_out=96)
+    part = Dictionary(site, Dictionary.Options(side=4, blocks=blocks, codes=4))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        part.places.copy_(torch.randperm(96 * 128 // 16, generator=generator)[:blocks].sort().values)
+        part.codes.copy_(torch.randint(4, (blocks,), generator=generator))
+        part.codebook.normal_(generator=generator)
+        part.scales.normal_(generator=generator)
+    x, weight = torch.randn(3, 128, generator=generator), torch.randn(96, 128, generator=generator)
+    folded, _ = part.fold(weight, None)
+    torch.testing.assert_close(part(x, x @ weight.T), x @ folded.T, rtol=1e-4, atol=1e-4)
+    with FlopCounterMode(display=False) as counter:
+        part(x, x @ weight.T)
+    product = 2 * 3 * 96 * 128  # of the frozen weight, and of the change where that is one product as well
+    assert (counter.get_total_flops() >= 2 * product) == (blocks == 256)
