@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from saint import records
+from saint.adapters._fields import check_fields
 from saint.errors import AdapterError
 
 GRAFT_TYPE = "SAINT_GRAFT"
@@ -27,6 +28,7 @@ WEIGHTS_NAME = "adapter_model.safetensors"
 _PICKLE_NAME = "adapter_model.bin"
 PREFIX = "base_model.model."
 """What PEFT puts before every tensor's name: its two wrappers around the model."""
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @final
@@ -54,6 +56,16 @@ def read_adapter(folder: Path) -> Adapter:
     Raises:
         AdapterError: Something is missing, unreadable, or not finite.
     """
+    try:
+        _check_folder(folder)
+        files = {name: records.file_digest(folder / name) for name in (CONFIG_NAME, WEIGHTS_NAME)}
+    except OSError as error:
+        raise AdapterError(f"{folder} cannot be read ({error}); give a folder that can be") from error
+    return Adapter(folder=folder, config=_read_config(folder), tensors=_read_tensors(folder), files=files)
+
+
+def _check_folder(folder: Path) -> None:
+    """Whether both files are there."""
     if not (folder / CONFIG_NAME).is_file():
         raise AdapterError(
             f"{folder} has no {CONFIG_NAME}, so it holds no PEFT adapter; give the folder that save_pretrained wrote"
@@ -65,18 +77,19 @@ def read_adapter(folder: Path) -> Adapter:
                 "it and write it again with save_pretrained(..., safe_serialization=True)"
             )
         raise AdapterError(f"{folder} has no {WEIGHTS_NAME}; give the folder that save_pretrained wrote")
-    files = {name: records.file_digest(folder / name) for name in (CONFIG_NAME, WEIGHTS_NAME)}
-    return Adapter(folder=folder, config=_read_config(folder), tensors=_read_tensors(folder), files=files)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
+    """What the file says, each field of a type that PEFT writes."""
+    file = folder / CONFIG_NAME
     try:
-        config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"), parse_constant=_refuse)
-        records.to_canonical(config)  # it is going to be kept in a ledger
-    except (OSError, ValueError) as error:
-        raise AdapterError(f"{folder / CONFIG_NAME} cannot be read ({error}); fetch the adapter again") from error
+        config = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse)
+        records.to_canonical(config).encode()  # it is going to be kept in a ledger
+    except (OSError, ValueError, RecursionError) as error:
+        raise AdapterError(f"{file} cannot be read ({error}); fetch the adapter again") from error
     if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
-        raise AdapterError(f"{folder / CONFIG_NAME} does not name a peft_type; give an adapter that PEFT wrote")
+        raise AdapterError(f"{file} does not name a peft_type; give an adapter that PEFT wrote")
+    check_fields(config, file)
     return config
 
 
@@ -94,6 +107,8 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         if not name.startswith(PREFIX):
             raise AdapterError(f"{folder / WEIGHTS_NAME} has a tensor {name!r}, and PEFT's begin with {PREFIX!r}")
+        if tensor.is_complex() or (tensor.is_floating_point() and tensor.dtype not in _FLOATS):
+            raise AdapterError(f"{name} is {tensor.dtype}, and this reads 16, 32 or 64 bits; save the adapter in those")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise AdapterError(f"{name} holds values that are not finite; such an adapter is never composed")
     return {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from saint import config, discovery
+from saint.adapters._fields import LARGEST
 from saint.adapters._files import GRAFT_LAYER, GRAFT_PARTS, GRAFT_SCHEMA, GRAFT_TYPE, Adapter
 from saint.adapters._lora import lora_graft
 from saint.adapters._sites import sites_of
@@ -61,6 +62,10 @@ def _own_graft(base: FrozenBase, adapter: Adapter) -> Graft:
         )
     said = {key: adapter.config[key] for key in _Settings.__dataclass_fields__ if key in adapter.config}
     settings = config.build(said, _Settings, where=str(adapter.folder))
+    if abs(settings.strength) > LARGEST:
+        raise AdapterError(
+            f"{adapter.folder} has strength {settings.strength:g}, more than 32 bits hold; save it again"
+        )
     kind: Any = discovery.find("grafts", settings.kind, Kind)
     state = _state(adapter)
     sites = sites_of(base, kind.attaches_to, state, adapter.folder)

@@ -103,10 +103,8 @@ def _matrices(adapter: Adapter, names: Mapping[str, str]) -> dict[str, dict[str,
 def _options(adapter: Adapter, site: Site) -> dict[str, Any]:
     """Rank and alpha of the site; the scale of rank-stabilised LoRA, alpha / sqrt(rank), in terms of alpha / rank."""
     settings = adapter.config
-    rank = pattern_value(settings.get("rank_pattern") or {}, site.module, settings.get("r"))
-    alpha = pattern_value(settings.get("alpha_pattern") or {}, site.module, settings.get("lora_alpha"))
-    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1 or not isinstance(alpha, int | float):
-        raise AdapterError(f"{adapter.folder} has rank {rank!r} and alpha {alpha!r} at {site.module}; expected numbers")
+    rank = pattern_value(settings.get("rank_pattern") or {}, site.module, settings["r"])
+    alpha = pattern_value(settings.get("alpha_pattern") or {}, site.module, settings["lora_alpha"])
     return {"rank": rank, "alpha": float(alpha) * (sqrt(rank) if settings.get("use_rslora") else 1.0)}
 
 

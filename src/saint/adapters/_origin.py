@@ -22,7 +22,7 @@ def check_origin(base: FrozenBase, adapter: Adapter, *, same_base: bool = False)
         BaseModelError: The folder that it names holds no model that can be frozen.
     """
     name, revision = adapter.config.get("base_model_name_or_path"), adapter.config.get("revision")
-    if name and Path(name).is_dir():
+    if name and _is_folder(name):
         _compare(base, adapter, Path(name))
         return "identity"
     if name and name == base.source and revision in (None, base.revision):
@@ -35,6 +35,14 @@ def check_origin(base: FrozenBase, adapter: Adapter, *, same_base: bool = False)
         f"{adapter.folder} says it is {named}, and this registry's base is {base.source!r}; "
         "if they are the same model, say so with --same-base"
     )
+
+
+def _is_folder(name: str) -> bool:
+    """Whether the name is that of a folder here; one that no file system takes is none."""
+    try:
+        return Path(name).is_dir()
+    except OSError:
+        return False
 
 
 def _compare(base: FrozenBase, adapter: Adapter, place: Path) -> None:

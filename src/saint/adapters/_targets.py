@@ -8,6 +8,8 @@ from saint.errors import AdapterError
 from saint.records import Site
 
 _ALL_LINEAR = "all-linear"
+_NO_PATTERN = (re.error, OverflowError, RecursionError)
+"""What Python raises for text that is no regular expression, repeats too often, or is nested too deep."""
 
 
 def targets(config: Mapping[str, Any], sites: Iterable[Site]) -> list[Site]:
@@ -17,12 +19,13 @@ def targets(config: Mapping[str, Any], sites: Iterable[Site]) -> list[Site]:
         AdapterError: A pattern is no regular expression, or there is none.
     """
     wanted = config.get("target_modules")
-    if not wanted or not (isinstance(wanted, str) or _are_names(wanted)):
+    if not wanted:
         raise AdapterError(f"target_modules is {wanted!r}; expected the names of modules, or a regular expression")
     try:
         return [site for site in sites if _is_target(config, site) and not _is_excluded(config, site.module)]
-    except re.error as error:
-        raise AdapterError(f"target_modules or exclude_modules is no regular expression ({error})") from error
+    except _NO_PATTERN as error:
+        names = "target_modules, exclude_modules or layers_pattern"
+        raise AdapterError(f"{names} is no regular expression ({error}); save the adapter again") from error
 
 
 def pattern_value(patterns: Mapping[str, Any], module: str, otherwise: Any) -> Any:
@@ -33,7 +36,7 @@ def pattern_value(patterns: Mapping[str, Any], module: str, otherwise: Any) -> A
     """
     try:
         return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module)), otherwise)
-    except re.error as error:
+    except _NO_PATTERN as error:
         raise AdapterError(f"a key of rank_pattern or alpha_pattern is no regular expression ({error})") from error
 
 
@@ -67,7 +70,3 @@ def _is_in_layers(config: Mapping[str, Any], module: str) -> bool:
 
 def _ends_with(module: str, names: Iterable[str]) -> bool:
     return any(module.endswith(f".{name}") for name in names)
-
-
-def _are_names(wanted: Any) -> bool:
-    return isinstance(wanted, list) and all(isinstance(name, str) for name in wanted)

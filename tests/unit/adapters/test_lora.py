@@ -167,10 +167,16 @@ def rename(tensors: dict[str, Tensor], old: str, new: str) -> None:
         ({"init_lora_weights": "olora"}, "changes the base's own weights"),
         ({"init_lora_weights": "corda"}, "changes the base's own weights"),
         ({"r": 4}, r"shape \(3, 32\) .* rank 4"),
-        ({"r": "many"}, "rank 'many'"),
+        ({"rank_pattern": {"a{99999999999}": 1}}, "no regular expression"),
         ({"target_modules": ["k_proj"]}, "has a LoRA at .*down_proj, and its target_modules does not name it"),
         ({"target_modules": None}, "target_modules is None"),
         ({"target_modules": "["}, "no regular expression"),
+        ({"target_modules": "a{99999999999}"}, "no regular expression"),
+        ({"target_modules": "(" * 5000}, "no regular expression"),
+        (
+            {"layers_pattern": "(", "layers_to_transform": [0], "target_modules": ["q_proj"]},
+            "layers_pattern is no regular",
+        ),
         ({"rank_pattern": {"(": 1}}, "no regular expression"),
         ({"peft_type": None}, "does not name a peft_type"),
     ],
@@ -181,6 +187,57 @@ def test_a_configuration_that_no_graft_can_say(changes: Mapping[str, Any], words
     reconfigure(folder, **changes)
     with pytest.raises(AdapterError, match=words):
         to_graft(base, read_adapter(folder / "adapter"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"r": "many"}, "has r 'many', where a whole number above 0"),
+        ({"r": True}, "has r True"),
+        ({"r": 0}, "has r 0"),
+        ({"r": 3.5}, "has r 3.5"),
+        ({"lora_alpha": "6"}, "has lora_alpha '6', where a number"),
+        ({"lora_alpha": False}, "has lora_alpha False"),
+        ({"lora_alpha": 1e300}, "has lora_alpha 1e.300, where a number of 32 bits"),
+        ({"rank_pattern": ["q_proj"]}, r"has rank_pattern \['q_proj'\], where a table"),
+        ({"rank_pattern": {"q_proj": "2"}}, "has rank_pattern {'q_proj': '2'}"),
+        ({"rank_pattern": {"q_proj": -1}}, "whole numbers above 0"),
+        ({"alpha_pattern": [1]}, r"has alpha_pattern \[1\], where a table of numbers"),
+        ({"alpha_pattern": {"q_proj": None}}, "has alpha_pattern {'q_proj': None}"),
+        ({"layers_to_transform": "1"}, "has layers_to_transform '1', where a number or a list of numbers"),
+        ({"layers_to_transform": [0, "1"]}, "has layers_to_transform"),
+        ({"layers_pattern": 3}, "has layers_pattern 3, where a name or a list of names"),
+        ({"layers_pattern": [3]}, "has layers_pattern"),
+        ({"target_modules": 3}, "has target_modules 3, where a list of names, or a regular expression"),
+        ({"target_modules": [3]}, "has target_modules"),
+        ({"target_modules": {"q_proj": 1}}, "has target_modules"),
+        ({"exclude_modules": 3}, "has exclude_modules 3"),
+        ({"use_rslora": "no"}, "has use_rslora 'no', where true or false"),
+        ({"use_dora": 1}, "has use_dora 1"),
+        ({"base_model_name_or_path": 3}, "has base_model_name_or_path 3, where the name of a model"),
+        ({"revision": 3}, "has revision 3"),
+        ({"peft_type": ["LORA"]}, "does not name a peft_type"),
+        ({"peft_type": "VERA", "base_model_name_or_path": ["a"]}, "has base_model_name_or_path"),
+    ],
+    ids=str,
+)
+def test_a_field_of_another_type_is_refused_where_it_is_read(
+    changes: Mapping[str, Any], words: str, spoilt: Spoilt
+) -> None:
+    reconfigure(spoilt[1], **changes)
+    with pytest.raises(AdapterError, match=f"adapter_config.json.* {words}") as refused:
+        read_adapter(spoilt[1] / "adapter")
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["r", "lora_alpha"])
+def test_a_lora_without_its_scale_is_refused(name: str, spoilt: Spoilt) -> None:
+    file = spoilt[1] / "adapter" / "adapter_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    del config[name]
+    file.write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(AdapterError, match=f"lacks {name}, where a .*number.* is expected"):
+        read_adapter(spoilt[1] / "adapter")
 
 
 @pytest.mark.parametrize(
@@ -196,6 +253,11 @@ def test_a_configuration_that_no_graft_can_say(changes: Mapping[str, Any], words
         (partial(put, name="base_model.model.lm_head.weight", value=torch.zeros(1)), "no LoRA matrix"),
         (partial(put, name="lm_head.weight", value=torch.zeros(1)), "PEFT's begin with 'base_model.model.'"),
         (partial(put, name=f"{Q}.lora_A.weight", value=torch.full((3, 32), torch.inf)), "not finite"),
+        (
+            partial(put, name=f"{Q}.lora_A.weight", value=torch.zeros(3, 32).to(torch.float8_e4m3fn)),
+            "this reads 16, 32",
+        ),
+        (partial(put, name=f"{Q}.lora_A.weight", value=torch.zeros(3, 32, dtype=torch.complex64)), "this reads 16, 32"),
         (partial(put, name=f"{Q}.lora_A.weight", value=torch.zeros(3, 16)), "this adapter is for another base"),
         (partial(put, name=f"{Q}.lora_A.weight", value=torch.zeros(3, 32, 1, 1)), "this adapter is for another base"),
         (partial(rename, old="layers.0", new="layers.7"), "no such module; this adapter is for another base"),
@@ -246,6 +308,9 @@ def overwritten(folder: Path, name: str, text: str) -> None:
         (partial(overwritten, name="adapter_config.json", text="{"), "cannot be read"),
         (partial(overwritten, name="adapter_config.json", text='{"r": NaN}'), "NaN is no number"),
         (partial(overwritten, name="adapter_config.json", text="[]"), "does not name a peft_type"),
+        (partial(overwritten, name="adapter_config.json", text='"LORA"'), "does not name a peft_type"),
+        (partial(overwritten, name="adapter_config.json", text="[" * 200_000), "cannot be read"),
+        (partial(overwritten, name="adapter_config.json", text='{"a": "\\ud800"}'), "cannot be read"),
         (partial(overwritten, name="adapter_model.safetensors", text="no tensors"), "is not safetensors"),
     ],
 )
@@ -254,6 +319,15 @@ def test_a_folder_that_is_no_adapter(damage: Callable[[Path], None], words: str,
     damage(folder)
     with pytest.raises(AdapterError, match=words):
         read_adapter(folder / "adapter")
+
+
+def test_a_path_that_leads_to_no_folder_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "adapter"
+    file.write_text("a file", encoding="utf-8")
+    with pytest.raises(AdapterError, match=r"has no adapter_config\.json"):
+        read_adapter(file)
+    with pytest.raises(AdapterError, match="cannot be read"):
+        read_adapter(tmp_path / ("a" * 5000))
 
 
 def test_the_base_it_names_is_compared(tmp_path: Path) -> None:
@@ -277,6 +351,7 @@ def test_the_base_it_names_is_compared(tmp_path: Path) -> None:
         ({"base_model_name_or_path": "somebody/base", "revision": "v2"}, "for 'somebody/base' at revision v2"),
         ({"base_model_name_or_path": None}, "for a base that it does not name"),
         ({"base_model_name_or_path": ""}, "for a base that it does not name"),
+        ({"base_model_name_or_path": "a" * 5000}, "says it is for 'aaa"),
     ],
 )
 def test_a_base_that_is_not_at_hand_is_believed_only_on_ones_word(changes: Any, words: str, spoilt: Spoilt) -> None:

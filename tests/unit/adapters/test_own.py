@@ -92,6 +92,7 @@ def rewrite(folder: Path, change: Callable[[dict[str, Tensor]], None]) -> None:
         ({"options": {"rnak": 4}}, ConfigError, "did you mean 'rank'"),
         ({"kind": "block", "options": {"width": 2}}, AdapterError, "a Linear, which is no block site"),
         ({"strength": "all"}, ConfigError, "strength"),
+        ({"strength": 1e300}, AdapterError, "strength 1e.300, more than 32 bits hold"),
     ],
     ids=str,
 )
