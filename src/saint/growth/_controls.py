@@ -3,6 +3,9 @@
 Each control starts from the bare base and learns from as many tokens as the standing stack has, in one run with one
 schedule, so that it does not suffer from being grown in rounds. It gets the same early stopping and the same choice
 of strength as a graft; for the whole base that is the interpolation of its old and new weights.
+
+What a submitted graft learnt from is not known, so it adds nothing to those tokens; a stack of such grafts alone gets
+no controls, as none could be called equal.
 """
 
 from collections.abc import Mapping
@@ -29,13 +32,19 @@ from saint.records import Arm, Candidate, Interval
 from saint.training import Schedule, continue_training, train
 
 
-def train_controls(journal: Journal, losses: Losses, number: int, *, is_last: bool = False) -> None:
-    """Train what the stack that stands after round `number` is to be held against, unless that is done already."""
+def train_controls(journal: Journal, losses: Losses, number: int | None, *, is_last: bool = False) -> None:
+    """Train what the stack that stands after round `number` is to be held against, unless that is done already.
+
+    Args:
+        number: The latest round; None where there was none.
+    """
     wanted, standing = journal.plan.controls.after, journal.registry.accepted()
     if wanted == "never" or (wanted == "last round" and not is_last) or not standing:
         return
-    done = _controls(journal)
-    schedule = _schedule(journal, sum(entry.evidence.cost.train_tokens for entry in standing))
+    if not (num_tokens := sum(entry.evidence.cost.train_tokens for entry in standing)):
+        _leave_out(journal, number)
+        return
+    done, schedule = _controls(journal), _schedule(journal, num_tokens)
     for name, run in (("lora", _train_lora), ("full", _train_full)):
         checkpoint = f"{name}-{schedule.num_tokens}"
         if name in done and ("file" not in done[name] or _has_weights(journal, done[name])):
@@ -45,8 +54,8 @@ def train_controls(journal: Journal, losses: Losses, number: int, *, is_last: bo
             outcome, contents = run(journal, losses, schedule, journal.checkpoint(checkpoint), number)
         except (DivergedError, QuantizedBaseError) as error:
             outcome, contents = {"failure": str(error)}, []
-        stack = [entry.digest for entry in standing]
-        body = {"name": name, "round": number, "stack": stack, **outcome}
+        told = {"round": number, "stack": journal.state.standing, "submitted": journal.submitted()}
+        body = {"name": name, **told, **outcome}
         journal.registry.write("control_trained", body, contents=contents)
         journal.forget(checkpoint)
 
@@ -83,6 +92,18 @@ def measure_arms(journal: Journal, losses: Losses, split: Mapping[str, Corpus]) 
     ]
 
 
+def _leave_out(journal: Journal, number: int | None) -> None:
+    """Record, once for a stack, that nothing can be given as many tokens as it learnt from."""
+    standing = journal.state.standing
+    if any(one["stack"] == standing for one in journal.state.controls_left_out):
+        return
+    all_submitted = len(journal.submitted()) == len(standing)
+    what = "what submitted grafts learnt from is not known" if all_submitted else "nothing that stands was trained here"
+    reason = f"{what}, so no control can be given as many tokens as the stack learnt from"
+    journal.registry.write("controls_left_out", {"round": number, "stack": standing, "reason": reason})
+    journal.progress.note(f"no controls: {reason}")
+
+
 def _controls(journal: Journal) -> dict[str, dict[str, Any]]:
     """Name -> the latest control of the stack that stands."""
     state = journal.state
@@ -90,7 +111,7 @@ def _controls(journal: Journal) -> dict[str, dict[str, Any]]:
 
 
 def _train_lora(
-    journal: Journal, losses: Losses, schedule: Schedule, checkpoint: Path, number: int
+    journal: Journal, losses: Losses, schedule: Schedule, checkpoint: Path, number: int | None
 ) -> tuple[dict[str, Any], list[bytes]]:
     base, data, plan = journal.base, journal.data, journal.plan
     spent = sum(entry.evidence.cost.num_params for entry in journal.registry.accepted())
@@ -121,7 +142,7 @@ def _train_lora(
 
 
 def _train_full(
-    journal: Journal, losses: Losses, schedule: Schedule, checkpoint: Path, number: int
+    journal: Journal, losses: Losses, schedule: Schedule, checkpoint: Path, number: int | None
 ) -> tuple[dict[str, Any], list[bytes]]:
     """The weights are as large as the base, so they stay in the work folder; the ledger has their digest."""
     plan = journal.plan

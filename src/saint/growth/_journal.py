@@ -36,6 +36,14 @@ class Journal:
         """The grafts that stand."""
         return restore(self.registry)
 
+    def submitted(self) -> list[str]:
+        """What stands and was trained elsewhere: nobody here knows how many tokens it learnt from."""
+        return [
+            entry.digest
+            for entry in self.registry.accepted()
+            if entry.digest in self.state.submitted and not entry.evidence.cost.train_tokens
+        ]
+
     def stack_below(self, number: int) -> list[Graft]:
         """The grafts that stand, less those of round `number`: what its candidates are trained on."""
         return [restore_one(self.registry, digest) for digest in self._standing_below(number)]
@@ -54,11 +62,12 @@ class Journal:
                 else:
                     body = {"round": number, "abandoned": "its stack was changed"}
                     self.registry.write("round_closed", body)
+            elif self._has_reconsidered():
+                continue
             elif (index := next_stage(self.plan, state)) is None:
                 return
             elif reason := self._why_not(self.plan.in_full[index]):
-                self.registry.write("stage_skipped", {"stage": index, "reason": reason})
-                self.progress.note(f"{self._name(index)} ends here: {reason}")
+                self._skip(index, reason)
             else:
                 yield number + 1
 
@@ -282,6 +291,25 @@ class Journal:
 
     def _refined_sites(self) -> list[Site]:
         return refined_sites(self.base.sites(), [entry.candidate for entry in self.registry.accepted()])
+
+    def _has_reconsidered(self) -> bool:
+        """Whether a stage was skipped for a reason that does not hold any more, which the ledger then says.
+
+        A graft that came to stand since, by a later stage or a submission, can be refined.
+        """
+        for index, reason in self.state.skipped.items():
+            if (now := self._why_not(self.plan.in_full[index])) != reason:
+                self._skip(index, now) if now else self._resume(index)
+                return True
+        return False
+
+    def _skip(self, index: int, reason: str) -> None:
+        self.registry.write("stage_skipped", {"stage": index, "reason": reason})
+        self.progress.note(f"{self._name(index)} ends here: {reason}")
+
+    def _resume(self, index: int) -> None:
+        self.registry.write("stage_resumed", {"stage": index})
+        self.progress.note(f"{self._name(index)} goes on: what it was skipped for does not hold any more")
 
     def _why_not(self, stage: Stage) -> str:
         """What stands in the way of another round of `stage`; "" for nothing."""

@@ -9,13 +9,14 @@ def measure_result(journal: Journal, losses: Losses) -> None:
     """Open the vault: the standing stack and its controls against the bare base, with intervals, into the ledger."""
     if journal.state.measured or not journal.state.standing:
         return
-    train_controls(journal, losses, max(journal.state.rounds), is_last=True)
+    train_controls(journal, losses, max(journal.state.rounds, default=None), is_last=True)
     journal.progress.note("opening the vault: the result is measured once, on text that nothing has seen")
     vault = journal.data.vault
     body = {
         "split": "vault",
         "documents": {domain: corpus.digest for domain, corpus in vault.items()},
         "stack": journal.state.standing,
+        "submitted": journal.submitted(),
         "grown_domain": journal.data.grown_domain,
     }
     journal.registry.write("vault_opened", body)  # first: a look that was interrupted counts as well

@@ -18,7 +18,8 @@ def stage_of(plan: Plan, state: State, number: int) -> int:
 def next_stage(plan: Plan, state: State) -> int | None:
     """The first stage that is neither done, nor skipped, nor out of ideas; None when there is none.
 
-    A round that was abandoned, because what it grew on was rolled back, does not count as done.
+    A stage that was skipped and resumed has its turn again, also after later ones. A round that was abandoned, because
+    what it grew on was rolled back, does not count as done.
     """
     for index, stage in enumerate(plan.in_full):
         own = _rounds_of(state, index)

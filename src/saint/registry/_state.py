@@ -56,6 +56,8 @@ class State:
     submitted: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Digest of a graft that was trained elsewhere -> the event that says where it came from."""
     controls: list[dict[str, Any]] = field(default_factory=list)
+    controls_left_out: list[dict[str, Any]] = field(default_factory=list)
+    """The events that say for which stack there are no controls, and why."""
     measured: list[dict[str, Any]] = field(default_factory=list)
     """What was measured on the vault, each time that it was opened."""
     num_vault_openings: int = 0
@@ -102,6 +104,10 @@ def _skip_stage(state: State, event: Event) -> None:
     state.skipped[event.body["stage"]] = event.body["reason"]
 
 
+def _resume_stage(state: State, event: Event) -> None:
+    del state.skipped[event.body["stage"]]
+
+
 def _train(state: State, event: Event) -> None:
     state.trained[event.body["trial"]] = dict(event.body)
 
@@ -112,6 +118,10 @@ def _submit(state: State, event: Event) -> None:
 
 def _train_control(state: State, event: Event) -> None:
     state.controls.append(dict(event.body))
+
+
+def _leave_controls_out(state: State, event: Event) -> None:
+    state.controls_left_out.append({"stack": event.body["stack"], "reason": event.body["reason"]})
 
 
 def _open_vault(state: State, _event: Event) -> None:
@@ -172,11 +182,13 @@ _ADDED: dict[str, Callable[[State, Event], None]] = {
     "round_opened": _open_round,
     "round_closed": _close_round,
     "stage_skipped": _skip_stage,
+    "stage_resumed": _resume_stage,
     "trained": _train,
     "submitted": _submit,
     "judged": _judge,
     "rolled_back": _roll_back,
     "control_trained": _train_control,
+    "controls_left_out": _leave_controls_out,
     "vault_opened": _open_vault,
     "measured": _measure,
 }

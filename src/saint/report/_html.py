@@ -6,7 +6,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from saint.report._svg import Point, Row, Series, chart, forest, places
-from saint.report._text import ARM_LABELS, CHANGED_SINCE, no_controls, spell, tokens_of, trained_elsewhere
+from saint.report._text import (
+    ARM_LABELS,
+    CHANGED_SINCE,
+    arm_tokens,
+    given_to_controls,
+    no_controls,
+    spell,
+    tokens_of,
+    trained_elsewhere,
+)
 
 _CSS = {"stands": "stands", "rejected": "rejected", "deferred": "deferred", "rolled back": "rolled"}
 
@@ -25,6 +34,8 @@ def to_html(summary: Mapping[str, Any]) -> str:
         css=_CSS,
         changed_since=CHANGED_SINCE,
         no_controls=no_controls(summary),
+        given=given_to_controls(result) if result else "",
+        arm_tokens=arm_tokens,
         tokens_of=tokens_of,
         trained_elsewhere=trained_elsewhere(summary),
         limit=_limit(summary, "retention", "at_most_bpb"),

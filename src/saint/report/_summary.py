@@ -40,6 +40,7 @@ def summarise(registry: Registry) -> dict[str, Any]:
         "curve": [{"round": number, "arms": one.get("arms", [])} for number, one in sorted(state.rounds.items())],
         "sensitivity": next((one["sensitivity"] for _, one in sorted(state.rounds.items())), None),
         "controls": state.controls,
+        "controls_left_out": state.controls_left_out,
         "result": state.measured[-1] if state.measured else None,
         "result_stands": bool(state.measured) and state.measured[-1]["stack"] == state.standing,
         "num_vault_openings": state.num_vault_openings,

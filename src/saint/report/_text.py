@@ -101,7 +101,7 @@ def arms_table(result: Mapping[str, Any]) -> Table:
             table,
             ARM_LABELS.get(arm["name"], arm["name"]),
             f"{arm['num_params']:,}",
-            f"{arm['train_tokens']:,}",
+            arm_tokens(arm, result),
             spell(arm["gain_bpb"]),
             *(spell(arm["regression_bpb"].get(domain)) for domain in domains),
         )
@@ -179,8 +179,7 @@ def report_parts(summary: Mapping[str, Any]) -> list[RenderableType]:
         parts.append(Text(f"trained, but not among the finalists: {kinds}"))
     if summary["result"]:
         parts.append(arms_table(summary["result"]))
-        if len(summary["result"]["arms"]) == 1:
-            parts.append(Text(no_controls(summary)))
+        parts.append(Text(given_to_controls(summary["result"]) or no_controls(summary)))
         if not summary["result_stands"]:
             parts.append(Text(CHANGED_SINCE))
     else:
@@ -200,14 +199,35 @@ def report_parts(summary: Mapping[str, Any]) -> list[RenderableType]:
 CHANGED_SINCE = "the stack has changed since: this is the result of the stack as it was then, not of what stands now"
 
 
+def arm_tokens(arm: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """What an arm of a result learnt from, as far as it is known: submitted grafts were trained elsewhere."""
+    known = f"{arm['train_tokens']:,}"
+    if arm["name"] != "grafts" or not result.get("submitted"):
+        return known
+    return f"{known}, others unknown" if arm["train_tokens"] else "unknown"
+
+
+def given_to_controls(result: Mapping[str, Any]) -> str:
+    """How the tokens of the controls compare with those of the stack; "" without controls."""
+    if len(result["arms"]) == 1:
+        return ""
+    if not result.get("submitted"):
+        return "Every control was given as many tokens as the grafts learnt from."
+    return (
+        "Every control was given as many tokens as the grafts that were trained here learnt from; what the submitted "
+        "ones learnt from is not known, so the tokens are not equal."
+    )
+
+
 def trained_elsewhere(summary: Mapping[str, Any]) -> str:
     """What the counted tokens leave out; "" when nothing."""
     foreign = [graft["digest"][:12] for graft in summary["stack"] if graft["submitted"]]
     if not foreign:
         return ""
+    also = ", also not among those that controls were given" if summary["controls"] else ""
     return (
         f"{', '.join(foreign)}: submitted, not trained here; what such a graft learnt from is not known and not among "
-        "the tokens, also not among those that controls were given"
+        f"the tokens{also}"
     )
 
 
@@ -235,6 +255,9 @@ def no_controls(summary: Mapping[str, Any]) -> str:
     """Why the grafts stand alone in the result."""
     if summary["plan"].get("controls", {}).get("after") == "never":
         return "no controls were trained: the plan asked for none"
+    stack = summary["result"]["stack"] if summary["result"] else []
+    if reasons := [one["reason"] for one in summary["controls_left_out"] if one["stack"] == stack]:
+        return f"no controls were trained: {reasons[-1]}"
     return "no control came to its end: the ledger says why"
 
 
@@ -274,6 +297,7 @@ _GISTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "round_opened": _round,
     "round_closed": _round,
     "stage_skipped": lambda body: f"stage {body['stage'] + 1}: {body['reason']}",
+    "stage_resumed": lambda body: f"stage {body['stage'] + 1}",
     "trained": lambda body: f"{_what(body['candidate'])}: {body['graft'][:12] or body['failure']}",
     "judged": lambda body: f"{body['outcome']}: {body['graft'][:12]}, {_what(body['evidence']['candidate'])}",
     "submitted": lambda body: (
@@ -281,6 +305,7 @@ _GISTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     ),
     "rolled_back": lambda body: f"{body['graft'][:12]}: {body['reason']}",
     "control_trained": lambda body: f"{body['name']}{': ' + body['failure'] if 'failure' in body else ''}",
+    "controls_left_out": lambda body: str(body["reason"]),
     "measured": lambda body: f"{body['split']}: {len(body['arms'])} arms",
 }
 
