@@ -197,3 +197,21 @@ def test_a_word_for_the_base_is_kept(workshop: Workshop) -> None:
     assert run("submit", workshop.registry, "--adapter", workshop.root / "adapter", "--same-base").exit_code == 0
     [submitted] = registry.state.submitted.values()
     assert submitted["same_base"] == "said"
+
+
+def test_a_registry_that_was_made_without_init_is_refused(tmp_path: Path) -> None:
+    Registry.open(tmp_path / "bare")
+    refused = run("submit", tmp_path / "bare", "--adapter", tmp_path)
+    assert refused.exit_code == 2
+    assert refused.stderr.strip().startswith("saint: ")
+    assert "was made without `saint init`" in refused.stderr
+
+
+@pytest.mark.parametrize("at", ["3", "[1]", "{q=3}", "{q={at={rank=1}}}", "{q={rank='x'}}", "{nowhere={rank=1}}"])
+def test_a_plan_with_odd_exceptions_is_refused_before_there_is_a_registry(workshop: Workshop, at: str) -> None:
+    plan = workshop.plan.read_text(encoding="utf-8").replace("{ rank = 8 }", f"{{ rank = 8, at = {at} }}")
+    workshop.plan.write_text(plan, encoding="utf-8")
+    refused = run("init", workshop.registry, "--base", workshop.base, "--plan", workshop.plan)
+    assert refused.exit_code == 2, refused.output
+    assert "saint: " in refused.stderr
+    assert not workshop.registry.exists()
