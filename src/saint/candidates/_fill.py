@@ -18,6 +18,7 @@ Preference = Callable[[Site, int], float]
 
 _MANY_SIZES = 64  # a kind that takes none of the sizes up to here takes none
 _FARTHEST_STEP = 64
+_FULL_ENOUGH = 0.95  # of a budget
 
 
 @final
@@ -45,7 +46,8 @@ def fill_budget(
 
     All sites get one size, the largest that fits (a site too small for it gets what it takes). What is left raises
     single sites by one step, the preferred ones first. Where even the smallest size is too dear for all sites, the
-    preferred ones get it, until the budget is full.
+    preferred ones get it, until the budget is full; while that leaves more than 5 % of it, the site that fills it most
+    comes in, if need be for another.
 
     Args:
         options: The kind's other options.
@@ -163,7 +165,43 @@ def _greedy(prices: _Prices, sites: Sequence[Site], num_params: int, prefer: Pre
         if price <= left:
             chosen[site.key] = size
             left -= price
+    _fill_better(chosen, priced, num_params, prefer)
     return chosen
+
+
+def _fill_better(
+    chosen: dict[str, int], priced: Sequence[tuple[Site, int, int]], num_params: int, prefer: Preference
+) -> None:
+    """Take in a site, or exchange one for another, such that the fill grows most, until the budget is nearly full.
+
+    Args:
+        priced: Sites with their smallest size and its price.
+    """
+    wanted = {site.key: prefer(site, price) for site, _, price in priced}
+    while True:
+        inside = [offer for offer in priced if offer[0].key in chosen]
+        outside = [offer for offer in priced if offer[0].key not in chosen]
+        left = num_params - sum(price for _, _, price in inside)
+        if left <= (1 - _FULL_ENOUGH) * num_params:
+            return
+        moves = [
+            (
+                price - (leaving[2] if leaving else 0),
+                wanted[site.key],
+                -wanted[leaving[0].key] if leaving else 0.0,
+                n,
+                leaving,
+            )
+            for n, (site, _, price) in enumerate(outside)
+            for leaving in (None, *inside)
+        ]
+        fitting = [move for move in moves if 0 < move[0] <= left]
+        if not fitting:
+            return
+        *_, coming, leaving = max(fitting, key=lambda move: move[:3])
+        chosen[outside[coming][0].key] = outside[coming][1]
+        if leaving:
+            del chosen[leaving[0].key]
 
 
 def _raise(prices: _Prices, chosen: dict[str, int], sites: Sequence[Site], num_params: int, prefer: Preference) -> None:

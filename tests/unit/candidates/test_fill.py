@@ -84,6 +84,18 @@ def test_where_not_all_sites_can_be_served_the_preferred_ones_are() -> None:
     assert [site.depth for site in found.sites] == [2, 3]
 
 
+def test_a_site_is_exchanged_while_that_fills_a_budget_better() -> None:
+    sites = made_up((10, 10), (10, 25), (10, 30), (10, 40))  # a rank costs 20, 35, 40 and 50
+    prefer = {"layer.0": 4.0, "layer.1": 3.0, "layer.2": 2.0, "layer.3": 1.0}
+    found = fill_budget("lora", {}, "rank", sites, 70, prefer=lambda site, _: prefer[site.key])
+    assert found is not None
+    assert [site.key for site in found.sites] == ["layer.0", "layer.3"], "not layer 1, which comes to 55 of 70"
+    assert found.num_params == 70
+    found = fill_budget("lora", {}, "rank", sites, 58, prefer=lambda site, _: prefer[site.key])
+    assert found is not None
+    assert [site.key for site in found.sites] == ["layer.0", "layer.1"], "95 % are enough to keep those preferred"
+
+
 def test_sites_that_may_not_be_dropped_are_served_together_or_not_at_all() -> None:
     sites = made_up((10, 10), (10, 10))
     assert fill_budget("lora", {}, "rank", sites, 39, prefer=cheap, may_drop=False) is None
