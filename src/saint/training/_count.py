@@ -28,7 +28,10 @@ class StepCount:
 
     @property
     def memory_bytes(self) -> int:
-        """The most that training holds at once."""
+        """At least what training holds at once.
+
+        It leaves out the frozen base, what an operation needs only while it runs, and what an allocator wastes.
+        """
         return self.learning_bytes + self.activation_bytes
 
 
