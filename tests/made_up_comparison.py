@@ -27,10 +27,11 @@ def made_up_row(
     ours: bool = True,
     status: str = "measured",
     difference: tuple[float, float] | None = None,
+    kind: str = "",
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
         "arm": arm,
-        "kind": arm,
+        "kind": kind or arm,
         "ours": ours,
         "budget": budget,
         "num_params_allowed": 10_000,
@@ -59,7 +60,8 @@ def made_up_row(
         "flops_per_token": 2048,
         "memory_bytes": 3_000_000,
         "peak_bytes_on_device": None,
-        "merge_drift": 1e-6,
+        "merge_drift": 1e-6 if budget else None,
+        "select_bpb": 2 - gain,
         "regression_bpb": {"code": interval(gain / 2)},
         "gain_per": {
             "parameter": gain / cost["num_params"],

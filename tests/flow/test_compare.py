@@ -64,6 +64,9 @@ lr = 3e-3
 """
 
 
+TARGETS = ["budgets_won", "seconds"]
+
+
 @pytest.fixture
 def plan(workshop: Workshop) -> Path:
     path = workshop.root / "compare.toml"
@@ -97,7 +100,7 @@ def test_a_comparison_ends_in_a_table_and_killed_it_goes_on_to_the_same(workshop
     done = workshop.saint("compare", plan, "--output-dir", whole, "--workers", 2)
     assert done.returncode == 0, done.stderr
     assert "equal parameters at 5 %" in done.stdout
-    assert done.stdout.splitlines()[-3].startswith("FIGURE budgets_won ")
+    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("FIGURE")] == TARGETS
     record = results(whole)
     assert [row["status"] for row in record["rows"]] == ["measured"] * 4
     assert not record["cost"]["resumed"]
@@ -121,7 +124,10 @@ def test_a_comparison_ends_in_a_table_and_killed_it_goes_on_to_the_same(workshop
     assert "were there already" in again.stdout
     assert gains(results(killed)) == gains(record)
     assert {file: file.read_bytes() for file in kept} == kept, "nothing was done twice"
-    assert results(killed)["cost"]["num_known"] >= len(kept) - 1  # one of them is the sensitivity map
+    cost = results(killed)["cost"]
+    assert cost["num_known"] >= len(kept) - 1  # one of them is the sensitivity map
+    assert [one["num_workers"] for one in cost["sessions"]] == [2, 1], "the killed one has left its time"
+    assert cost["seconds"] == sum(one["wall_s"] for one in cost["sessions"])
 
 
 def test_ctrl_c_stops_and_the_same_command_goes_on(workshop: Workshop, plan: Path) -> None:

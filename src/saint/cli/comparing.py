@@ -3,8 +3,6 @@
 import json
 import os
 import platform
-import time
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from saint.cli._sessions import Sessions
 from saint.cli._terminal import json_option, quieten, say, say_json, watching
 
 if TYPE_CHECKING:
     from saint.cli._terminal import Terminal
     from saint.comparison import ComparisonPlan, Findings
     from saint.data import DataPlan
-    from saint.report import Figure
     from saint.training import BasePlan
 
 _RECIPES = Path(__file__).parent.parent / "recipes"
@@ -49,22 +47,24 @@ def compare(
     with the same number of tries, on development text only. What was stopped or killed goes on where it was.
     """
     from saint import config
-    from saint.comparison import ComparisonPlan
-    from saint.report import comparison_parts, write_comparison
+    from saint.comparison import ComparisonPlan, check_device, code_digest
+    from saint.report import comparison_figures, comparison_parts, figure_lines, unmeasured_lines, write_comparison
 
-    started, path = time.monotonic(), _find(plan_path)
+    path = _find(plan_path)
     plan = config.load(path, ComparisonPlan, overrides=overrides)
     sources = _Sources.of(plan, path.parent)
     folder = Path(output_dir or f"saint-compare-{plan.name}")
     num_workers = workers or os.cpu_count() or 1
+    check_device(device)
     _must_be_ours(folder, sources.digest)
-    with watching() as progress:
-        base, data, seconds_before = _prepare(sources, folder, progress)
+    with Sessions(folder, num_workers=num_workers) as sessions, watching() as progress:
+        base, data, were_there = _prepare(sources, folder, progress)
         found = _compare(plan, base, data, folder, progress, num_workers, device)
     command = " ".join(["saint compare", plan_path, *(f"--set {override}" for override in overrides)])
     record = {
         "command": command,
         "plan_digest": sources.digest,
+        "code_digest": code_digest(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         "machine": {
             "processor": platform.machine(),
@@ -73,19 +73,19 @@ def compare(
             "device": device,
         },
         **_results(sources, found),
-        "cost": _cost(found, num_workers, seconds_before, time.monotonic() - started),
+        "cost": _cost(found, sessions.all(), resumed=were_there or found.num_known > 0),
     }
     write_comparison(record, folder)
-    figures, unmeasured = list(_figures(plan, record)), _unmeasured(plan, record)
     if as_json:
         say_json(record)
     else:
         say(comparison_parts(record))
         click.echo(f"\nresults     {folder / 'results.json'}, {folder / 'table.md'}")
         click.echo(f"report      {folder / 'report.html'}\n")
-    for line in [*map(str, figures), *unmeasured]:
+    for line in figure_lines(record):
         click.echo(line, err=as_json)
-    click.get_current_context().exit(1 if any(not figure.ok for figure in figures) else 3 if unmeasured else 0)
+    short = any(not figure.ok for figure in comparison_figures(record))
+    click.get_current_context().exit(1 if short else 3 if unmeasured_lines(record) else 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,10 +140,10 @@ def _find(plan_path: str) -> Path:
 def _must_be_ours(folder: Path, plan_digest: str) -> None:
     from saint.errors import ConfigError
 
-    try:
-        there = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    results = folder / "results.json"
+    if not results.exists():
         return
+    there = _read_table(results)
     if there.get("plan_digest") != plan_digest:
         raise ConfigError(
             f"{folder} holds the results of another plan ({there.get('name', 'unnamed')}, "
@@ -151,11 +151,26 @@ def _must_be_ours(folder: Path, plan_digest: str) -> None:
         )
 
 
-def _prepare(sources: _Sources, folder: Path, progress: "Terminal") -> tuple[str, Path, float | None]:
+def _read_table(file: Path) -> dict[str, Any]:
+    """What an earlier run has written down."""
+    from saint.errors import ConfigError
+
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{file} cannot be read ({error}); remove it, or give a new folder with --output-dir"
+        ) from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{file} holds no record of a run; remove it, or give a new folder with --output-dir")
+    return found
+
+
+def _prepare(sources: _Sources, folder: Path, progress: "Terminal") -> tuple[str, Path, bool]:
     """Text and base, each made unless an earlier run has made it.
 
     Returns:
-        The base's name, the text's folder, and the recorded seconds of what was there already; None when nothing was.
+        The base's name, the text's folder, and whether one of them was there already from an earlier run.
     """
     from saint.cli.base import train_base
     from saint.comparison import check_materials
@@ -163,31 +178,30 @@ def _prepare(sources: _Sources, folder: Path, progress: "Terminal") -> tuple[str
     from saint.models import freeze
     from saint.training import untrained
 
-    data_folder, were_there = folder / "data", []
+    data_folder, were_there = folder / "data", False
     if sources.data.prepared:
         data_folder = sources.data_root / sources.data.prepared
     elif data_folder.exists():
         _must_be_made_from(data_folder / "manifest.json", sources.data)
-        were_there.append(0.0)
+        were_there = True
     else:
         progress.note("reading the text")
         tokenizer = load_tokenizer(sources.base_name) if sources.base is None else None
         splits = read_splits(sources.data, root=sources.data_root, tokenizer=tokenizer, progress=progress)
         save_splits(splits, data_folder, plan=sources.data)
     if sources.base is None:
-        return sources.base_name, data_folder, were_there[0] if were_there else None
+        return sources.base_name, data_folder, were_there
     base_folder = folder / "base"
     if base_folder.exists():
         _must_be_made_from(base_folder / "training.json", sources.base)
-        recorded = json.loads((base_folder / "training.json").read_text(encoding="utf-8"))
-        were_there.append(recorded["history"]["time_s"])
+        were_there = True
     else:
         data = open_splits(data_folder)
         bare = freeze(untrained(sources.base, data.tokenizer), tokenizer=data.tokenizer)
         check_materials(sources.plan, bare, data)  # what can be refused is refused before anything is trained
         progress.note("training the base")
         train_base(sources.base, data_folder, base_folder, progress)
-    return str(base_folder), data_folder, sum(were_there) if were_there else None
+    return str(base_folder), data_folder, were_there
 
 
 def _must_be_made_from(file: Path, plan: Any) -> None:
@@ -195,8 +209,7 @@ def _must_be_made_from(file: Path, plan: Any) -> None:
     from saint import records
     from saint.errors import ConfigError
 
-    recorded = json.loads(file.read_text(encoding="utf-8"))
-    if records.digest(recorded["plan"]) != records.digest(plan):
+    if records.digest(_read_table(file).get("plan")) != records.digest(plan):
         raise ConfigError(f"{file.parent} was made from another plan; give a new folder with --output-dir")
 
 
@@ -213,12 +226,19 @@ def _compare(
 
 def _results(sources: _Sources, found: "Findings") -> dict[str, Any]:
     from saint import records
-    from saint.comparison import gain_per_byte_ratio, make_rows, make_views
+    from saint.comparison import (
+        budgets_won,
+        gain_per_byte_ratio,
+        gain_per_byte_ratio_no_less_gain,
+        make_rows,
+        make_views,
+        strongest_rivals,
+    )
 
     plan, data = sources.plan, found.data
     rows = make_rows(plan, found)
     return {
-        "format": 1,
+        "format": 2,
         "name": plan.name,
         "plan": records.to_plain(plan),
         "base_plan": records.to_plain(sources.base),
@@ -239,45 +259,24 @@ def _results(sources: _Sources, found: "Findings") -> dict[str, Any]:
         },
         "rows": rows,
         "views": make_views(rows, plan.rival),
-        "gain_per_byte_ratio": gain_per_byte_ratio(rows, plan.rival),
+        "rivals": [
+            {"budget": budget, "arm": row["arm"]} for budget, row in sorted(strongest_rivals(rows, plan.rival).items())
+        ],
+        "figures": {
+            "budgets_won": budgets_won(rows),
+            "budgets_won_uncorrected": budgets_won(rows, corrected=False),
+            "gain_per_byte_ratio": gain_per_byte_ratio(rows, plan.rival),
+            "gain_per_byte_ratio_no_less_gain": gain_per_byte_ratio_no_less_gain(rows, plan.rival),
+        },
     }
 
 
-def _cost(found: "Findings", num_workers: int, seconds_before: float | None, wall_s: float) -> dict[str, Any]:
-    """What the command took; after a resumption its length says nothing, so that it is put together from records."""
-    resumed = bool(found.num_known) or seconds_before is not None
-    recorded = (seconds_before or 0.0) + found.seconds_of_jobs / num_workers
+def _cost(found: "Findings", sessions: list[dict[str, Any]], *, resumed: bool) -> dict[str, Any]:
+    """What the command took, in all sessions; unknown where one of them left nothing but its work."""
     return {
-        "wall_s": wall_s,
         "num_jobs": found.num_jobs,
         "num_known": found.num_known,
-        "seconds_of_jobs": found.seconds_of_jobs,
         "resumed": resumed,
-        "seconds": recorded if resumed else wall_s,
+        "sessions": sessions,
+        "seconds": None if resumed and len(sessions) == 1 else sum(one["wall_s"] for one in sessions),
     }
-
-
-def _figures(plan: "ComparisonPlan", record: Mapping[str, Any]) -> Iterator["Figure"]:
-    """The figures that the plan has targets for and that could be measured."""
-    from saint.comparison import budgets_won
-    from saint.report import Figure
-
-    targets, rows = plan.targets, record["rows"]
-    if targets is None:
-        return
-    if targets.budgets_won is not None:
-        won, corrected = budgets_won(rows), budgets_won(rows, corrected=True)
-        yield Figure(name="budgets_won", value=won, target=targets.budgets_won, sense="at_least")
-        yield Figure(name="budgets_won_corrected", value=corrected, target=0, sense="at_least")  # for the reader
-    if targets.gain_per_byte_ratio is not None and (ratio := record["gain_per_byte_ratio"]) is not None:
-        yield Figure(name="gain_per_byte_ratio", value=ratio, target=targets.gain_per_byte_ratio, sense="at_least")
-    if targets.seconds is not None:
-        yield Figure(name="seconds", value=record["cost"]["seconds"], target=targets.seconds, sense="at_most")
-
-
-def _unmeasured(plan: "ComparisonPlan", record: Mapping[str, Any]) -> list[str]:
-    """A line for each figure that has a target and could not be measured."""
-    wanted = plan.targets is not None and plan.targets.gain_per_byte_ratio is not None
-    if not wanted or record["gain_per_byte_ratio"] is not None:
-        return []
-    return ["gain_per_byte_ratio was not measured: at the smallest budget the rival, or every arm of ours, has no gain"]

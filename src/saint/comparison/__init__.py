@@ -1,6 +1,7 @@
 """Which structure buys the most: kinds, budgets and seeds on one base and one text, against controls."""
 
-from saint.comparison._bench import Materials as Materials
+from saint.comparison._bench import Materials as Materials, check_device as check_device
+from saint.comparison._code import code_digest as code_digest
 from saint.comparison._compare import (
     Findings as Findings,
     Outcome as Outcome,
@@ -14,5 +15,7 @@ from saint.comparison._tuning import at_the_edge as at_the_edge, best_rate as be
 from saint.comparison._views import (
     budgets_won as budgets_won,
     gain_per_byte_ratio as gain_per_byte_ratio,
+    gain_per_byte_ratio_no_less_gain as gain_per_byte_ratio_no_less_gain,
     make_views as make_views,
+    strongest_rivals as strongest_rivals,
 )

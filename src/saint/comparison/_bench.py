@@ -1,11 +1,9 @@
 """The work of a comparison, one run at a time: train it, measure it, keep what came of it."""
 
 import copy
-import hashlib
-import inspect
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, final
@@ -14,7 +12,7 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from saint import discovery
+from saint.comparison._code import code_digest, plug_in_digest
 from saint.comparison._plan import ComparisonPlan
 from saint.comparison._store import Store
 from saint.composition import compose, probe_logits
@@ -22,11 +20,11 @@ from saint.consolidation import merge
 from saint.data import Corpus, Splits, open_splits
 from saint.errors import ConfigError, DivergedError, ExportError
 from saint.evaluation import Losses, measure_cost
-from saint.grafts import Graft, History, Kind, grow_from
+from saint.grafts import Graft, History, grow_from
 from saint.models import FrozenBase, freeze
 from saint.progress import Progress, Silent
 from saint.records import Candidate, digest, to_plain
-from saint.training import continue_training, count_step, train
+from saint.training import Schedule, continue_training, count_step, train
 
 _CODE = ("saint-g", "torch", "transformers")
 _BYTES_PER_WEIGHT = 4
@@ -73,6 +71,7 @@ class Bench:
     """Base, text and settings of a comparison in one process."""
 
     def __init__(self, materials: Materials, plan: ComparisonPlan, progress: Progress | None = None) -> None:
+        check_device(materials.device)
         self.base: FrozenBase = freeze(materials.base, quantize=plan.quantize)
         model: Any = self.base.model
         model.to(materials.device)
@@ -82,21 +81,21 @@ class Bench:
         self._losses = Losses(seq_len=plan.evaluation_seq_len)
 
     def digest(self, job: Job) -> str:
-        """The name of a job's result: a digest of everything that decides it, the code of the kind included."""
+        """The name of a job's result: a digest of everything that decides it, the code included."""
         data, plan, trial = self.data, self.plan, job.trial
         about: dict[str, Any] = {
             "base": self.base.digest,
             "step": job.step,
             "trial": trial,
-            "code": {name: version(name) for name in _CODE},
+            "code": {**{name: version(name) for name in _CODE}, "source": code_digest()},
             "device": self._device,
         }
         if trial is not None:
             domain = trial.domain or data.grown_domain
             about["train"] = data.of(domain, "train").digest
             about["select"] = data.select[data.grown_domain].digest
-            about["schedule"] = plan.schedule
-            about["kind"] = _source_digest(trial.candidate.kind) if trial.candidate else ""
+            about["schedule"] = self._schedule(trial)
+            about["kind"] = plug_in_digest(trial.candidate.kind) if trial.candidate else ""
         if job.step == "measure":
             about["seq_len"] = plan.evaluation_seq_len
             about["documents"] = [corpus.digest for corpus in (data.held_out, *data.protected.values())]
@@ -104,11 +103,14 @@ class Bench:
 
     def result(self, job: Job) -> dict[str, Any] | None:
         """What came of a job, if it was done before; there is nothing to measure after a training that diverged."""
-        found = self.store.read(self.digest(job))
-        if found is None and job.step == "measure" and job.trial is not None:
-            trained = self.store.read(self.digest(Job(trial=job.trial, step="train")))
-            return trained if trained and "failure" in trained else None
-        return found
+        if job.trial is None:
+            return self.store.read(self.digest(job))
+        if job.step == "train":
+            return self._trained(self.digest(job))
+        if (found := self.store.read(self.digest(job))) is not None:
+            return found
+        trained = self._trained(self.digest(Job(trial=job.trial, step="train")))
+        return trained if trained and "failure" in trained else None
 
     def do(self, job: Job) -> dict[str, Any]:
         """Do a job, unless it was done before; what came of it is on the disk when this returns."""
@@ -118,7 +120,7 @@ class Bench:
             return self.store.once(self.digest(job), lambda: self._timed(lambda: self._losses_of(self.base.model)))
         trial = job.trial
         training = self.digest(Job(trial=trial, step="train"))
-        trained = self.store.read(training)
+        trained = self._trained(training)
         if trained is None or (job.step == "measure" and self._lacks_weights(training, trained)):
             trained = self._train(trial, training)
         if job.step == "train" or "failure" in trained:
@@ -130,6 +132,13 @@ class Bench:
     def forget(self, trial: Trial) -> None:
         """The weights of a run are not needed any more."""
         self.store.forget_weights(self.digest(Job(trial=trial, step="train")))
+
+    def _trained(self, name: str) -> dict[str, Any] | None:
+        """What came of a training; a checkpoint that a kill left beside it goes."""
+        found = self.store.read(name)
+        if found is not None:
+            self.store.checkpoint(name).unlink(missing_ok=True)
+        return found
 
     def _lacks_weights(self, training: str, trained: Mapping[str, Any]) -> bool:
         return "failure" not in trained and self.store.weights(training) is None
@@ -154,9 +163,9 @@ class Bench:
     def _train_graft(self, trial: Trial, checkpoint: Path) -> tuple[bytes, dict[str, Any]]:
         assert trial.candidate is not None  # the caller has looked
         started, resumed = self._clock(), checkpoint.exists()
-        graft = train(self.base, (), trial.candidate, self.data.train, **self._training(checkpoint))
+        graft = train(self.base, (), trial.candidate, self.data.train, **self._training(trial, checkpoint))
         assert graft.history is not None  # it was just trained
-        train_s = graft.history.time_s if resumed else self._clock() - started  # being born takes time as well
+        train_s = None if resumed else self._clock() - started  # being born takes time as well
         content = graft.to_bytes()
         result = self._result(graft.history, train_s, graft.num_params, len(content))
         graft.requires_grad_(requires_grad=True)
@@ -165,23 +174,33 @@ class Bench:
     def _train_whole(self, trial: Trial, checkpoint: Path) -> tuple[bytes, dict[str, Any]]:
         text = self.data.of(trial.domain, "train")
         started, resumed = self._clock(), checkpoint.exists()
-        model, history = continue_training(self.base, text, lr=trial.lr, seed=trial.seed, **self._training(checkpoint))
+        settings = self._training(trial, checkpoint)
+        model, history = continue_training(self.base, text, lr=trial.lr, seed=trial.seed, **settings)
         content = save({name: tensor.detach().contiguous().cpu() for name, tensor in model.named_parameters()})
-        train_s = history.time_s if resumed else self._clock() - started
+        train_s = None if resumed else self._clock() - started
         result = self._result(history, train_s, self.base.num_params, _BYTES_PER_WEIGHT * self.base.num_params)
         model.requires_grad_(requires_grad=True)
         return content, result | self._count(model, model, text, trial.seed)
 
-    def _training(self, checkpoint: Path) -> dict[str, Any]:
+    def _schedule(self, trial: Trial) -> Schedule:
+        """The plan's; a whole base has no strength that could fade in."""
+        return self.plan.schedule if trial.candidate else replace(self.plan.schedule, fade_in=0.0)
+
+    def _training(self, trial: Trial, checkpoint: Path) -> dict[str, Any]:
         select = self.data.select[self.data.grown_domain]
         return {
             "select": select,
-            "schedule": self.plan.schedule,
+            "schedule": self._schedule(trial),
             "checkpoint": checkpoint,
             "progress": self._progress,
         }
 
-    def _result(self, history: History, train_s: float, num_params: int, num_bytes: int) -> dict[str, Any]:
+    def _result(self, history: History, train_s: float | None, num_params: int, num_bytes: int) -> dict[str, Any]:
+        """What is kept of a training.
+
+        Args:
+            train_s: None for a run that was taken up from a checkpoint: no clock has all of it.
+        """
         return {
             "train_s": train_s,
             "history": to_plain(history),
@@ -267,8 +286,14 @@ def whole_domain(data: Splits, whole: str) -> str:
     return able[0]
 
 
-def _source_digest(kind: str) -> str:
-    """Of the file that defines the kind, so that results of an earlier version of it are not taken up."""
-    file = inspect.getsourcefile(discovery.find("grafts", kind, Kind))
-    assert file is not None  # it was found by its file
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+def check_device(device: str) -> None:
+    """Refuse a device that this machine does not have.
+
+    Raises:
+        ConfigError: It is not there.
+    """
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"the device is {device!r}, and PyTorch finds no such accelerator on this machine; leave --device out, or "
+            "install a build of PyTorch for it"
+        )

@@ -1,10 +1,12 @@
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
+from statistics import median
 from typing import final
 
 from saint import records
 from saint.comparison._bench import Bench, Job, Materials, Trial, whole_domain
+from saint.comparison._code import code_digest
 from saint.comparison._entries import Entry, make_entries
 from saint.comparison._plan import ComparisonPlan
 from saint.comparison._tuning import best_rate, rates_to_try
@@ -34,12 +36,13 @@ class Outcome:
     """Seed -> what was measured afterwards; the same as `trained` for a run that diverged."""
 
     @property
-    def seconds(self) -> float:
-        """How long its jobs took, as recorded when they were done."""
+    def train_s(self) -> float | None:
+        """The median of its trainings' seconds, tries and seeds alike; None where no clock has all of any of them."""
         first = next(iter(self.trained), None)  # its training is among those that were tried
         again = [result for seed, result in self.trained.items() if seed != first]
-        measured = [result for result in self.measured.values() if "failure" not in result]
-        return float(sum(result["wall_s"] for result in (*self.tried.values(), *again, *measured)))
+        found = [result.get("train_s") for result in (*self.tried.values(), *again)]
+        known = [seconds for seconds in found if seconds is not None]
+        return float(median(known)) if known else None
 
 
 @final
@@ -55,11 +58,6 @@ class Findings:
     num_jobs: int
     num_known: int
     """Jobs that an earlier run had done."""
-
-    @property
-    def seconds_of_jobs(self) -> float:
-        """How long all jobs took, as recorded when they were done, added up."""
-        return float(self.bare["wall_s"]) + sum(outcome.seconds for outcome in self.outcomes)
 
 
 def compare(
@@ -88,15 +86,15 @@ def compare(
     bench = Bench(materials, plan)
     check_materials(plan, bench.base, bench.data)
     entries = make_entries(plan, bench.base.sites(), bench.base.num_params, _scores(bench, progress))
-    archive = _Archive(bench)
-    trials = sum(plan.tries + len(plan.seeds) - 1 for entry in entries if entry.filling or entry.arm.whole)
+    archive = Archive(bench)
+    trials = (plan.tries + len(plan.seeds) - 1) * len({_work(entry) for entry in entries if entry.can_learn})
     with (
         Workers(num_workers, materials, plan, prepare=prepare) as workers,
         progress.task("comparing", total=trials * plan.schedule.num_tokens, unit="tokens") as task,
     ):
         meter = _Meter(task, plan.schedule.num_tokens)
         archive.found = meter.done
-        demands = [_bare(archive), *(_row(entry, archive) for entry in entries)]
+        demands = [_bare(archive), *(tune_and_measure(entry, archive) for entry in entries)]
         bare, *outcomes = workers.fulfil(demands, tell=meter.tell, done=meter.done)
     return Findings(
         base=bench.base,
@@ -140,19 +138,31 @@ def _scores(bench: Bench, progress: Progress) -> dict[str, float]:
         seq_len=plan.schedule.seq_len,
         seed=plan.seed,
     )
-    about = {"sensitivity": measure.keywords, "base": bench.base.digest, "text": bench.data.train.digest}
+    about = {
+        "sensitivity": measure.keywords,
+        "base": bench.base.digest,
+        "text": bench.data.train.digest,
+        "code": code_digest(),
+    }
     measured = bench.store.once(records.digest(about), lambda: measure(progress=progress))
     scores: dict[str, float] = measured["scores"]
     return scores
 
 
+def _work(entry: Entry) -> str:
+    """The same for two entries that train the same trials."""
+    arm = entry.arm
+    return records.digest([arm.kind, arm.whole, arm.lr, entry.filling, list(entry.drawn.values())])
+
+
 @final
-class _Archive:
+class Archive:
     """Answers what an earlier run has answered, and keeps count."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.num_jobs = self.num_known = 0
+        self._made: set[str] = set()
         self.found: Callable[[Job], None] = lambda job: None  # noqa: ARG005 - nobody watches yet
 
     def ask(self, jobs: list[Job]) -> Generator[list[Job], list[Result], list[Result]]:
@@ -162,22 +172,23 @@ class _Archive:
             self.found(jobs[place])
         missing = [place for place in range(len(jobs)) if place not in known]
         made = (yield [jobs[place] for place in missing]) if missing else []
+        self._made |= {self.bench.digest(jobs[place]) for place in missing}
         self.num_jobs += len(jobs)
-        self.num_known += len(known)
+        self.num_known += sum(self.bench.digest(jobs[place]) not in self._made for place in known)
         answered = known | dict(zip(missing, made, strict=True))
         return [answered[place] for place in range(len(jobs))]
 
 
-def _bare(archive: _Archive) -> Generator[list[Job], list[Result], Result]:
+def _bare(archive: Archive) -> Generator[list[Job], list[Result], Result]:
     [result] = yield from archive.ask([Job(trial=None, step="measure")])
     return result
 
 
-def _row(entry: Entry, archive: _Archive) -> Generator[list[Job], list[Result], Outcome]:
+def tune_and_measure(entry: Entry, archive: Archive) -> Generator[list[Job], list[Result], Outcome]:
     """Tune one arm at one budget, then train and measure it with every seed; the tuned run is the first seed's."""
     plan, bench = archive.bench.plan, archive.bench
     tried: dict[float, Result] = {}
-    if entry.filling is None and not entry.arm.whole:
+    if not entry.can_learn:
         return Outcome(entry=entry, tried={}, lr=None, trained={}, measured={})
     while rates := rates_to_try(entry.arm.lr, plan.tries, scores_of(tried)):
         jobs = [Job(trial=_trial(entry, bench.data, lr, plan.seeds[0]), step="train") for lr in rates]
@@ -210,7 +221,7 @@ def scores_of(tried: dict[float, Result]) -> dict[float, float | None]:
 def _trial(entry: Entry, data: Splits, lr: float, seed: int) -> Trial:
     if entry.filling is None:
         return Trial(domain=whole_domain(data, entry.arm.whole), lr=lr, seed=seed)
-    filling = entry.filling
+    filling = entry.drawn.get(seed, entry.filling)
     candidate = Candidate(sites=filling.sites, kind=entry.arm.kind, options=filling.options, lr=lr, seed=seed)
     return Trial(candidate=candidate, lr=lr, seed=seed)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 from saint import discovery
@@ -23,7 +23,14 @@ class Entry:
     """Share of the base's parameters; None for the whole base."""
     num_params_allowed: int
     filling: Filling | None
-    """How the budget is spent; None for the whole base, and where nothing fits."""
+    """How the budget is spent (with the first seed); None for the whole base, and where nothing fits."""
+    drawn: Mapping[int, Filling] = field(default_factory=dict)
+    """Of an arm at random sites: run seed -> how the budget is spent at the sites that were drawn for it."""
+
+    @property
+    def can_learn(self) -> bool:
+        """Whether there is anything to train."""
+        return self.filling is not None or bool(self.arm.whole)
 
 
 def make_entries(
@@ -44,7 +51,8 @@ def make_entries(
         if arm.whole:
             entries.append(Entry(arm=arm, budget=None, num_params_allowed=base_params, filling=None))
             continue
-        rows = [_fill(arm, share, sites, base_params, scores, plan.seed) for share in sorted(plan.budgets)]
+        offer = _Offer(plan=plan, sites=sites, base_params=base_params, scores=scores)
+        rows = [offer.entry(arm, share) for share in sorted(plan.budgets)]
         if not any(row.filling for row in rows):
             raise BudgetError(
                 f"arm {arm.name!r} fits none of the budgets: the largest allows {rows[-1].num_params_allowed:,} "
@@ -54,21 +62,33 @@ def make_entries(
     return entries
 
 
-def _fill(
-    arm: ArmPlan, share: float, sites: Sequence[Site], base_params: int, scores: Mapping[str, float], seed: int
-) -> Entry:
-    allowed = int(share * base_params)
-    prefer = _preference(arm, sites, scores, seed)
-    filling = fill_budget(
-        arm.kind,
-        arm.options,
-        arm.size,
-        _sites_of(arm, sites, prefer),
-        allowed,
-        prefer=prefer,
-        may_drop=arm.sites != "given",
-    )
-    return Entry(arm=arm, budget=share, num_params_allowed=allowed, filling=filling)
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Offer:
+    """What every arm may choose from."""
+
+    plan: ComparisonPlan
+    sites: Sequence[Site]
+    base_params: int
+    scores: Mapping[str, float]
+
+    def entry(self, arm: ArmPlan, share: float) -> Entry:
+        """An arm at a budget; nothing fits where one of the draws of its sites does not."""
+        allowed = int(share * self.base_params)
+        if arm.sites != "random":
+            return Entry(arm=arm, budget=share, num_params_allowed=allowed, filling=self._fill(arm, allowed, 0))
+        drawn = {seed: self._fill(arm, allowed, seed) for seed in self.plan.seeds}
+        fitting = {seed: filling for seed, filling in drawn.items() if filling is not None}
+        if len(fitting) < len(drawn):
+            return Entry(arm=arm, budget=share, num_params_allowed=allowed, filling=None)
+        first = fitting[self.plan.seeds[0]]
+        return Entry(arm=arm, budget=share, num_params_allowed=allowed, filling=first, drawn=fitting)
+
+    def _fill(self, arm: ArmPlan, allowed: int, seed: int) -> Filling | None:
+        prefer = _preference(arm, self.sites, self.scores, (self.plan.seed, seed))
+        sites = _sites_of(arm, self.sites, prefer)
+        may_drop = arm.sites != "given"
+        return fill_budget(arm.kind, arm.options, arm.size, sites, allowed, prefer=prefer, may_drop=may_drop)
 
 
 def _sites_of(arm: ArmPlan, sites: Sequence[Site], prefer: Preference) -> list[Site]:
@@ -85,11 +105,11 @@ def _sites_of(arm: ArmPlan, sites: Sequence[Site], prefer: Preference) -> list[S
     return [site for site in found if site.key in kept]
 
 
-def _preference(arm: ArmPlan, sites: Sequence[Site], scores: Mapping[str, float], seed: int) -> Preference:
+def _preference(arm: ArmPlan, sites: Sequence[Site], scores: Mapping[str, float], seeds: tuple[int, int]) -> Preference:
     places = {site.key: place for place, site in enumerate(sites)}
     chosen: dict[str, Preference] = {
         "sensitive": lambda site, num_params: squared_sensitivity(site, sites, scores) / num_params,
-        "random": lambda site, num_params: _chance(site, seed),  # noqa: ARG005 - chance has no price
+        "random": lambda site, num_params: _chance(site, seeds),  # noqa: ARG005 - chance has no price
         "given": lambda site, num_params: -places[site.key],  # noqa: ARG005
     }
     return chosen[arm.sites]
@@ -103,9 +123,10 @@ def squared_sensitivity(site: Site, sites: Sequence[Site], scores: Mapping[str, 
     return sum(scores.get(other.key, 0.0) ** 2 for other in inside)
 
 
-def _chance(site: Site, seed: int) -> float:
-    """A number in [0, 1) that depends on the site's name and the seed only."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{site.key}".encode()).digest()[:6]) / 2**48
+def _chance(site: Site, seeds: tuple[int, int]) -> float:
+    """A number in [0, 1) that depends on the site's name and the seeds of plan and run only."""
+    plan_seed, run_seed = seeds
+    return int.from_bytes(hashlib.sha256(f"{plan_seed}:{run_seed}:{site.key}".encode()).digest()[:6]) / 2**48
 
 
 def spell_filling(filling: Filling | None) -> dict[str, Any]:

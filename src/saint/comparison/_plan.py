@@ -29,7 +29,7 @@ class ArmPlan:
     """Only sites of these roles; empty for every site that the kind attaches to."""
     sites: Literal["sensitive", "random", "given"] = "sensitive"
     """Which sites come first where not all can be served: by squared sensitivity per parameter, by chance, or all of
-    them or none."""
+    them or none. Chance draws anew for each run seed, so that its spread over seeds contains the draw."""
     share: float = 1.0
     """Share of these sites that are used, the first in that order."""
     whole: Literal["", "full", "continued"] = ""
@@ -37,7 +37,7 @@ class ArmPlan:
     lr: float = 1e-2
     """Peak learning rate in the middle of its search."""
     control: bool = False
-    """Whether it is a control; every arm that trains the whole base is."""
+    """Whether it is a control; every arm of the rival's kind is, and every one that trains the whole base."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -52,11 +52,6 @@ class ArmPlan:
         if self.kind:
             self._check_options()
 
-    @property
-    def is_ours(self) -> bool:
-        """Whether it is what the comparison is about, rather than a control."""
-        return not (self.control or self.whole)
-
     def belongs(self, site: Site, attaches_to: str) -> bool:
         """Whether the arm may use `site`."""
         return site.sort == attaches_to and (not self.roles or site.role in self.roles)
@@ -64,8 +59,14 @@ class ArmPlan:
     def _check_options(self) -> None:
         """Refuse options that the kind does not have, and values that it takes with no size."""
         where = f"arm {self.name!r}: options of {self.kind}"
+        elsewhere = self.options.get("at", {})
+        if not isinstance(elsewhere, Mapping) or not all(isinstance(table, Mapping) for table in elsewhere.values()):
+            raise ConfigError(
+                f"{where}: expected a table of tables at 'at', a role or a site key with what is chosen otherwise "
+                f"there, got {elsewhere!r}"
+            )
         known = [field.name for field in fields(discovery.find("grafts", self.kind, Kind).Options)]
-        inner = [key for table in self.options.get("at", {}).values() for key in table]
+        inner = [key for table in elsewhere.values() for key in table]
         for key in (*self.options, *inner, *((self.size,) if self.size else ())):
             if key not in (*known, "at"):
                 raise config.unknown_key(key, known, where=where, what=self.kind)
@@ -88,11 +89,15 @@ class Targets:
     """What the comparison is asked to reach; a figure without a target is not printed."""
 
     budgets_won: int | None = None
-    """Budgets in which an arm of ours has a higher mean gain than the rival, with an interval that excludes 0."""
+    """Budgets in which an arm of ours has a higher mean gain than the strongest rival, with an interval that excludes 0
+    and allows for the number of our arms there (Bonferroni)."""
     gain_per_byte_ratio: float | None = None
-    """Gain per stored byte of the best of ours against the rival's, at the smallest budget."""
+    """Gain per stored byte of the best of ours against the strongest rival's, at the smallest budget, among those that
+    spend at least 95 % of the rival's parameters there."""
+    gain_per_byte_ratio_no_less_gain: float | None = None
+    """The same among all rows of ours, of whatever size, whose mean gain is no less than the rival's there."""
     seconds: float | None = None
-    """Wall clock of the whole command."""
+    """Wall clock of all sessions of the command together."""
 
 
 @final
@@ -102,7 +107,7 @@ class ComparisonPlan:
 
     name: str
     seed: int = 0
-    """Chooses the text that sensitivity is measured on, and random sites."""
+    """Chooses the text that sensitivity is measured on, and, with the seed of a run, random sites."""
     base: str
     """A model's folder or hub name, or a base plan (a TOML file) that is trained first; relative to this file."""
     quantize: Quantization | None = None
@@ -112,11 +117,11 @@ class ComparisonPlan:
     """Instead of `data`: a data plan in a TOML file of its own."""
     arms: tuple[ArmPlan, ...]
     rival: str = "lora"
-    """The arm that every other one is held against."""
+    """An arm. In each budget the others are held against the arm of its kind that gains the most there."""
     budgets: tuple[float, ...] = (0.001, 0.01, 0.05)
     """Shares of the base's parameters that an arm may train."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Each chooses a random start and the order of the text; learning rates are tuned with the first."""
+    """Each chooses a random start, the order of the text and random sites; rates are tuned with the first."""
     tries: int = 3
     """Learning rates that every arm tries at every budget."""
     schedule: Schedule = field(default_factory=Schedule)
@@ -138,6 +143,11 @@ class ComparisonPlan:
         if self.quantize and (whole := [arm.name for arm in self.arms if arm.whole]):
             raise ConfigError(f"arm {whole[0]!r} trains the whole base, which quantize forbids; leave one of them out")
         self._check_numbers()
+
+    def is_ours(self, arm: ArmPlan) -> bool:
+        """Whether an arm is what the comparison is about: no control, and not of the rival's kind."""
+        rival = next(one for one in self.arms if one.name == self.rival)
+        return not (arm.control or arm.whole) and arm.kind != rival.kind
 
     def _check_numbers(self) -> None:
         if not self.budgets or not all(0 < budget < 1 for budget in self.budgets):

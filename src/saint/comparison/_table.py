@@ -1,6 +1,6 @@
 """From what was measured to the rows of the table, as plain data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -10,6 +10,7 @@ from saint.comparison._compare import Findings, Outcome, scores_of
 from saint.comparison._entries import spell_filling
 from saint.comparison._plan import ComparisonPlan
 from saint.comparison._tuning import at_the_edge
+from saint.comparison._views import strongest_rivals
 from saint.evaluation import repeated_interval
 from saint.records import to_plain
 
@@ -18,12 +19,13 @@ _LEVEL = 0.95
 
 
 def make_rows(plan: ComparisonPlan, findings: Findings) -> list[Row]:
-    """One row for each arm and budget, in the plan's order."""
-    rows = [_row(findings, outcome) for outcome in findings.outcomes]
+    """One row for each arm and budget, in the plan's order; differences are to the strongest rival of the budget."""
+    rows = [_row(plan, findings, outcome) for outcome in findings.outcomes]
     num_bytes = findings.data.held_out.num_bytes_each
+    rivals = strongest_rivals(rows, plan.rival)
     for budget in sorted(plan.budgets):
         there = [row for row in rows if row["budget"] == budget and row["status"] == "measured"]
-        rival = next((row for row in there if row["arm"] == plan.rival), None)
+        rival = rivals.get(budget)
         num_ours = sum(row["ours"] for row in there)
         for row in there:
             row["num_compared"] = num_ours
@@ -35,12 +37,12 @@ def make_rows(plan: ComparisonPlan, findings: Findings) -> list[Row]:
     return rows
 
 
-def _row(findings: Findings, outcome: Outcome) -> Row:
+def _row(plan: ComparisonPlan, findings: Findings, outcome: Outcome) -> Row:
     entry, arm = outcome.entry, outcome.entry.arm
     row = {
         "arm": arm.name,
         "kind": arm.kind or f"whole base, {arm.whole}",
-        "ours": arm.is_ours,
+        "ours": plan.is_ours(arm),
         "budget": entry.budget,
         "num_params_allowed": entry.num_params_allowed,
         "status": _status(outcome),
@@ -77,6 +79,7 @@ def _seed(findings: Findings, seed: int, outcome: Outcome) -> Row:
     return {
         "seed": seed,
         "gain_bpb": gain.estimate,
+        **(spell_filling(drawn) if (drawn := outcome.entry.drawn.get(seed)) else {}),
         "history": trained["history"],
         "nats": {"held_out": measured["held_out"], **measured["retained"]},
     }
@@ -95,12 +98,12 @@ def _measured(findings: Findings, outcome: Outcome) -> Row:
     peaks = [t["peak_bytes_on_device"] for t in trained if t["peak_bytes_on_device"] is not None]
     step_tokens = trained[0]["tokens_per_step"]
     cost = {
-        "num_params": trained[0]["num_params"],
-        "num_bytes": trained[0]["num_bytes"],
-        "train_tokens": round(fmean(t["history"]["train_tokens"] for t in trained)),
+        "num_params": _mean(t["num_params"] for t in trained),  # they differ where each seed draws its sites
+        "num_bytes": _mean(t["num_bytes"] for t in trained),
+        "train_tokens": _mean(t["history"]["train_tokens"] for t in trained),
         "train_flops": fmean(t["step"]["num_flops"] * (t["history"]["train_tokens"] / step_tokens) for t in trained),
-        "flops_per_token": measured[0]["flops_per_token"],
-        "seconds": fmean(t["train_s"] for t in trained),
+        "flops_per_token": _mean(m["flops_per_token"] for m in measured),
+        "seconds": outcome.train_s,
         "memory_bytes": max(t["step"]["memory_bytes"] for t in trained),
         "peak_bytes_on_device": max(peaks, default=None),
         "merge_drift": max(drifts, default=None),
@@ -108,6 +111,7 @@ def _measured(findings: Findings, outcome: Outcome) -> Row:
     per = {"parameter": "num_params", "byte": "num_bytes", "flop": "train_flops", "second": "seconds"}
     return {
         **cost,
+        "select_bpb": fmean(t["select_bpb"] for t in trained),
         "gain_bpb": gain,
         "regression_bpb": regression,
         "gain_per": {name: gain["estimate"] / cost[key] if cost[key] else None for name, key in per.items()},
@@ -119,6 +123,10 @@ def _against_bare(bare: Sequence[float], grown: Sequence[Sequence[float]], corpu
     pair = (before, after) if sign > 0 else (after, before)
     plain: Row = to_plain(repeated_interval(*pair, corpus.num_bytes_each))
     return plain
+
+
+def _mean(counts: Iterable[int]) -> int:
+    return round(fmean(counts))
 
 
 def _nats(row: Mapping[str, Any]) -> Any:

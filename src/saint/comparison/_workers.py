@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self, final
 import torch
 from typing_extensions import override
 
+from saint import records
 from saint.comparison._bench import Bench, Job, Materials
 from saint.comparison._plan import ComparisonPlan
 from saint.errors import Interrupted, SaintError, WorkerError
@@ -69,24 +70,24 @@ class Workers:
             WorkerError: A process died.
             SaintError: What a job raised.
         """
-        desk = _Desk(demands)
+        desk = Desk(demands)
         if desk.queue:
             self._start()
-        busy: dict[Connection, _Ticket] = {}
+        busy: dict[Connection, Job] = {}
         while desk.queue or busy:
             idle = [pipe for pipe in self._workers if pipe not in busy]
             for pipe in idle[: len(desk.queue)]:
-                busy[pipe] = ticket = desk.queue.popleft()
-                pipe.send(ticket.job)
+                busy[pipe] = job = desk.queue.popleft()
+                pipe.send(job)
             for pipe, (what, value) in self._hear(busy):
                 if what == "tokens":
-                    tell(busy[pipe].job, value)
+                    tell(busy[pipe], value)
                 else:
-                    ticket = busy.pop(pipe)
-                    done(ticket.job)
-                    desk.deliver(ticket, value)
-            for ticket in busy.values():
-                tell(ticket.job, 0)
+                    job = busy.pop(pipe)
+                    done(job)
+                    desk.deliver(job, value)
+            for job in busy.values():
+                tell(job, 0)
         return [desk.returned[number] for number in range(len(demands))]
 
     def _start(self) -> None:
@@ -116,32 +117,37 @@ class Workers:
 
 
 class _Ticket(NamedTuple):
-    """A job, and where its result goes."""
+    """Where the result of a job goes."""
 
     demand: int
     place: int
-    job: Job
 
 
 @final
-class _Desk:
-    """Takes demands one step further whenever all that they asked for is there."""
+class Desk:
+    """Takes demands one step further whenever all that they asked for is there.
+
+    A job that two demands ask for at the same time is done once, and both are given what came of it.
+    """
 
     def __init__(self, demands: Sequence[Demand]) -> None:
         self._demands = demands
         self._delivered: dict[int, dict[int, Result]] = {number: {} for number in range(len(demands))}
         self._asked: dict[int, int] = {}
-        self.queue: deque[_Ticket] = deque()
+        self._open: dict[str, list[_Ticket]] = {}
+        self.queue: deque[Job] = deque()
         self.returned: dict[int, Any] = {}
         for number in range(len(demands)):
             self._go_on(number, None)
 
-    def deliver(self, ticket: _Ticket, result: Result) -> None:
-        delivered = self._delivered[ticket.demand]
-        delivered[ticket.place] = result
-        if len(delivered) == self._asked[ticket.demand]:
-            self._delivered[ticket.demand] = {}
-            self._go_on(ticket.demand, [delivered[place] for place in range(len(delivered))])
+    def deliver(self, job: Job, result: Result) -> None:
+        """Give what came of a job to all who asked for it."""
+        for ticket in self._open.pop(records.digest(job)):
+            delivered = self._delivered[ticket.demand]
+            delivered[ticket.place] = result
+            if len(delivered) == self._asked[ticket.demand]:
+                self._delivered[ticket.demand] = {}
+                self._go_on(ticket.demand, [delivered[place] for place in range(len(delivered))])
 
     def _go_on(self, number: int, results: list[Result] | None) -> None:
         demand = self._demands[number]
@@ -152,7 +158,11 @@ class _Desk:
             return
         assert jobs, "a demand that asks for nothing would wait for ever"
         self._asked[number] = len(jobs)
-        self.queue.extend(_Ticket(number, place, job) for place, job in enumerate(jobs))
+        for place, job in enumerate(jobs):
+            asking = self._open.setdefault(records.digest(job), [])
+            if not asking:
+                self.queue.append(job)
+            asking.append(_Ticket(number, place))
 
 
 @final

@@ -1,6 +1,11 @@
 """What the ledger says, for people and programs; nothing is measured here."""
 
 from saint.report._comparison import comparison_parts as comparison_parts, to_markdown as to_markdown
+from saint.report._comparison_figures import (
+    comparison_figures as comparison_figures,
+    figure_lines as figure_lines,
+    unmeasured_lines as unmeasured_lines,
+)
 from saint.report._comparison_page import (
     comparison_html as comparison_html,
     comparison_pictures as comparison_pictures,

@@ -10,18 +10,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from saint import records
-from saint.report._comparison import (
+from saint.report._comparison import by_budget, cost_cells, cost_heads, short_cells, short_heads, to_markdown
+from saint.report._comparison_figures import figure_lines
+from saint.report._comparison_words import (
     arm_name,
-    by_budget,
-    cost_cells,
-    cost_heads,
+    edge_lines,
     failure_lines,
     heading_lines,
     reading_lines,
-    short_cells,
-    short_heads,
+    rival_at,
+    rival_kind,
     spell_budget,
-    to_markdown,
+    spell_cost,
     view_sentence,
 )
 from saint.report._svg import Point, Row, Series, chart, forest, standalone
@@ -59,24 +59,28 @@ def comparison_pictures(record: Mapping[str, Any]) -> dict[str, Picture]:
         "gain-by-loss": _tradeoff(record, rows, gained),
     }
     for budget, there in by_budget(record):
-        if picture := _differences(record, there):
-            found[f"against-{record['plan']['rival']}-{spell_budget(budget).replace(' %', 'pc')}"] = picture
+        if picture := _differences(record, budget, there):
+            found[f"against-{rival_kind(record)}-{spell_budget(budget).replace(' %', 'pc')}"] = picture
     return {name: picture for name, picture in found.items() if picture is not None}
 
 
 def comparison_html(record: Mapping[str, Any]) -> str:
     """One self-contained page: no script, no network, light and dark."""
     environment = Environment(loader=PackageLoader("saint.report", "."), autoescape=True, undefined=StrictUndefined)
-    rival = record["plan"]["rival"]
     pictures = {name: Markup(picture.svg) for name, picture in comparison_pictures(record).items()}  # noqa: S704 - escaped in _svg
     return environment.get_template("_comparison.html.j2").render(
         r=record,
-        budgets=[(spell_budget(budget), rows) for budget, rows in by_budget(record)],
+        budgets=[
+            (spell_budget(budget), rival_at(record, budget), short_heads(record, budget), rows)
+            for budget, rows in by_budget(record)
+        ],
+        rival_kind=rival_kind(record),
         heading=heading_lines(record),
-        reading=reading_lines(record),
-        views=[(view, view_sentence(view, rival)) for view in record["views"]],
+        reading=[*reading_lines(record), *edge_lines(record)],
+        figures=figure_lines(record),
+        took=spell_cost(record),
+        views=[(view, view_sentence(view)) for view in record["views"]],
         failures=failure_lines(record),
-        heads=short_heads(record),
         cells=lambda row: short_cells(record, row),
         cost_heads=cost_heads(),
         cost_cells=cost_cells,
@@ -90,10 +94,15 @@ def comparison_html(record: Mapping[str, Any]) -> str:
 
 
 def _color(record: Mapping[str, Any], arm: str) -> str:
-    """The same colour for an arm in every picture; controls are hollow and dashed."""
+    """The same look for an arm in every picture: ten colours, then these again with squares and dotted lines.
+
+    Controls are hollow and dashed.
+    """
     names = list(dict.fromkeys(row["arm"] for row in record["rows"]))
     ours = next(row["ours"] for row in record["rows"] if row["arm"] == arm)
-    return f"c{names.index(arm) % _NUM_COLORS}{'' if ours else ' control'}"
+    place = names.index(arm)
+    again = place // _NUM_COLORS % 2
+    return f"c{place % _NUM_COLORS}{' second' if again else ''}{'' if ours else ' control'}"
 
 
 def _gains(
@@ -129,7 +138,7 @@ def _point(row: Mapping[str, Any], x: float, label: str) -> Point:
     return Point(x, gain["estimate"], f"{label}, gain {spell(gain)}", gain["low"], gain["high"])
 
 
-def _differences(record: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> Picture | None:
+def _differences(record: Mapping[str, Any], budget: float | None, rows: list[Mapping[str, Any]]) -> Picture | None:
     held = sorted((row for row in rows if row["difference_bpb"]), key=lambda row: -row["difference_bpb"]["estimate"])
     if not held:
         return None
@@ -145,7 +154,7 @@ def _differences(record: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> Pi
             for row in held
             for d in [row["difference_bpb"]]
         ],
-        x_label=f"bits per byte saved more than {record['plan']['rival']}",
+        x_label=f"bits per byte saved more than {rival_at(record, budget)}",
     )
     return Picture(svg, [("better", "gains more"), ("even", "cannot be told apart"), ("worse", "gains less")])
 

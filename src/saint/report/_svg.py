@@ -68,7 +68,19 @@ def _drawn(one: Series, color: str, xs: "_Axis | _LogAxis", ys: "_Axis", shift: 
             low, high = ys.at(point.y_low), ys.at(point.y_high)
             yield f'<line class="whisker {color}" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>'
         label = escape(f"{one.name}: {point.label}")
-        yield f'<circle class="dot {color}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{label}</title></circle>'
+        yield _mark(color, x, y, label)
+
+
+def _mark(css: str, x: float, y: float, label: str = "") -> str:
+    """A dot, or a square for a series of the second ten.
+
+    Args:
+        label: Escaped already.
+    """
+    title = f"<title>{label}</title>" if label else ""
+    if "second" in css.split():
+        return f'<rect class="dot {css}" x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8">{title}</rect>'
+    return f'<circle class="dot {css}" cx="{x:.1f}" cy="{y:.1f}" r="4.5">{title}</circle>'
 
 
 def _legend(series: Sequence[Series]) -> str:
@@ -271,7 +283,8 @@ def _svg(width: float, height: float, parts: Iterable[str]) -> str:
 _LEGEND_COLUMN, _LEGEND_ROW = 170, 18
 _PAPER = """svg{background:#fff}text{fill:#667085;font:12px system-ui,sans-serif}text.label{fill:#1d2330}
 .grid{stroke:#d9dde4}.zero{stroke:#667085}.limit{stroke:#b42318}.line{fill:none;stroke-width:1.5;opacity:.75}
-.whisker,.dot{stroke-width:1.5}.line.control{stroke-dasharray:5 4}"""
+.whisker,.dot{stroke-width:1.5}.line.control{stroke-dasharray:5 4}.line.second{stroke-dasharray:1.5 3}
+.line.second.control{stroke-dasharray:8 3 1.5 3}"""
 _INKS = ("#12805c", "#2563eb", "#b45309", "#7c3aed", "#0e7490", "#be185d", "#4d7c0f", "#64748b", "#c2410c", "#1e3a8a")
 _MEANINGS = {"better": "#12805c", "worse": "#b42318", "even": "#667085"}
 
@@ -289,7 +302,7 @@ def standalone(picture: str, legend: Sequence[tuple[str, str]] = ()) -> str:
     for index, (css, name) in enumerate(legend):
         x = _MARGIN_LEFT + _LEGEND_COLUMN * (index % columns)
         y = height + _LEGEND_ROW * (index // columns) + 12
-        parts.append(f'<circle class="dot {css}" cx="{x}" cy="{y:.0f}" r="4.5"/>')
+        parts.append(_mark(css, x, y))
         parts.append(f'<text class="label" x="{x + 10}" y="{y + 4:.0f}">{escape(name)}</text>')
     return _svg(width, height + _LEGEND_ROW * ceil(len(legend) / columns) + 14, parts)
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from saint.cli.main import main
@@ -70,6 +71,8 @@ def assert_refused(result: Result, *words: str) -> None:
             '[data.domains.prose]\nrole = "grow"\nsources = ["nowhere/*.txt"]',
             ("nowhere/*.txt", "no such file"),
         ),
+        ('size = "rank"\n\n[[arms]]', 'size = "rank"\noptions = { at = 3 }\n\n[[arms]]', ("'at'", "got 3")),
+        ('size = "rank"\n\n[[arms]]', 'size = "rank"\noptions = { at = { q = 3 } }\n\n[[arms]]', ("'at'", "{'q': 3}")),
         ("name = ", "nmae = ", ("nmae", "did you mean 'name'")),
     ],
 )
@@ -87,12 +90,41 @@ def test_a_folder_with_the_results_of_another_plan(workshop: Workshop) -> None:
     assert results.exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *(("results.json", content) for content in (b"{", b"[]", b"\xff")),
+        *(("sessions.json", content) for content in (b"{", b"3", b'["a"]', b'[{"wall_s": 1}]', b"\xff")),
+    ],
+)
+def test_a_folder_with_a_broken_record(workshop: Workshop, name: str, content: bytes) -> None:
+    (workshop.root / "out").mkdir()
+    (workshop.root / "out" / name).write_bytes(content)
+    assert_refused(compare(workshop, PLAN), name, "--output-dir")
+    assert (workshop.root / "out" / name).read_bytes() == content
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is an accelerator")
+def test_a_device_that_is_not_there(workshop: Workshop) -> None:
+    assert_refused(compare(workshop, PLAN, "--device", "cuda"), "'cuda'", "leave --device out")
+    assert not (workshop.root / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["kinds-small.toml", "recipes/kinds-small.toml"])
+def test_a_recipe_of_the_package_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["compare", name, "--set", "budgets=[5]"])
+    assert_refused(result, "recipes/kinds-small.toml: budgets is [5", "between 0 and 1")
+
+
 def test_neither_a_file_nor_a_recipe(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["compare", str(tmp_path / "kinds-large.toml")])
     assert_refused(result, "kinds-large.toml is neither a file nor a recipe", "kinds-small.toml")
 
 
-def test_an_encoder_decoder_is_no_base_for_running_text(workshop: Workshop) -> None:
+def test_a_base_that_reads_fewer_tokens_than_a_window_has(workshop: Workshop) -> None:
     config = workshop.base / "config.json"
     settings = json.loads(config.read_text(encoding="utf-8"))
     config.write_text(json.dumps({**settings, "max_position_embeddings": 8}), encoding="utf-8")

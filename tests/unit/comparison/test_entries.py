@@ -50,11 +50,30 @@ def test_the_most_sensitive_sites_per_parameter_come_first(base: FrozenBase) -> 
     assert sites_of(row) == ["model.layers.1.self_attn.q_proj"]
 
 
-def test_random_sites_are_chosen_by_the_plans_seed_alone(base: FrozenBase) -> None:
+def test_random_sites_are_drawn_anew_for_each_run_seed(base: FrozenBase) -> None:
     arm = ArmPlan(name="random", kind="lora", size="rank", sites="random", share=0.3)
-    first, again = (sites_of(entries_of(base, arm)[1]) for _ in range(2))
-    assert first == again
-    assert any(sites_of(entries_of(base, arm, seed=seed)[1]) != first for seed in (1, 2, 3))
+    row, again = (entries_of(base, arm, seeds=(3, 4, 5))[1] for _ in range(2))
+    assert row == again
+    assert list(row.drawn) == [3, 4, 5]
+    assert row.filling == row.drawn[3], "the tuning run has the first seed"
+    assert len({tuple(site.key for site in filling.sites) for filling in row.drawn.values()}) > 1
+    assert any(entries_of(base, arm, seeds=(3, 4, 5), seed=seed)[1].drawn != row.drawn for seed in (1, 2, 3))
+    [_, sensitive] = entries_of(base, ArmPlan(name="again", kind="lora", size="rank"))
+    assert not sensitive.drawn
+
+
+def test_what_one_draw_cannot_spend_does_not_fit(base: FrozenBase) -> None:
+    arm = ArmPlan(name="random", kind="lora", size="rank", sites="random", share=0.01, roles=("q", "head"))
+    small = [entries_of(base, arm, budgets=(0.008, 0.5), seeds=(seed,))[0].filling for seed in range(8)]
+    assert None in small
+    assert any(small)
+    both = (small.index(None), next(seed for seed, filling in enumerate(small) if filling))
+    assert entries_of(base, arm, budgets=(0.008, 0.5), seeds=both)[0].filling is None
+
+
+def test_arms_of_the_rival_s_kind_are_never_ours() -> None:
+    plan = plan_of(ArmPlan(name="lora, q", kind="lora", size="rank", roles=("q",)), ArmPlan(name="bias", kind="bias"))
+    assert [plan.is_ours(arm) for arm in plan.arms] == [False, False, True]
 
 
 def test_a_budget_in_which_nothing_fits_is_a_row_that_says_so(base: FrozenBase) -> None:
@@ -78,6 +97,8 @@ def test_an_arm_that_never_fits_is_refused(base: FrozenBase) -> None:
         ({"kind": "lora", "size": "rnak"}, "did you mean 'rank'"),
         ({"kind": "lora", "size": "rank", "options": {"aplha": 1.0}}, "did you mean 'alpha'"),
         ({"kind": "lora", "size": "rank", "options": {"at": {"q": {"aplha": 1.0}}}}, "did you mean 'alpha'"),
+        ({"kind": "lora", "size": "rank", "options": {"at": 3}}, "expected a table of tables at 'at'.*got 3"),
+        ({"kind": "lora", "size": "rank", "options": {"at": {"q": 3}}}, "expected a table of tables at 'at'"),
         ({"kind": "lora", "size": "rank", "options": {"rank": 3}}, "the budget decides"),
         ({"kind": "lora", "size": "rank", "options": {"alpha": -1.0}}, "alpha is -1.0"),
         ({"kind": "lora"}, "needs the key 'rank'"),

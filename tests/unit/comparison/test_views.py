@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 
 from made_up_comparison import made_up_row
-from saint.comparison import budgets_won, gain_per_byte_ratio, make_views
+from saint.comparison import (
+    budgets_won,
+    gain_per_byte_ratio,
+    gain_per_byte_ratio_no_less_gain,
+    make_views,
+    strongest_rivals,
+)
 
 
 def view_of(rows: list[dict[str, Any]], name: str, budget: float | None) -> dict[str, Any]:
@@ -41,6 +47,42 @@ def test_at_equal_time_a_whole_base_may_win() -> None:
     assert [one["arm"] for one in view_of(ROWS, "equal time", 0.05)["ranking"]] == ["full", "lora", "phi", "bias"]
 
 
+def test_equal_time_admits_a_tenth_more_than_the_rival_s_and_nothing_that_was_not_timed() -> None:
+    near, far, untimed = (made_up_row(name, 0.01, 0.3) for name in ("near", "far", "untimed"))
+    near["seconds"], far["seconds"], untimed["seconds"] = 10.9, 11.1, None
+    view = view_of([ROWS[0], near, far, untimed], "equal time", 0.01)
+    assert view["cap"] == pytest.approx(11.0)
+    assert [one["arm"] for one in view["ranking"]] == ["near", "lora"]
+    rival = {**ROWS[0], "seconds": None}
+    assert not [view for view in make_views([rival, near], "lora") if view["view"] == "equal time"]
+
+
+def test_an_arm_stands_with_the_row_that_development_text_prefers_not_with_the_best_one_held_out() -> None:
+    chosen, other = made_up_row("phi", 0.01, 0.2), made_up_row("phi", 0.05, 0.4)
+    rows = [ROWS[0], {**chosen, "select_bpb": 1.5}, {**other, "select_bpb": 1.6}]
+    [phi] = [one for one in view_of(rows, "equal tokens", None)["ranking"] if one["arm"] == "phi"]
+    assert (phi["budget"], phi["gain_bpb"]["estimate"]) == (0.01, 0.2)
+
+
+def test_the_rival_is_the_strongest_arm_of_its_kind_in_each_budget() -> None:
+    other = [
+        made_up_row("lora, attention", 0.01, 0.25, num_bytes=1200, seconds=8.0, ours=False, kind="lora"),
+        made_up_row("lora, attention", 0.05, 0.29, num_bytes=5200, ours=False, kind="lora"),
+        made_up_row("lora, all", 0.05, None, status="diverged", ours=False, kind="lora"),
+    ]
+    rows = [*ROWS, *other]
+    assert {budget: row["arm"] for budget, row in strongest_rivals(rows, "lora").items()} == {
+        0.01: "lora, attention",
+        0.05: "lora",
+    }
+    view = view_of(rows, "equal bytes", 0.01)
+    assert (view["rival"], view["cap"]) == ("lora, attention", 1200)
+    assert view_of(rows, "equal tokens", None)["rival"] == "lora"
+    ratio = gain_per_byte_ratio([*rows, made_up_row("phi", 0.01, 0.1, num_bytes=1200)], "lora")
+    assert ratio is not None
+    assert ratio["rival"]["arm"] == "lora, attention"
+
+
 def test_at_equal_tokens_each_arm_stands_with_its_best_row() -> None:
     ranking = view_of(ROWS, "equal tokens", None)["ranking"]
     assert [(one["arm"], one["budget"]) for one in ranking] == [
@@ -52,14 +94,35 @@ def test_at_equal_tokens_each_arm_stands_with_its_best_row() -> None:
 
 
 def test_a_budget_is_won_by_an_interval_that_excludes_nothing() -> None:
-    assert budgets_won(ROWS) == 1
-    assert budgets_won(ROWS, corrected=True) == 0  # the corrected interval of the made-up row touches 0
+    assert budgets_won(ROWS, corrected=False) == 1
+    assert budgets_won(ROWS) == 0  # the corrected interval of the made-up row touches 0
     controls = [{**row, "ours": False} for row in ROWS]
-    assert budgets_won(controls) == 0
+    assert budgets_won(controls, corrected=False) == 0
 
 
-def test_gain_per_byte_is_that_of_our_best_at_the_smallest_budget() -> None:
-    assert gain_per_byte_ratio(ROWS, "lora") == pytest.approx((0.15 / 500) / (0.20 / 1000))
+def test_gain_per_byte_is_not_won_by_spending_less() -> None:
+    found = gain_per_byte_ratio(ROWS, "lora")
+    assert found is not None
+    assert found["ours"]["arm"] == "phi", "bias spends half of what the rival does"
+    assert found["ratio"] == pytest.approx((0.22 / 4000) / (0.20 / 1000))
+    assert (found["rival"]["arm"], found["rival"]["num_params"], found["rival"]["num_bytes"]) == ("lora", 250, 1000)
+    near = made_up_row("near", 0.01, 0.19, num_bytes=4 * 238)  # parameters: 95 % of 250 are 237.5
+    short = made_up_row("short", 0.01, 0.19, num_bytes=4 * 237)
+    found = gain_per_byte_ratio([ROWS[0], near, short], "lora")
+    assert found is not None
+    assert found["ours"]["arm"] == "near"
+
+
+def test_gain_per_byte_of_those_that_gain_no_less_whatever_they_spend() -> None:
+    small = made_up_row("small", 0.01, 0.20, num_bytes=400)
+    found = gain_per_byte_ratio_no_less_gain([*ROWS, small], "lora")
+    assert found is not None
+    assert (found["ours"]["arm"], found["ratio"]) == ("small", pytest.approx(2.5))
+    weak = made_up_row("weak", 0.01, 0.19, num_bytes=4)
+    found = gain_per_byte_ratio_no_less_gain([*ROWS, weak], "lora")
+    assert found is not None
+    assert (found["ours"]["arm"], found["ours"]["budget"]) == ("phi", 0.05)
+    assert gain_per_byte_ratio_no_less_gain([ROWS[0], weak], "lora") is None
 
 
 def test_without_a_rivals_gain_there_is_no_ratio() -> None:

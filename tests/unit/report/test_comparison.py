@@ -10,8 +10,23 @@ import pytest
 from rich.console import Console
 
 from made_up_comparison import made_up_row
-from saint.comparison import make_views
-from saint.report import comparison_html, comparison_parts, comparison_pictures, to_markdown, write_comparison
+from saint.comparison import (
+    budgets_won,
+    gain_per_byte_ratio,
+    gain_per_byte_ratio_no_less_gain,
+    make_views,
+    strongest_rivals,
+)
+from saint.report import (
+    comparison_figures,
+    comparison_html,
+    comparison_parts,
+    comparison_pictures,
+    figure_lines,
+    to_markdown,
+    unmeasured_lines,
+    write_comparison,
+)
 
 MARKUP = '<blink>&"phi"</blink> [red]|'
 
@@ -24,6 +39,7 @@ def made_up_record(rows: list[dict[str, Any]], **changes: Any) -> dict[str, Any]
         "command": "saint compare made-up.toml",
         "plan": {"rival": "lora", "seeds": [0, 1, 2], "tries": 3, "schedule": schedule},
         "plan_digest": "a" * 64,
+        "code_digest": "c" * 64,
         "versions": {"python": "3.11", "torch": "2.8"},
         "machine": {"processor": "x86_64", "num_cores": 2, "num_workers": 2, "device": "cpu"},
         "base": {"digest": "b" * 64, "architecture": "LlamaForCausalLM", "num_params": 1_000_000},
@@ -32,7 +48,20 @@ def made_up_record(rows: list[dict[str, Any]], **changes: Any) -> dict[str, Any]
         "documents": {"held_out": {}, "code": {}},
         "rows": rows,
         "views": make_views(rows, "lora"),
-        "cost": {"wall_s": 9, "num_jobs": 8, "num_known": 0, "seconds_of_jobs": 12, "resumed": False, "seconds": 9},
+        "rivals": [{"budget": budget, "arm": row["arm"]} for budget, row in strongest_rivals(rows, "lora").items()],
+        "figures": {
+            "budgets_won": budgets_won(rows),
+            "budgets_won_uncorrected": budgets_won(rows, corrected=False),
+            "gain_per_byte_ratio": gain_per_byte_ratio(rows, "lora"),
+            "gain_per_byte_ratio_no_less_gain": gain_per_byte_ratio_no_less_gain(rows, "lora"),
+        },
+        "cost": {
+            "num_jobs": 8,
+            "num_known": 0,
+            "resumed": False,
+            "sessions": [{"wall_s": 9.0, "num_workers": 2}],
+            "seconds": 9.0,
+        },
         **changes,
     }
 
@@ -76,7 +105,8 @@ def test_the_reader_is_told_what_the_intervals_hold_for() -> None:
     one_seed = a_record()
     one_seed["plan"]["seeds"] = [0]
     assert "they say nothing about other seeds" in printed(one_seed)
-    assert "up to 2 arms of ours were held against lora" in printed(one_seed)
+    assert "up to 2 arms of ours were held against the rival of one budget" in printed(one_seed)
+    assert "seconds are processor time of training, birth included, on a shared machine" in printed(one_seed)
 
 
 def test_a_best_rate_at_the_edge_and_a_resumed_run_are_told() -> None:
@@ -87,6 +117,75 @@ def test_a_best_rate_at_the_edge_and_a_resumed_run_are_told() -> None:
     said = printed(record)
     assert "1 of 7 rows have their best learning rate (marked >) at the edge" in said
     assert "3 of 8 pieces of work were there already" in said
+    assert "lora's best rate is at the edge of its search at 1 %: raise tries" in said
+
+
+def test_the_rival_of_each_budget_is_named_and_all_face_it() -> None:
+    record = a_record()
+    strong = made_up_row("lora, attention", 0.01, 0.21, ours=False, kind="lora")
+    record = made_up_record([*record["rows"], strong])
+    said = printed(record)
+    assert "lora, attention at 1 %, lora at 5 %; choosing it on held-out text can only make it stronger" in said
+    assert "against lora, attention" in said
+    page = to_markdown(record)
+    assert "| against lora, attention |" in page
+    assert "| against lora |" in page
+    assert "Against lora<" in comparison_html(record)
+
+
+def test_a_row_says_what_share_of_its_budget_it_spends() -> None:
+    assert "| of the budget |" in to_markdown(a_record())
+    assert "| 1,000 | 10% | 4,000 |" in to_markdown(a_record())
+
+
+def test_what_was_not_timed_and_what_cannot_be_merged_are_told_apart_from_a_whole_base() -> None:
+    record = a_record()
+    record["rows"][0] |= {"seconds": None, "merge_drift": None}
+    record["rows"][0]["gain_per"]["second"] = None
+    [_, costs] = to_markdown(record).split("## What it costs")
+    assert "cannot be merged" in next(line for line in costs.splitlines() if line.startswith("| lora"))
+    assert "cannot be merged" not in next(line for line in costs.splitlines() if line.startswith("| full"))
+    assert "not measured" in printed(record)
+
+
+TARGETS = {"budgets_won": 1, "gain_per_byte_ratio": 2.0, "gain_per_byte_ratio_no_less_gain": 2.0, "seconds": 5.0}
+
+
+def test_figures_say_what_they_are_of() -> None:
+    record = a_record()
+    assert figure_lines(record) == []
+    record["plan"]["targets"] = TARGETS
+    record["rows"][0]["lr_at_the_edge"] = True
+    of = f"{MARKUP} at 1 % (1,000 parameters, 4,000 bytes) against lora at 1 % (250 parameters, 1,000 bytes)"
+    assert figure_lines(record) == [
+        "FIGURE budgets_won 0 >=1 short",
+        "  without the correction for the number of arms it would be 1",
+        "FIGURE gain_per_byte_ratio 0.275 >=2 short",
+        f"  {of}",
+        "FIGURE gain_per_byte_ratio_no_less_gain 0.311111 >=2 short",
+        f"  {of.replace('1 % (1,000 parameters, 4,000', '5 % (1,125 parameters, 4,500', 1)}",
+        "FIGURE seconds 9 <=5 short",
+        "  wall clock of 1 session",
+        "lora's best rate is at the edge of its search at 1 %: raise tries",
+    ]
+    assert "FIGURE budgets_won 0 >=1 short" in to_markdown(record)
+
+
+def test_figures_that_could_not_be_measured_say_why() -> None:
+    record = made_up_record([made_up_row("lora", 0.01, -0.1, ours=False), made_up_row("phi", 0.01, 0.1)])
+    record["plan"]["targets"] = TARGETS
+    record["cost"]["seconds"] = None
+    assert [figure.name for figure in comparison_figures(record)] == ["budgets_won"]
+    unmeasured = unmeasured_lines(record)
+    assert [line.split()[0] for line in unmeasured] == [name for name in TARGETS if name != "budgets_won"]
+    assert "an unknown time" in to_markdown(record)
+
+
+def test_twenty_arms_have_twenty_looks() -> None:
+    rows = [made_up_row(f"arm {n}", 0.01, 0.1 + n / 100, ours=n % 2 == 0) for n in range(20)]
+    picture = comparison_pictures(made_up_record(rows))["gain-by-parameters"]
+    assert len({css for css, _ in picture.legend}) == 20
+    assert picture.svg.count("<rect") == 10
 
 
 def test_markdown_is_complete_and_keeps_its_columns() -> None:
