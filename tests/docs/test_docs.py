@@ -39,6 +39,11 @@ def test_every_recipe_loads(recipe: str) -> None:
     config.load(RECIPES / f"{recipe}.toml", PLAN_OF[recipe])
 
 
+@pytest.mark.parametrize("plan", sorted((ROOT / "benchmarks").glob("*.toml")), ids=lambda plan: plan.stem)
+def test_every_comparison_of_the_benchmarks_loads(plan: Path) -> None:
+    config.load(plan, ComparisonPlan)
+
+
 @pytest.mark.parametrize("file", PROSE, ids=lambda file: file.name)
 def test_every_link_leads_somewhere(file: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", file.read_text(encoding="utf-8")):
