@@ -7,7 +7,7 @@ import torch
 
 from saint import grafts, records
 from saint.errors import BudgetError, ConfigError, SiteError
-from saint.grafts import kind_and_options
+from saint.grafts import check_at, kind_and_options
 from saint.records import Budget, Candidate, SensitivityMap, Site, Stream
 
 
@@ -140,11 +140,7 @@ def _fitting(sites: Sequence[Site], proposal: Proposal, kind: Any) -> list[Site]
             f"no {there} has the role {min(unknown)!r}, which a proposal of kind {proposal.kind} names; "
             f"the roles are {known}"
         )
-    if unknown := set(proposal.options.get("at", {})) - {name for site in fitting for name in (site.role, site.key)}:
-        raise SiteError(
-            f"no {kind.attaches_to} site has the role or key {sorted(unknown)[0]!r}, which the options of a proposal "
-            f"of kind {proposal.kind} name under 'at'; the roles are {', '.join(sorted({s.role for s in fitting}))}"
-        )
+    check_at(proposal.kind, proposal.options, fitting)
     return fitting
 
 

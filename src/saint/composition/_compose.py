@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from saint.composition._places import place_of, slots
-from saint.errors import SiteError
+from saint.composition._places import check_sites, place_of, slots
 from saint.grafts import Graft, Kind
 from saint.models import FrozenBase, share_weights
 
@@ -23,14 +22,36 @@ class Composed(nn.Module):
 
     def __init__(self, base: nn.Module, stack: Sequence[Graft]) -> None:
         super().__init__()
+        self._attached: list[tuple[Kind, Kind]] = []
         self.model: Any = share_weights(base)
         self.stack = nn.ModuleList(stack)
         parts: dict[str, list[Kind]] = defaultdict(list)
         for graft in stack:
             for site in graft.candidate.sites:
-                parts[site.module].append(copy.copy(graft.parts[site.key]))  # as it is attached now; its weights shared
+                parts[site.module].append(self._as_attached(graft.parts[site.key]))
         for module, there in parts.items():  # one hook per module, so that grafts apply in the stack's order
             self.model.get_submodule(module).register_forward_hook(_hook(there), prepend=True, with_kwargs=True)
+
+    def _as_attached(self, part: Kind) -> Kind:
+        """A copy of `part` as it is now, of the same tensors; what the part is shown next, buffers too, is its own."""
+        copied = copy.copy(part)
+        copied._buffers = dict(part._buffers)
+        self._attached.append((part, copied))
+        return copied
+
+    @override
+    def _apply(self, fn: Any, recurse: bool = True) -> "Composed":
+        """What moves or casts the model does so to the copies' buffers; those shared with a graft stay the graft's."""
+        shared = [
+            (part, copied, {name for name, buffer in copied._buffers.items() if buffer is part._buffers[name]})
+            for part, copied in self._attached
+        ]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for part, copied, names in shared:
+            for name, buffer in copied._buffers.items():
+                if buffer is not None:
+                    copied._buffers[name] = part._buffers[name] if name in names else fn(buffer)
+        return self
 
     @property
     def config(self) -> Any:
@@ -51,15 +72,12 @@ def compose(base: FrozenBase, stack: Sequence[Graft]) -> Composed:
     """An ordinary `nn.Module` that computes the base with its grafts; grafts at one site apply in order.
 
     Raises:
-        SiteError: The base has no such site.
+        SiteError: The base has no such site; see `check_sites`.
     """
-    sites = {site.key: site for site in base.sites()}
     slot_of = slots(base, stack)
     for index, graft in enumerate(stack):
+        check_sites(base, graft.candidate.sites)
         for wanted in graft.candidate.sites:
-            if sites.get(wanted.key) != wanted:
-                there = sites.get(wanted.key, "no such site")
-                raise SiteError(f"a graft of kind {graft.candidate.kind} wants {wanted}; the base has {there}")
             place = place_of(base, wanted, layer_index=slot_of.get((index, wanted.key), 0))
             graft.parts[wanted.key].attach(place)
         graft.to(device=base.model.device)

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from saint.composition._compose import compose
+from saint.composition._places import check_sites
 from saint.errors import SiteError
 from saint.grafts import Graft, Moment, Signals, kind_and_options
 from saint.models import FrozenBase, follow_gradients, token_nats
@@ -41,8 +42,9 @@ def measure_signals(
         batches: Token ids of training text, as `Corpus.batches` gives them; all of one shape.
 
     Raises:
-        SiteError: A moment would be a square matrix of more than 8,192 rows.
+        SiteError: The base has no such site, or a moment would be a square matrix of more than 8,192 rows.
     """
+    check_sites(base, wants)
     if not wants:
         return {}
     model = compose(base, stack)

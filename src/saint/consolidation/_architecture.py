@@ -133,11 +133,13 @@ def _widen(
     transposed = isinstance(base.model.get_submodule(mlps[0][1].down), Conv1D)
     num_before = next(site.d_in for site in base.sites() if site.module == mlps[0][1].down)
     for site, maps in mlps:
-        _append(weights, maps, _padded(grown[site.module], site, num_more), transposed=transposed)
+        more = _padded(grown[site.module], site, num_more, weights[f"{maps.up}.weight"].device)
+        _append(weights, maps, more, transposed=transposed)
         for beside, block in new_blocks:
             if site.module.startswith(f"{beside.module}."):
                 inside = maps.without(f"{beside.module}.")
-                _append(block, inside, _padded((), site, num_more), transposed=transposed)
+                none = _padded((), site, num_more, block[f"{inside.up}.weight"].device)
+                _append(block, inside, none, transposed=transposed)
     sized = [name for name in _MLP_SIZES if hasattr(config, name) and getattr(config, name) in (None, num_before)]
     if not sized:
         raise ExportError(
@@ -158,10 +160,10 @@ def _maps_of(base: FrozenBase, site: Site) -> _Maps:
     return _Maps(maps["up"], maps.get("gate"), maps["down"])
 
 
-def _padded(grown: Sequence[NewChannels], site: Site, num_channels: int) -> NewChannels:
+def _padded(grown: Sequence[NewChannels], site: Site, num_channels: int, device: torch.device) -> NewChannels:
     """The new channels of one MLP side by side, and then as many of zero as are missing."""
     missing = num_channels - sum(len(more.up) for more in grown)
-    up, down = torch.zeros(missing, site.d_in), torch.zeros(site.d_out, missing)
+    up, down = torch.zeros(missing, site.d_in, device=device), torch.zeros(site.d_out, missing, device=device)
     gate = torch.cat([*(more.gate for more in grown if more.gate is not None), up]) if site.gated else None
     ways_up, ways_down = [more.up for more in grown], [more.down for more in grown]
     return NewChannels(up=torch.cat([*ways_up, up]), gate=gate, down=torch.cat([*ways_down, down], dim=1))

@@ -31,6 +31,7 @@ def merge(base: FrozenBase, stack: Sequence[Graft]) -> FrozenBase:
     folded: dict[str, tuple[Tensor, Tensor | None]] = {}
     additions: list[Addition] = []
     for graft in stack:
+        graft.to(device=base.model.device)
         for site in graft.candidate.sites:
             part = graft.parts[site.key]
             part.attach(place_of(base, site))

@@ -5,6 +5,7 @@ from saint.grafts._graft import (
     History as History,
     assemble as assemble,
     chance_of as chance_of,
+    check_at as check_at,
     grow_from as grow_from,
     kind_and_options as kind_and_options,
     num_params as num_params,

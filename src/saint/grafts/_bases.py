@@ -38,31 +38,31 @@ def moment(place: Place, name: Moment) -> Tensor:
 
 
 def find_bases(
-    basis: Basis, place: Place, num: int, generator: torch.Generator, *, complement: bool
+    basis: Basis, place: Place, sides: tuple[int, int], num: int, generator: torch.Generator, *, complement: bool
 ) -> tuple[Float[Tensor, "d_out num"], Float[Tensor, "num d_in"]]:
     """`num` orthonormal vectors for outputs and for inputs, the most important first where the basis knows of any.
 
     Args:
         basis: Any but "walsh" and "coordinate".
+        sides: (d_out, d_in).
         complement: Keep the vectors orthogonal to what the stack spans at this weight.
 
     Raises:
         SiteError: The complement has fewer than `num` dimensions.
     """
-    weight = place.weight
-    assert weight is not None  # the site is linear
-    weight = weight.float().cpu()
-    if not complement or place.spanned is None:
-        return _vectors(basis, place, weight, num, generator, _Avoided(weight[:, :0], weight.T[:, :0]))
-    avoided = _avoided(place.spanned)
-    for name, side, there in zip(("outputs", "inputs"), weight.shape, avoided, strict=True):
+    spanned = place.spanned if complement else None
+    if spanned is None:
+        none = _Avoided(*(torch.zeros(side, 0) for side in sides))
+        return _vectors(basis, place, sides, num, generator, none)
+    avoided = _avoided(spanned)
+    for name, side, there in zip(("outputs", "inputs"), sides, avoided, strict=True):
         if side - there.shape[1] < num:
             raise SiteError(
-                f"the stack spans {there.shape[1]} of the {side} dimensions of the {name} of a {weight.shape[0]} x "
-                f"{weight.shape[1]} weight, and a graft in the complement needs {num}; lower the rank or set "
+                f"the stack spans {there.shape[1]} of the {side} dimensions of the {name} of a {sides[0]} x "
+                f"{sides[1]} weight, and a graft in the complement needs {num}; lower the rank or set "
                 "complement = false"
             )
-    a, b = _vectors(basis, place, weight, num, generator, avoided)
+    a, b = _vectors(basis, place, sides, num, generator, avoided)
     return _cleaned(a, avoided.outs), _cleaned(b.T, avoided.ins).T
 
 
@@ -88,24 +88,30 @@ def unit_vectors(places: Int[Tensor, " num"], side: int) -> Float[Tensor, "side 
 
 
 def _vectors(
-    basis: Basis, place: Place, weight: Tensor, num: int, generator: torch.Generator, avoided: _Avoided
+    basis: Basis, place: Place, sides: tuple[int, int], num: int, generator: torch.Generator, avoided: _Avoided
 ) -> tuple[Float[Tensor, "d_out num"], Float[Tensor, "num d_in"]]:
     outs, ins = avoided
     if basis == "random":
-        a = torch.linalg.qr(_outside(torch.randn(weight.shape[0], num, generator=generator), outs)).Q
-        return a, torch.linalg.qr(_outside(torch.randn(weight.shape[1], num, generator=generator), ins)).Q.T
+        a = torch.linalg.qr(_outside(torch.randn(sides[0], num, generator=generator), outs)).Q
+        return a, torch.linalg.qr(_outside(torch.randn(sides[1], num, generator=generator), ins)).Q.T
     if basis in ("activation", "activation_gradient"):
         of_outputs = moment(place, "yy" if basis == "activation" else "gg")
         a, _ = _leading(_outside(_outside(of_outputs, outs).T, outs), num, generator)
         _, b = _leading(_outside(_outside(moment(place, "xx"), ins).T, ins), num, generator)
         return a, b
-    matrix = moment(place, "gx") if basis == "gradient" else weight
+    matrix = moment(place, "gx") if basis == "gradient" else _weight(place)
     matrix = _outside(_outside(matrix, outs).T, ins).T
     if basis != "weight_minor":
         return _leading(matrix, num, generator)
     u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-    end = min(weight.shape[0] - outs.shape[1], weight.shape[1] - ins.shape[1])  # beyond, the vectors are those avoided
+    end = min(sides[0] - outs.shape[1], sides[1] - ins.shape[1])  # beyond, the vectors are those avoided
     return u[:, end - num : end], v[end - num : end]
+
+
+def _weight(place: Place) -> Float[Tensor, "d_out d_in"]:
+    weight = place.weight
+    assert weight is not None  # the site is linear
+    return weight.float().cpu()
 
 
 def _leading(
@@ -134,7 +140,7 @@ def _avoided(spanned: LowRankFactors) -> _Avoided:
 def _range_of(columns: Float[Tensor, "d k"]) -> Float[Tensor, "d rank"]:
     """An orthonormal basis of what the columns span."""
     u, s, _ = torch.linalg.svd(columns, full_matrices=False)
-    kept: Tensor = u[:, s > _LEAST_SHARE * s.max()]
+    kept: Tensor = u[:, s > _LEAST_SHARE * s[:1]]  # of no columns, none
     return kept
 
 

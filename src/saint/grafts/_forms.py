@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import isqrt, sqrt
 from typing import final
 
@@ -65,9 +66,7 @@ class LinearForm(Form):
     @override
     def matrices(self, numbers: Numbers) -> Float[Tensor, "terms rank rank"]:
         phi = numbers["phi"].flatten(1)
-        rows, columns = self.within()
-        places = (rows * self.rank + columns).to(phi.device)
-        full: Tensor = phi.new_zeros(self.num_terms, self.rank**2).index_copy(1, places, phi)
+        full: Tensor = phi.new_zeros(self.num_terms, self.rank**2).index_copy(1, _places(self, phi.device), phi)
         return full.view(self.num_terms, self.rank, self.rank)
 
     def entries(self) -> tuple[Int[Tensor, " numbers"], Int[Tensor, " numbers"]]:
@@ -81,6 +80,14 @@ class LinearForm(Form):
     ) -> tuple[Float[Tensor, "d_out ranks"], Float[Tensor, "ranks d_in"]]:
         """The bases in which each number is an entry."""
         return a, b
+
+
+@lru_cache(maxsize=256)
+def _places(form: LinearForm, device: torch.device) -> Int[Tensor, " numbers"]:
+    """Of each number of one term its place in Phi, row by row; made once, and never as part of an inference."""
+    with torch.inference_mode(mode=False), torch.device(device):
+        rows, columns = form.within()
+        return rows * form.rank + columns
 
 
 @final

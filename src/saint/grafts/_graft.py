@@ -1,5 +1,5 @@
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, final
@@ -175,6 +175,26 @@ def kind_and_options(name: str, options: Mapping[str, Any], site: Site | None = 
         for key, other in elsewhere.items():
             config.build({**chosen, **other}, kind.Options, where=f"options of {name} at {key}")
     return kind, config.build(chosen, kind.Options, where=f"options of {name}")
+
+
+def check_at(kind: str, options: Mapping[str, Any], sites: Iterable[Site]) -> None:
+    """See to it that what `options` choose otherwise under `at`, they choose for a role or a key of these sites.
+
+    Args:
+        sites: Of any sort; only those of the sort that the kind attaches to count.
+
+    Raises:
+        UnknownNameError: No kind has that name.
+        ConfigError: The kind has no such option.
+        SiteError: There is no such role or key; what is under it would be without effect.
+    """
+    sort = kind_and_options(kind, options)[0].attaches_to
+    fitting = [site for site in sites if site.sort == sort]
+    if unknown := set(options.get("at", {})) - {name for site in fitting for name in (site.role, site.key)}:
+        raise SiteError(
+            f"no {sort} site has the role or key {min(unknown)!r}, which the options of kind {kind} name under 'at'; "
+            f"the roles are {', '.join(sorted({site.role for site in fitting}))}"
+        )
 
 
 def num_params(kind: str, options: Mapping[str, Any], sites: Sequence[Site]) -> int:

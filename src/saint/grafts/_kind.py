@@ -76,13 +76,19 @@ class Place:
     """Gives what the base calls the module with when it reads some tokens."""
     signals: Signals | None = None
     """Only at birth, and only what the kind wants."""
-    spanned: LowRankFactors | None = None
-    """Only at birth: what the grafts below change at this weight, as far as it is of low rank; None if nothing is."""
+    read_spanned: Callable[[], LowRankFactors | None] | None = None
+    """Only at birth: gives what the grafts below change at this weight; read when asked for, as it may take a
+    decomposition."""
 
     @property
     def weight(self) -> Float[Tensor, "d_out d_in"] | None:
         """The frozen weight, dequantised where it is quantised; None where the site is no linear map."""
         return self.read_weight()
+
+    @property
+    def spanned(self) -> LowRankFactors | None:
+        """What the grafts below change at this weight, of whatever rank; None if nothing is."""
+        return None if self.read_spanned is None else self.read_spanned()
 
 
 class Kind(nn.Module, ABC):

@@ -39,10 +39,11 @@ def follow_gradient(
         pull = slope.unflatten(0, (a.shape[1], a.shape[1]))
         phi: Tensor = -_inverse(a.T @ a) @ pull @ _inverse(b @ xx @ b.T)
         return phi.flatten()
-    if len(rows) > _MAX_NUMBERS:
+    num_held = len(rows) if times is None else a.shape[1] ** 2  # with a weight between, of all pairs of terms
+    if num_held > _MAX_NUMBERS:
         raise ConfigError(
-            f"start least_squares solves for up to {_MAX_NUMBERS:,} numbers at a site at once, got {len(rows):,}; "
-            "lower the rank, or take the form dense in one term"
+            f"start least_squares solves for up to {_MAX_NUMBERS:,} numbers at a site at once, got {num_held:,}"
+            f"{'' if times is None else ', the terms crosswise'}; lower the rank, or take the form dense in one term"
         )
     if times is None:
         normal = (a.T @ a)[rows][:, rows] * (b @ xx @ b.T)[columns][:, columns]

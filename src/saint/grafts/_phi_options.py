@@ -136,6 +136,10 @@ def _check_combination(options: Options) -> None:
         )
     if options.train_bases and options.max_params is None:
         raise ConfigError("train_bases trains A and B, which are large; give max_params, the most that a site may take")
+    if options.complement and options.train_bases:
+        raise ConfigError(
+            "train_bases moves A and B, so they cannot keep to the complement of a stack; leave one of the two out"
+        )
     if options.complement and options.basis in REGROWN:
         raise ConfigError(
             f"basis {options.basis} is made anew from what little is stored, so it cannot keep to the complement of a "

@@ -11,9 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from typing_extensions import override
 
-from saint.errors import ConfigError, GraftFileError, SiteError
+from saint.errors import ConfigError, SiteError
 from saint.grafts import Kind, Moment, Place
-from saint.grafts._indices import smallest_dtype
+from saint.grafts._indices import must_lie_inside, must_rise, smallest_dtype
 from saint.records import Site, SiteSort
 
 
@@ -29,9 +29,9 @@ class Dictionary(Kind):
     both sides of the weight. It is vector quantisation, of a change rather than of a weight.
 
     With `codebook_seed` the codebook is fixed instead: random signs / side, the same to the bit on every machine for
-    the same seed, side and number of codes. It is not stored, and grafts with the same seed share it. Each block takes
-    the code that its gradient is most parallel to, and scales are zero at birth. The file then holds two small integers
-    and a scale for each block.
+    the same seed, side and number of codes. It is not stored, and parts and grafts with the same seed share it; a
+    codebook that is trained belongs to the part, one for each site. Each block takes the code that its gradient is most
+    parallel to, and scales are zero at birth. The file then holds two small integers and a scale for each block.
     """
 
     reference: ClassVar[str] = "SAINT-G"
@@ -95,6 +95,7 @@ class Dictionary(Kind):
             self.codebook = nn.Parameter(torch.zeros(options.codes, options.side, options.side))
         else:
             self.register_buffer("codebook", _seeded_codebook(options), persistent=False)
+        nn.Module.register_load_state_dict_post_hook(self, _check_stored)
 
     @override
     @classmethod
@@ -132,13 +133,6 @@ class Dictionary(Kind):
         self.codes.copy_(nearest)
 
     @override
-    @torch.no_grad()
-    def attach(self, place: Place) -> None:
-        for indices, bound in ((self.places, self._grid[0] * self._grid[1]), (self.codes, len(self.codebook))):
-            if int(indices.min()) < 0 or int(indices.max()) >= bound:
-                raise GraftFileError("an index of a dictionary graft is out of its range; fetch its file again")
-
-    @override
     def forward(
         self, x: Float[Tensor, "*batch d_in"], y: Float[Tensor, "*batch d_out"]
     ) -> Float[Tensor, "*batch d_out"]:
@@ -168,6 +162,13 @@ class Dictionary(Kind):
         """The change of each chosen block, strength included."""
         chosen: Tensor = self.codebook.index_select(0, self.codes.long())
         return chosen * (self.strength * self.scales).view(-1, 1, 1)
+
+
+def _check_stored(part: Dictionary, _missing: Any) -> None:
+    """Refuse blocks and codes that no newborn could have had."""
+    num_rows, num_columns = part._grid
+    must_rise(part.places, num_rows * num_columns, "blocks of a weight")
+    must_lie_inside(part.codes, len(part.codebook), "codes")
 
 
 def _seeded_codebook(options: Dictionary.Options) -> Float[Tensor, "codes side side"]:

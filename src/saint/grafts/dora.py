@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any, ClassVar, final
+from weakref import ref
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,8 @@ from typing_extensions import override
 from saint.errors import ConfigError, SiteError
 from saint.grafts import Kind, Place
 from saint.records import Site, SiteSort
+
+_Fingerprint = tuple[ref[nn.Module], int, int, torch.dtype]
 
 
 @final
@@ -69,6 +72,7 @@ class Dora(Kind):
         self.b = nn.Parameter(torch.zeros(site.d_out, options.rank))
         self.m = nn.Parameter(torch.zeros(site.d_out))
         self._read_weight: Callable[[], Tensor | None] = lambda: None
+        self._seen: _Fingerprint | None = None
         self._squares: Tensor
         self._bias: Tensor
         self.register_buffer("_squares", torch.zeros(site.d_out), persistent=False)
@@ -99,6 +103,9 @@ class Dora(Kind):
     @torch.no_grad()
     def attach(self, place: Place) -> None:
         self._read_weight = place.read_weight
+        if (seen := _fingerprint(place.module)) is not None and seen == self._seen:
+            return
+        self._seen = seen
         self._squares = self._weight().square().sum(dim=1)
         bias = getattr(place.module, "bias", None)
         self._bias = torch.zeros_like(self._squares) if bias is None else bias.detach().to(self._squares)
@@ -139,6 +146,14 @@ class Dora(Kind):
         weight = self._read_weight()
         assert weight is not None  # the site is linear, and compose attaches before anything is asked
         return weight if weight.dtype == torch.float64 else weight.float()
+
+
+def _fingerprint(module: nn.Module) -> _Fingerprint | None:
+    """What is the same only while the module's weight is; None for weights that are no plain tensors."""
+    weight = module._parameters.get("weight")
+    if type(weight) is not nn.Parameter or weight.is_inference():
+        return None
+    return ref(module), weight.data_ptr(), weight._version, weight.dtype
 
 
 _SHORTEST = 1e-24  # of a squared length: a row of zeros has no direction, and is left alone until m gives it a length

@@ -29,6 +29,9 @@ class Layer(Kind):
     The strength multiplies those projections, so that at any strength it is a layer that a checkpoint can hold; what it
     adds is in proportion to the strength to first order. It needs a block that adds what it computes to what it
     reads, as pre-norm architectures do. In a key-value cache it has a slot of its own, after the base's.
+
+    Its number of effective parameters is an upper bound: that of its parameters. Those of a layer are redundant in ways
+    that depend on the architecture, such as scales between values and the output projection.
     """
 
     reference: ClassVar[str] = "arXiv:2401.02415"

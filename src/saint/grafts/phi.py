@@ -13,7 +13,7 @@ from saint.errors import ConfigError, GraftFileError, SiteError
 from saint.grafts import Kind, LowRankFactors, Moment, Place
 from saint.grafts._bases import MOMENTS_OF, busiest_coordinates, find_bases, moment, unit_vectors
 from saint.grafts._forms import LinearForm
-from saint.grafts._indices import smallest_dtype
+from saint.grafts._indices import must_rise, smallest_dtype
 from saint.grafts._least_squares import follow_gradient
 from saint.grafts._phi_options import REGROWN, Options as PhiOptions, form_of
 from saint.grafts._walsh import draw_walsh_seed, walsh_bases
@@ -26,8 +26,9 @@ class Phi(Kind):
 
     **Bases.** What A and B are taken from:
 
-    - `weight`: the principal singular vectors of the site's weight. With a dense Phi this is LoRA-XS
-      (arXiv:2405.17604); training in this subspace is the idea of PiSSA (arXiv:2404.02948).
+    - `weight`: the principal singular vectors of the site's weight. LoRA-XS (arXiv:2405.17604) trains a dense Phi
+      between U S and V: the same span, another parametrisation, for it leaves the singular values S in A. Training in
+      this subspace is the idea of PiSSA (arXiv:2404.02948).
     - `weight_minor`: the last singular vectors, as in MiLoRA (arXiv:2406.09044): directions that the base uses least.
       Needs a full decomposition of the weight.
     - `random`: drawn at birth and stored.
@@ -37,8 +38,9 @@ class Phi(Kind):
       are only nearly orthogonal.
     - `coordinate`: columns of the identity, at the rows and columns whose crossings hold most of the weight's gradient:
       a small block of dW is trained, spread over the weight. Only the places are stored.
-    - `activation`: the leading eigenvectors of the second moments of outputs and inputs on training text, as in EVA
-      (arXiv:2410.07170) and CorDA (arXiv:2406.05223).
+    - `activation`: the leading eigenvectors of the second moments of outputs and inputs on training text. Related: EVA
+      (arXiv:2410.07170) takes those of inputs only, and CorDA (arXiv:2406.05223) decomposes W C, the weight times the
+      inputs' second moment.
     - `gradient`: the leading singular vectors of the weight's gradient, as in LoRA-GA (arXiv:2407.05000).
     - `activation_gradient`: B from the inputs' second moment, A from that of the outputs' gradients.
 
@@ -58,16 +60,20 @@ class Phi(Kind):
 
     **More.** `terms` sums that many A_i Phi_i B_i over bases that follow each other in the order of importance, so that
     all are orthogonal (with dense ones that is one term of form `block_diagonal`). `residual` adds that many single
-    entries of dW, where the weight's gradient is largest.
+    entries of dW, where the weight's gradient is largest (with `coordinate`, outside the block that is trained).
     `start = "least_squares"` begins with the Phi whose change of the outputs is nearest to their negative gradient,
     scaled to `eta`. `train_bases` trains A and B too. `scale_rows` also trains a factor for each output, as (IA)^3 does
-    (arXiv:2205.05638). `complement` keeps A and B orthogonal to what the stack changes.
+    (arXiv:2205.05638). `complement` keeps A and B orthogonal to what the stack changes at the same weight, whatever the
+    kinds of its grafts; a change of full rank leaves no complement, and is refused.
 
     A configuration in which more than a tenth of the numbers is redundant is refused.
     """
 
     reference: ClassVar[str] = "arXiv:2405.17604"
-    formula: ClassVar[str] = "terms rank^2 (form dense; fewer in others) + residual (+ d_out if scale_rows)"
+    formula: ClassVar[str] = (
+        "terms rank^2 (form dense, fewer in others) + residual (+ d_out if scale_rows) "
+        "(+ terms rank (d_in + d_out) if train_bases)"
+    )
     effective_formula: ClassVar[str] = "as many, but for the products: low_rank, kronecker, train_bases"
     attaches_to: ClassVar[SiteSort] = "linear"
     can_fold: ClassVar[bool] = True
@@ -94,6 +100,7 @@ class Phi(Kind):
         {"rank": 2, "complement": True},
         {"rank": 3, "basis": "coordinate"},
         {"rank": 2, "terms": 2, "basis": "coordinate", "form": "diagonal", "start": "least_squares"},
+        {"rank": 3, "basis": "coordinate", "residual": 9},
         {"rank": 2, "basis": "gradient", "scale_rows": True},
         {"rank": 2, "form": "hadamard", "residual": 3, "scale_rows": True},
     )
@@ -188,13 +195,16 @@ class Phi(Kind):
                 self.rows.copy_(rows)
                 self.columns.copy_(columns)
         else:
-            a, b = find_bases(basis, place, num, generator, complement=self._options.complement)
+            sides = (len(self.a), self.b.shape[1])
+            a, b = find_bases(basis, place, sides, num, generator, complement=self._options.complement)
             self.a.copy_(a)
             self.b.copy_(b)
         self._form.start(self._numbers(), generator)
         if self._options.residual:
-            largest = moment(place, "gx").abs().flatten().topk(self._options.residual).indices
-            self.index.copy_(largest.sort().values)
+            size = moment(place, "gx").abs()
+            if basis == "coordinate" and self._regrows:
+                size[self.rows.long()[:, None], self.columns.long()] = -1.0  # the numbers between the bases reach these
+            self.index.copy_(size.flatten().topk(self._options.residual).indices.sort().values)
 
     @override
     @torch.no_grad()
@@ -225,6 +235,11 @@ class Phi(Kind):
         if (moved := _output_rms(self._change(), xx)) > 0:
             eta = _ETA if self._options.eta is None else self._options.eta
             phi.mul_(eta * _output_rms(weight, xx) / moved)
+
+    @property
+    @override
+    def uncounted_flops(self) -> int:
+        return 2 * self._options.residual
 
     @override
     def attach(self, place: Place) -> None:
@@ -312,8 +327,11 @@ def _check_site(site: Site, options: PhiOptions) -> None:
         raise SiteError(
             f"rank {options.rank} {terms}exceeds {site.key}, which is {site.d_out} x {site.d_in}; lower the rank"
         )
-    if options.residual > (num_entries := site.d_in * site.d_out):
-        raise SiteError(f"residual {options.residual} exceeds the {num_entries} entries of {site.key}; lower it")
+    num_entries, where = site.d_in * site.d_out, ""
+    if options.basis == "coordinate" and not options.train_bases:
+        num_entries, where = num_entries - num**2, " outside the crossings of its rows and columns"
+    if options.residual > num_entries:
+        raise SiteError(f"residual {options.residual} exceeds the {num_entries} entries of {site.key}{where}; lower it")
     nominal, effective = Phi.num_params(site, options), Phi.num_effective(site, options)
     if options.max_params is not None and nominal > options.max_params:
         raise ConfigError(
@@ -355,10 +373,4 @@ def _take_up_stored(part: Phi, _missing: Any) -> None:
                 )
         part._take_coordinates(part.rows.long(), part.columns.long())
     if part._options.residual:
-        places = part.index.long()
-        num_entries = len(part.a) * part.b.shape[1]
-        if int(places.min()) < 0 or int(places.max()) >= num_entries or bool((places.diff() <= 0).any()):
-            raise GraftFileError(
-                f"the graft's file names entries of a weight that has {num_entries:,} out of order or outside it; "
-                "fetch it again"
-            )
+        must_rise(part.index, len(part.a) * part.b.shape[1], "entries")

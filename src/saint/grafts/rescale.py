@@ -17,8 +17,9 @@ from saint.records import Site, SiteSort
 class Rescale(Kind):
     """(1 + s v) * y, with v: (d_out,) zero at birth: each output channel times a factor, known as (IA)^3.
 
-    Liu et al. 2022 put it on keys, values and the inside of the feed-forward block, which are the outputs of the roles
-    `k`, `v` and `up`. It multiplies the bias too, and whatever the grafts below it gave: stacked, order matters.
+    Liu et al. 2022 put it on keys, values and the inside of the feed-forward block. Those are the outputs of the roles
+    `k`, `v` and, in an MLP with a gate, `up`; without a gate `up` is before the activation, where a factor does not do
+    what one after it does. It multiplies the bias too, and whatever the grafts below it gave: stacked, order matters.
     """
 
     reference: ClassVar[str] = "arXiv:2205.05638"

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from saint.errors import ConfigError, GraftFileError, SiteError
 from saint.grafts import Kind, Moment, Place
-from saint.grafts._indices import smallest_dtype
+from saint.grafts._indices import must_lie_inside, must_rise, smallest_dtype
 from saint.records import Site, SiteSort
 
 
@@ -78,6 +78,7 @@ class Sparse(Kind):
         self._counted = counted
         for name in ("_row_of", "_column_of"):
             self.register_buffer(name, torch.zeros(options.entries, dtype=torch.int64), persistent=False)
+        nn.Module.register_load_state_dict_post_hook(self, _take_up_stored)
 
     @override
     @classmethod
@@ -102,15 +103,6 @@ class Sparse(Kind):
         rows, columns = self._split(chosen.sort().values)
         self.columns.copy_(columns)
         self.lines.copy_(torch.bincount(rows, minlength=num_rows) if self._counted else rows)
-
-    @override
-    @torch.no_grad()
-    def attach(self, place: Place) -> None:
-        lines = self.lines.long()
-        rows = torch.arange(len(lines), device=lines.device).repeat_interleave(lines) if self._counted else lines
-        columns = self.columns.long()
-        if len(rows) != len(columns) or not (self._within(rows, 0) and self._within(columns, 1)):
-            raise GraftFileError("the indices of a sparse graft lie outside of its weight; fetch its file again")
         self._row_of, self._column_of = rows, columns
 
     @property
@@ -163,11 +155,31 @@ class Sparse(Kind):
         assert signals.xx is not None
         return torch.outer(signals.gg.diagonal(), signals.xx.diagonal()).sqrt()
 
-    def _within(self, indices: Int[Tensor, " entries"], axis: int) -> bool:
-        """Whether all indices are of that axis of the weight."""
-        return int(indices.min()) >= 0 and int(indices.max()) < self._shape[axis]
+    @torch.no_grad()
+    def _take_up(self) -> None:
+        """Spread out what the file holds, which is to be in row-major order.
+
+        Raises:
+            GraftFileError: No newborn could have had these indices.
+        """
+        lines, columns, (num_rows, num_columns) = self.lines.long(), self.columns.long(), self._shape
+        if self._counted:
+            if int(lines.min()) < 0 or int(lines.sum()) != len(columns):
+                raise GraftFileError(
+                    f"the graft's file counts {int(lines.sum()):,} entries over the rows of a weight and has "
+                    f"{len(columns):,}; fetch it again"
+                )
+            lines = torch.arange(num_rows, device=lines.device).repeat_interleave(lines)
+        must_lie_inside(lines, num_rows, "rows of a weight")
+        must_lie_inside(columns, num_columns, "columns of a weight")
+        must_rise(lines * num_columns + columns, num_rows * num_columns, "entries of a weight")
+        self._row_of, self._column_of = lines, columns
 
     def _split(self, flat: Int[Tensor, " entries"]) -> tuple[Int[Tensor, " entries"], Int[Tensor, " entries"]]:
         """Rows and columns of row-major positions."""
         num_columns = self._shape[1]
         return flat // num_columns, flat % num_columns
+
+
+def _take_up_stored(part: Sparse, _missing: Any) -> None:
+    part._take_up()

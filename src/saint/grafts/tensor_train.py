@@ -34,7 +34,9 @@ class TensorTrain(Kind):
 
     reference: ClassVar[str] = "arXiv:1509.06569"
     formula: ClassVar[str] = "2 sum_k r_(k-1) i_k o_k r_k"
-    effective_formula: ClassVar[str] = "2 sum_k (r_(k-1) i_k o_k r_k - r_k^2), less the free scales of a relu"
+    effective_formula: ClassVar[str] = (
+        "2 (sum_k r_(k-1) i_k o_k r_k - (num_cores - 1) rank^2), less the free scales of a relu"
+    )
     attaches_to: ClassVar[SiteSort] = "block"
     can_fold: ClassVar[bool] = False
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = (

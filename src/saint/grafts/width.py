@@ -29,6 +29,7 @@ class Width(Kind):
 
     reference: ClassVar[str] = "arXiv:2308.06103"
     formula: ClassVar[str] = "3 width d with a gate, 2 width d without"
+    effective_formula: ClassVar[str] = "width (3 d - 1) with a gate, 2 width d without"
     attaches_to: ClassVar[SiteSort] = "mlp"
     can_fold: ClassVar[bool] = False
     can_grow: ClassVar[bool] = True
@@ -58,6 +59,16 @@ class Width(Kind):
     @classmethod
     def num_params(cls, site: Site, options: Options) -> int:
         return options.width * ((2 if site.gated else 1) * site.d_in + site.d_out)
+
+    @override
+    @classmethod
+    def num_effective(cls, site: Site, options: Options) -> int:
+        """One less for each channel with a gate: what its way up is multiplied by, its way down can be divided by.
+
+        An upper bound where an MLP without a gate has an activation that passes scales on, as a relu does; the site
+        does not say which it has.
+        """
+        return cls.num_params(site, options) - (options.width if site.gated else 0)
 
     @override
     @torch.no_grad()

@@ -59,7 +59,8 @@ class Cost:
     train_tokens: int = 0
     """Tokens the graft learnt from."""
     flops_per_token: int = 0
-    """Forward floating-point operations that the unmerged graft adds per token."""
+    """Forward floating-point operations that the unmerged graft adds per token, over a batch of 64 tokens: what it does
+    once a call, whatever their number, is shared between these."""
     foldable: bool = False
     """Whether it can be folded into the weights, after which it adds none."""
 

@@ -11,7 +11,7 @@ from saint import discovery
 from saint.composition import compose, measure_signals, newborn, place_of, probe_logits, wanted_signals
 from saint.consolidation import merge
 from saint.grafts import Graft, Kind, Signals, grow_from, kind_and_options, num_params
-from saint.models import FrozenBase, token_nats
+from saint.models import FrozenBase, freeze, token_nats
 from saint.records import Candidate, Site
 from saint.testing._assertions import assert_base_untouched, assert_identity, assert_same_function
 from saint.testing._tiny import double_base, tiny_base
@@ -33,6 +33,9 @@ class GraftSuite:
         kind = discovery.find("grafts", self.kind, Kind)
         sites = [site for site in base.sites() if site.sort == kind.attaches_to]
         options = kind.examples[0] if self.options is None else self.options
+        if "at" in options:  # what an example chooses for roles that this base has not would be refused
+            there = {name for site in sites for name in (site.role, site.key)}
+            options = {**options, "at": {name: other for name, other in options["at"].items() if name in there}}
         return Candidate(sites=tuple(sites[:2]), kind=self.kind, options=options, seed=3)
 
     def born(self, base: FrozenBase, candidate: Candidate) -> Graft:
@@ -81,6 +84,15 @@ class GraftSuite:
         probe_logits(compose(base, [self.moved(self.born(base, self.candidate(base)))]))
         assert torch.equal(probe_logits(base.model), before)
         assert_base_untouched(base)
+
+    def test_what_it_sees_in_one_composition_is_not_seen_in_another(self) -> None:
+        base, other = self.base(), freeze(_shaken(self.base().model))
+        graft = self.moved(self.born(base, self.candidate(base)))
+        first = compose(base, [graft])
+        before = probe_logits(first)
+        second = compose(other, [graft])
+        assert not torch.equal(probe_logits(second), before)
+        assert torch.equal(probe_logits(first), before)
 
     def test_only_the_graft_learns(self) -> None:
         base = self.base()
@@ -154,27 +166,27 @@ class GraftSuite:
             assert bool(close) == kind.has_exact_gradient(options), (slope, measured)
 
     def test_its_effective_parameters_are_what_it_says(self) -> None:
-        """The rank of the Jacobian of the folded weight, at a point where training could have left it."""
-        base = double_base()
+        """The rank of the Jacobian of the folded weight, at a point where training could have left it.
+
+        Of a kind that does not fold, that of its answers to enough random inputs to tell parameters apart; a whole
+        layer's parameters are redundant in ways of its architecture, so there the number is a bound and not counted.
+        """
+        folds = discovery.find("grafts", self.kind, Kind).can_fold
+        base = double_base() if folds else self.base()
         candidate = self.candidate(base)
         site = candidate.sites[0]
         kind, options = kind_and_options(candidate.kind, candidate.options, site)
         graft = self.moved(self.born(base, replace(candidate, sites=(site,)))).double()
-        if not kind.can_fold:
-            assert kind.num_effective(site, options) <= kind.num_params(site, options)
+        assert kind.num_effective(site, options) <= kind.num_params(site, options)
+        if site.sort == "insertion":
             return
         part = graft.parts[site.key]
         part.attach(place_of(base, site))
-        folded = _Folded(part, *(tensor.double() for tensor in frozen_linear(base, site)))
-        names, values = zip(*((name, p.detach()) for name, p in folded.named_parameters()), strict=True)
-
-        def change(*parameters: Tensor) -> Tensor:
-            answer: Tensor = torch.func.functional_call(folded, dict(zip(names, parameters, strict=True)), ())
-            return answer
-
-        columns = torch.autograd.functional.jacobian(change, values)
-        jacobian = torch.cat([column.flatten(1) for column in columns], dim=1)
-        assert int(torch.linalg.matrix_rank(jacobian, rtol=1e-9)) == kind.num_effective(site, options)
+        if folds:
+            change: nn.Module = _Folded(part, *(tensor.double() for tensor in frozen_linear(base, site)))
+        else:
+            change = _Answers(part, site, num_inputs=4 * site.d_in + 2 * kind.num_params(site, options) // site.d_out)
+        assert _jacobian_rank(change) == kind.num_effective(site, options)
 
     def test_it_says_where_the_idea_is_from(self) -> None:
         kind = discovery.find("grafts", self.kind, Kind)
@@ -227,6 +239,45 @@ class _Folded(nn.Module):
         assert change is not None
         weight, bias = change
         return torch.cat([weight.flatten(), (self._bias if bias is None else bias).flatten()])
+
+
+@final
+class _Answers(nn.Module):
+    """What a part answers to random inputs, as a function of its parameters."""
+
+    def __init__(self, part: Kind, site: Site, *, num_inputs: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(4)
+        self._x = torch.randn(num_inputs, site.d_in, generator=generator, dtype=torch.float64)
+        self._y = self._x if site.sort == "block" else torch.zeros(num_inputs, site.d_out, dtype=torch.float64)
+        self.part = part
+
+    @override
+    def forward(self) -> Tensor:
+        answers: Tensor = self.part(self._x, self._y)
+        return answers.flatten()
+
+
+def _jacobian_rank(change: nn.Module) -> int:
+    """Of what a module answers to nothing, with respect to its parameters."""
+    names, values = zip(*((name, p.detach()) for name, p in change.named_parameters()), strict=True)
+
+    def answer(*parameters: Tensor) -> Tensor:
+        found: Tensor = torch.func.functional_call(change, dict(zip(names, parameters, strict=True)), ())
+        return found
+
+    columns = torch.autograd.functional.jacobian(answer, values)
+    jacobian = torch.cat([column.flatten(1) for column in columns], dim=1)
+    return int(torch.linalg.matrix_rank(jacobian, rtol=1e-9))
+
+
+@torch.no_grad()
+def _shaken(model: nn.Module) -> nn.Module:
+    """The model with other weights."""
+    generator = torch.Generator().manual_seed(5)
+    for parameter in model.parameters():
+        parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.05)
+    return model
 
 
 _NUM_DIRECTIONS = 3

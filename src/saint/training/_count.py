@@ -9,8 +9,10 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from saint.grafts import Kind
 from saint.models import token_nats
 
+_PASSES = 3  # forward, and backward to what learns and to the input
 _COPIES = 4  # of what learns: itself, its gradient and AdamW's two moments
 
 
@@ -52,11 +54,13 @@ def count_step(model: nn.Module, learning: Iterable[nn.Parameter], tokens: Int[T
         return tensor
 
     with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept):
-        token_nats(model, tokens.to(learning[0].device)).mean().backward()
+        nats = token_nats(model, tokens.to(learning[0].device))
+        nats.mean().backward()
     for parameter in learning:
         parameter.grad = None
+    uncounted = sum(module.uncounted_flops for module in model.modules() if isinstance(module, Kind))
     return StepCount(
-        num_flops=counter.get_total_flops(),
+        num_flops=counter.get_total_flops() + _PASSES * nats.numel() * uncounted,
         learning_bytes=_COPIES * sum(parameter.numel() * parameter.element_size() for parameter in learning),
         activation_bytes=sum(kept.values()),
     )

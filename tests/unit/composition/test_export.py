@@ -203,7 +203,7 @@ def test_a_merged_bfloat16_base_stays_one_and_is_rounded_once() -> None:
 
 def test_a_graft_of_another_base_finds_no_site() -> None:
     graft = graft_at(saint.freeze(small_model("llama")), "q head", "lora", rank=2)
-    with pytest.raises(SiteError, match="the base has no such site"):
+    with pytest.raises(SiteError, match="the base has no module model"):
         compose(saint.freeze(small_model("gpt2")), [graft])
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from saint.composition import compose, measure_signals, newborn
+from saint.composition import compose, measure_signals, newborn, observe
 from saint.errors import SiteError
 from saint.models import FrozenBase, token_nats
 from saint.records import Candidate, Site
@@ -57,4 +57,4 @@ def test_only_what_is_asked_for_is_measured_and_without_gradients_nothing_is_tra
 def test_a_square_that_no_memory_would_hold_is_refused(base: FrozenBase) -> None:
     huge = Site(sort="linear", module="lm_head", role="head", depth=-1, d_in=16, d_out=50_000)
     with pytest.raises(SiteError, match="lm_head is 50000 x 16, and signals of up to 8192 a side are measured"):
-        measure_signals(base, (), {huge: frozenset(("yy",))}, BATCHES)
+        observe(base.model, {huge: frozenset(("yy",))}, BATCHES)

@@ -20,12 +20,14 @@ from transformers.utils import logging as transformers_logging
 import saint
 from saint.cli.exporting import export_stack
 from saint.composition import compose, newborn, probe_logits
+from saint.consolidation import merge
+from saint.consolidation._architecture import _padded
 from saint.errors import ExportError
 from saint.grafts import Graft
 from saint.models import FrozenBase
 from saint.records import Candidate, Decision, Outcome, Site, Verdict
 from saint.registry import Registry
-from saint.testing import an_evidence, assert_base_untouched, assert_same_function
+from saint.testing import an_evidence, assert_base_untouched, assert_same_function, tiny_base
 from small_bases import ARCHITECTURES, moved, small_model
 
 transformers_logging.disable_progress_bar()
@@ -181,3 +183,17 @@ def test_export_writes_a_plain_larger_model(tmp_path: Path) -> None:
     assert only["max_abs_logit_difference"] == 0.0
     with pytest.raises(ExportError, match="of kind layer is not a low-rank change"):
         export_stack(registry, base, "lora", tmp_path / "lora")
+
+
+def test_channels_of_zero_are_made_where_the_others_are() -> None:
+    [site, *_] = [site for site in tiny_base().sites() if site.sort == "mlp"]
+    padded = _padded((), site, 3, torch.device("meta"))
+    assert {way.device.type for way in padded if way is not None} == {"meta"}
+
+
+def test_grafts_are_merged_where_the_base_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    base, moves = tiny_base(), []
+    graft = newborn(base, Candidate(sites=(base.sites()[0],), kind="lora", options={"rank": 2}))
+    monkeypatch.setattr(Graft, "to", lambda _graft, device: moves.append(device))
+    merge(base, [graft])
+    assert moves == [base.model.device]

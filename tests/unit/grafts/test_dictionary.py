@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load
+from safetensors.torch import load, save
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -183,12 +183,21 @@ def test_what_cannot_be_is_refused() -> None:
         born(gradient_of(8, 8), side=4, blocks=5, codes=2)
 
 
-@pytest.mark.parametrize("name", ["places", "codes"])
-def test_indices_out_of_range_are_refused(name: str) -> None:
-    [part] = born(gradient_of(8, 8), side=4, blocks=2, codes=2).parts.values()
-    part.get_buffer(name)[1] = 77
-    with pytest.raises(GraftFileError, match="out of its range"):
-        part.attach(NOWHERE)
+@pytest.mark.parametrize(
+    ("name", "indices", "complaint"),
+    [
+        ("places", [1, 77], "blocks of a weight, of which there are 4, and some are outside"),
+        ("places", [1, 1], "blocks of a weight, of which there are 4, and some are out of order"),
+        ("codes", [0, 2], "codes, of which there are 2, and some are outside"),
+    ],
+)
+def test_a_file_with_indices_that_no_newborn_could_have_is_refused(
+    name: str, indices: list[int], complaint: str
+) -> None:
+    graft = born(gradient_of(8, 8), side=4, blocks=2, codes=2)
+    spoilt = load(graft.to_bytes()) | {name: torch.tensor(indices, dtype=torch.uint8)}
+    with pytest.raises(GraftFileError, match=complaint):
+        grow_from(graft.candidate, weights=save(spoilt))
 
 
 @pytest.mark.parametrize("blocks", [4, 256])

@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 import saint
 from saint.composition import compose, newborn, place_of, probe_logits
 from saint.errors import ConfigError, SiteError
-from saint.grafts import Graft
+from saint.grafts import Graft, Place
+from saint.grafts.dora import Dora
 from saint.models import FrozenBase, freeze, token_nats, weight_of
-from saint.records import Candidate
+from saint.records import Candidate, Site
 from saint.testing import assert_identity, tiny_base
 from small_bases import moved, small_model
 
@@ -151,3 +152,27 @@ def test_what_cannot_be_is_refused() -> None:
         graft_of(base, ("up",), rank=1, alpha=-1.0)
     with pytest.raises(SiteError, match="rank 17 exceeds"):
         graft_of(base, ("up",), rank=17)
+
+
+def test_the_weight_is_squared_once_while_it_is_the_same() -> None:
+    linear = nn.Linear(6, 5)
+    reads: list[None] = []
+
+    def read_weight() -> Tensor:
+        reads.append(None)
+        return linear.weight
+
+    part, place = part_of(6, 5), Place(module=linear, read_weight=read_weight)
+    part.attach(place)
+    part.attach(place)
+    assert len(reads) == 1
+    with torch.no_grad():
+        linear.weight.mul_(2.0)
+    part.attach(place)
+    assert len(reads) == 2
+    torch.testing.assert_close(part.get_buffer("_squares"), linear.weight.detach().square().sum(dim=1))
+
+
+def part_of(d_in: int, d_out: int) -> Dora:
+    site = Site(sort="linear", module="m", role="up", depth=0, d_in=d_in, d_out=d_out)
+    return Dora(site, Dora.Options(rank=2))

@@ -350,11 +350,37 @@ def test_the_residual_is_where_the_gradient_is_largest(base: FrozenBase) -> None
     assert load(graft.to_bytes())["index"].dtype == torch.int16
 
 
+def test_the_residual_of_a_coordinate_basis_lies_outside_of_its_block(base: FrozenBase) -> None:
+    _, part = born(base, {"rank": 12, "basis": "coordinate", "residual": 384 - 144})
+    rows, columns = part.index.long() // 16, part.index.long() % 16
+    assert not bool((torch.isin(rows, part.rows.long()) & torch.isin(columns, part.columns.long())).any())
+    with pytest.raises(SiteError, match=r"exceeds the 240 entries of .*up_proj outside the crossings of its rows"):
+        born(base, {"rank": 12, "basis": "coordinate", "residual": 241})
+
+
+def test_the_residual_s_operations_are_counted(base: FrozenBase) -> None:
+    assert born(base, {"rank": 2, "residual": 9})[1].uncounted_flops == 18
+    assert born(base, {"rank": 2})[1].uncounted_flops == 0
+
+
+@pytest.mark.parametrize("basis", ["random", "activation", "gradient", "activation_gradient", "walsh", "coordinate"])
+def test_a_basis_that_needs_no_weight_reads_none(basis: str, base: FrozenBase) -> None:
+    """A quantised one would be put into plain numbers for nothing."""
+    graft, part = born(base, {"rank": 2, "basis": basis})
+    site = graft.candidate.sites[0]
+    signals = measure_signals(base, (), wanted_signals(graft.candidate), [TOKENS]).get(site.key)
+    reads: list[None] = []
+    place = Place(module=torch.nn.Identity(), read_weight=lambda: reads.append(None), signals=signals)
+    again: Any = grow_from(graft.candidate, places={site.key: place}).parts[site.key]
+    assert not reads
+    assert torch.equal(again.a, part.a)
+
+
 @pytest.mark.parametrize("index", [[0, 384], [-1, 3], [5, 5], [7, 2]])
 def test_a_file_whose_residual_lies_outside_or_double_is_refused(index: list[int], base: FrozenBase) -> None:
     graft, _ = born(base, {"rank": 2, "residual": 2})
     spoilt = load(graft.to_bytes()) | {"index": torch.tensor(index, dtype=torch.int16)}
-    with pytest.raises(GraftFileError, match="a weight that has 384 out of order or outside it"):
+    with pytest.raises(GraftFileError, match="names entries, of which there are 384, and some are out"):
         grow_from(graft.candidate, weights=save(spoilt))
 
 
@@ -395,6 +421,7 @@ def test_trained_bases_are_parameters_and_start_where_fixed_ones_are(base: Froze
         ({"rank": 1, "train_bases": True}, "give max_params"),
         ({"rank": 1, "train_bases": True, "max_params": 40}, "takes 41 parameters at .*up_proj, and max_params is 40"),
         ({"rank": 2, "basis": "walsh", "complement": True}, "cannot keep to the complement"),
+        ({"rank": 1, "train_bases": True, "max_params": 99, "complement": True}, "train_bases moves A and B"),
         ({"rank": 2, "form": "toeplitz"}, "expected 'dense' or 'diagonal'"),
     ],
     ids=str,

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load, save
 from torch import Tensor
 
 from saint.composition import measure_signals, newborn
@@ -135,9 +136,27 @@ def test_what_cannot_be_is_refused() -> None:
         born((4, 4), entries=17)
 
 
-@pytest.mark.parametrize(("entries", "name"), [(3, "columns"), (3, "lines"), (12, "lines")])
-def test_indices_outside_of_the_weight_are_refused(entries: int, name: str) -> None:
-    _, part = born((10, 10), entries=entries)
-    part.get_buffer(name)[0] = 99
-    with pytest.raises(GraftFileError, match="lie outside of its weight"):
-        part.attach(Place(module=torch.nn.Identity(), read_weight=lambda: None))
+@pytest.mark.parametrize(
+    ("entries", "name", "values", "complaint"),
+    [
+        (3, "columns", [99, 1, 2], "names columns of a weight, of which there are 10, and some are outside"),
+        (3, "lines", [1, 2, 99], "names rows of a weight, of which there are 10, and some are outside"),
+        (12, "lines", [99] + [0] * 9, "counts 99 entries over the rows of a weight and has 12"),
+    ],
+)
+def test_a_file_with_indices_outside_of_the_weight_is_refused(
+    entries: int, name: str, values: list[int], complaint: str
+) -> None:
+    graft, _ = born((10, 10), entries=entries)
+    spoilt = load(graft.to_bytes()) | {name: torch.tensor(values, dtype=torch.uint8)}
+    with pytest.raises(GraftFileError, match=complaint):
+        grow_from(graft.candidate, weights=save(spoilt))
+
+
+@pytest.mark.parametrize(("lines", "columns"), [([2, 2, 3], [4, 4, 0]), ([2, 2, 3], [5, 4, 0]), ([3, 2, 4], [0, 0, 0])])
+def test_a_file_with_entries_twice_or_out_of_order_is_refused(lines: list[int], columns: list[int]) -> None:
+    """Twice, forward would add what fold puts in one another's place."""
+    graft, _ = born((10, 10), entries=3)
+    given = {"lines": torch.tensor(lines, dtype=torch.uint8), "columns": torch.tensor(columns, dtype=torch.uint8)}
+    with pytest.raises(GraftFileError, match="entries of a weight, of which there are 100, and some are out of order"):
+        grow_from(graft.candidate, weights=save(load(graft.to_bytes()) | given))

@@ -37,6 +37,17 @@ def test_a_rank_adds_its_own_products(base: FrozenBase, data: Splits) -> None:
     assert 2 * forward <= large.num_flops - small.num_flops <= 3 * forward
 
 
+def test_entries_that_are_applied_one_by_one_are_counted(base: FrozenBase, data: Splits) -> None:
+    """Forward, and backward to values and inputs: three times two operations for each entry and token."""
+    sites = tuple(site for site in base.sites() if site.role == "up")
+    tokens = data.train.batches(batch_size=2, seq_len=16, seed=0)[0]
+    counts = []
+    for entries in (1, 3):
+        graft = newborn(base, Candidate(sites=sites, kind="sparse", options={"entries": entries, "by": "random"}))
+        counts.append(count_step(compose(base, [graft]), graft.parameters(), tokens).num_flops)
+    assert counts[1] - counts[0] == 3 * (2 * 16) * 2 * 2 * len(sites)
+
+
 def test_counting_leaves_no_trace(base: FrozenBase, data: Splits) -> None:
     sites = tuple(site for site in base.sites() if site.role == "up")
     graft = newborn(base, Candidate(sites=sites, kind="lora", options={"rank": 2}))
