@@ -2,7 +2,7 @@
 
 import torch
 from jaxtyping import Integer
-from torch import Tensor
+from torch import Tensor, nn
 
 from saint.errors import GraftFileError
 
@@ -12,6 +12,14 @@ _WHOLE_NUMBERS = (torch.uint8, torch.int16, torch.int32, torch.int64)
 def smallest_dtype(largest: int) -> torch.dtype:
     """The narrowest type that holds every whole number from 0 to `largest`."""
     return next(dtype for dtype in _WHOLE_NUMBERS if largest <= torch.iinfo(dtype).max)
+
+
+def is_blank(part: nn.Module) -> bool:
+    """Whether all that would be stored of a part is zero: it was made, nothing was loaded, and it changes nothing.
+
+    PEFT's adapters are so until they are born, and are loaded into side by side.
+    """
+    return not any(bool(tensor.any()) for tensor in part.state_dict().values())
 
 
 def must_rise(indices: Integer[Tensor, " count"], bound: int, what: str) -> None:

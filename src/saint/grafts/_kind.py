@@ -161,7 +161,10 @@ class Kind(nn.Module, ABC):
         """Take a first step in closed form from the signals, before training; most kinds take none."""
 
     def attach(self, place: Place) -> None:
-        """See the frozen module that it is composed with or folded into; what is kept of it is no part of its state."""
+        """See the frozen module that it is composed with or folded into; what is kept of it is no part of its state.
+
+        Attributes and buffers that are set here, rather than written into, belong to that composition alone.
+        """
 
     @override
     @abstractmethod

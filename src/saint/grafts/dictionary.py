@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from saint.errors import ConfigError, SiteError
 from saint.grafts import Kind, Moment, Place
-from saint.grafts._indices import must_lie_inside, must_rise, smallest_dtype
+from saint.grafts._indices import is_blank, must_lie_inside, must_rise, smallest_dtype
 from saint.records import Site, SiteSort
 
 
@@ -166,6 +166,8 @@ class Dictionary(Kind):
 
 def _check_stored(part: Dictionary, _missing: Any) -> None:
     """Refuse blocks and codes that no newborn could have had."""
+    if is_blank(part):
+        return
     num_rows, num_columns = part._grid
     must_rise(part.places, num_rows * num_columns, "blocks of a weight")
     must_lie_inside(part.codes, len(part.codebook), "codes")

@@ -13,7 +13,7 @@ from saint.errors import ConfigError, GraftFileError, SiteError
 from saint.grafts import Kind, LowRankFactors, Moment, Place
 from saint.grafts._bases import MOMENTS_OF, busiest_coordinates, find_bases, moment, unit_vectors
 from saint.grafts._forms import LinearForm
-from saint.grafts._indices import must_rise, smallest_dtype
+from saint.grafts._indices import is_blank, must_rise, smallest_dtype
 from saint.grafts._least_squares import follow_gradient
 from saint.grafts._phi_options import REGROWN, Options as PhiOptions, form_of
 from saint.grafts._walsh import draw_walsh_seed, walsh_bases
@@ -372,5 +372,5 @@ def _take_up_stored(part: Phi, _missing: Any) -> None:
                     f"the graft's file names {name} of a weight that has {side:,} twice or outside it; fetch it again"
                 )
         part._take_coordinates(part.rows.long(), part.columns.long())
-    if part._options.residual:
+    if part._options.residual and not is_blank(part):
         must_rise(part.index, len(part.a) * part.b.shape[1], "entries")

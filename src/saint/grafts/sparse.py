@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from saint.errors import ConfigError, GraftFileError, SiteError
 from saint.grafts import Kind, Moment, Place
-from saint.grafts._indices import must_lie_inside, must_rise, smallest_dtype
+from saint.grafts._indices import is_blank, must_lie_inside, must_rise, smallest_dtype
 from saint.records import Site, SiteSort
 
 
@@ -182,4 +182,6 @@ class Sparse(Kind):
 
 
 def _take_up_stored(part: Sparse, _missing: Any) -> None:
-    part._take_up()
+    """Blank, it stays so."""
+    if not is_blank(part):
+        part._take_up()

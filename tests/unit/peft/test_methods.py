@@ -317,3 +317,24 @@ def test_targets_are_found_as_peft_finds_them(settings: Any, expected: list[str]
     model = adapted(home, **settings)
     found = [name for name, module in model.get_base_model().named_modules() if isinstance(module, GraftLayer)]
     assert found == [f"{name}.saint_graft" for name in expected]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("sparse", {"entries": 4}),
+        ("dictionary", {"side": 4, "blocks": 3, "codes": 2}),
+        ("phi", {"rank": 2, "residual": 3}),
+    ],
+    ids=str,
+)
+def test_an_adapter_is_loaded_beside_one_that_is_not_born_yet(
+    kind: str, options: dict[str, Any], home: Path, tmp_path: Path
+) -> None:
+    """Loading a file goes through every part of the model, also those that the file says nothing of."""
+    lora = GraftConfig(task_type="CAUSAL_LM", kind="lora", options={"rank": 2}, target_modules=["up_proj"])
+    peft.get_peft_model(plain(home), lora).save_pretrained(tmp_path)
+    unborn = GraftConfig(task_type="CAUSAL_LM", kind=kind, options=options, target_modules=["up_proj"])
+    model = peft.get_peft_model(plain(home), unborn)
+    model.load_adapter(tmp_path, "other")
+    assert set(model.peft_config) == {"default", "other"}
