@@ -64,7 +64,7 @@ lr = 3e-3
 """
 
 
-TARGETS = ["budgets_won", "seconds"]
+TARGETS = ["budgets_won", "budgets_won_corrected", "seconds"]
 
 
 @pytest.fixture

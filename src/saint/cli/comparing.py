@@ -263,8 +263,8 @@ def _results(sources: _Sources, found: "Findings") -> dict[str, Any]:
             {"budget": budget, "arm": row["arm"]} for budget, row in sorted(strongest_rivals(rows, plan.rival).items())
         ],
         "figures": {
-            "budgets_won": budgets_won(rows),
-            "budgets_won_uncorrected": budgets_won(rows, corrected=False),
+            "budgets_won": budgets_won(rows, corrected=False),
+            "budgets_won_corrected": budgets_won(rows),
             "gain_per_byte_ratio": gain_per_byte_ratio(rows, plan.rival),
             "gain_per_byte_ratio_no_less_gain": gain_per_byte_ratio_no_less_gain(rows, plan.rival),
         },

@@ -89,8 +89,9 @@ class Targets:
     """What the comparison is asked to reach; a figure without a target is not printed."""
 
     budgets_won: int | None = None
-    """Budgets in which an arm of ours has a higher mean gain than the strongest rival, with an interval that excludes 0
-    and allows for the number of our arms there (Bonferroni)."""
+    """Budgets in which an arm of ours has a higher mean gain than the strongest rival, with an interval that excludes
+    0; also the target of the figure `budgets_won_corrected`, whose intervals allow for the number of our arms there
+    (Bonferroni)."""
     gain_per_byte_ratio: float | None = None
     """Gain per stored byte of the best of ours against the strongest rival's, at the smallest budget, among those that
     spend at least 95 % of the rival's parameters there."""

@@ -16,22 +16,16 @@ _WHY_NOT = {
 
 def comparison_figures(record: Mapping[str, Any]) -> list[Figure]:
     """The figures that the plan has targets for and that could be measured."""
-    targets = record["plan"].get("targets") or {}
     return [
-        Figure(name=name, value=value, target=targets[name], sense="at_most" if name == "seconds" else "at_least")
-        for name, value in _values(record)
-        if value is not None and targets.get(name) is not None
+        Figure(name=name, value=value, target=target, sense="at_most" if name == "seconds" else "at_least")
+        for name, value, target in _wanted(record)
+        if value is not None
     ]
 
 
 def unmeasured_lines(record: Mapping[str, Any]) -> list[str]:
     """A line for each figure that has a target and could not be measured."""
-    targets = record["plan"].get("targets") or {}
-    return [
-        f"{name} was not measured: {_WHY_NOT[name]}"
-        for name, value in _values(record)
-        if value is None and targets.get(name) is not None
-    ]
+    return [f"{name} was not measured: {_WHY_NOT[name]}" for name, value, _ in _wanted(record) if value is None]
 
 
 def figure_lines(record: Mapping[str, Any]) -> list[str]:
@@ -43,9 +37,18 @@ def figure_lines(record: Mapping[str, Any]) -> list[str]:
     return [*lines, *edge_lines(record)] if lines else []
 
 
+def _wanted(record: Mapping[str, Any]) -> Iterable[tuple[str, float | None, float]]:
+    """Name, value and target of each figure that has a target; the corrected count has that of the plain one."""
+    targets = record["plan"].get("targets") or {}
+    for name, value in _values(record):
+        if (target := targets.get(name.removesuffix("_corrected"))) is not None:
+            yield name, value, target
+
+
 def _values(record: Mapping[str, Any]) -> Iterable[tuple[str, float | None]]:
     figures = record["figures"]
-    yield "budgets_won", figures["budgets_won"]
+    for name in ("budgets_won", "budgets_won_corrected"):
+        yield name, figures[name]
     for name in _RATIOS:
         yield name, figures[name]["ratio"] if figures[name] is not None else None
     yield "seconds", record["cost"]["seconds"]
@@ -54,7 +57,9 @@ def _values(record: Mapping[str, Any]) -> Iterable[tuple[str, float | None]]:
 def _beside(record: Mapping[str, Any], name: str) -> list[str]:
     figures = record["figures"]
     if name == "budgets_won":
-        return [f"  without the correction for the number of arms it would be {figures['budgets_won_uncorrected']}"]
+        return ["  with an interval for one arm of ours; the best of several is lucky, for which the next allows"]
+    if name == "budgets_won_corrected":
+        return []
     if name in _RATIOS:
         return [f"  {_spender(figures[name]['ours'])} against {_spender(figures[name]['rival'])}"]
     sessions = len(record["cost"]["sessions"])
