@@ -1,7 +1,12 @@
 """The base and its grafts as one model, without touching the base; and such models in other people's formats."""
 
 from saint.composition._angles import Angles as Angles, overlap as overlap, principal_angles as principal_angles
-from saint.composition._compose import Composed as Composed, apply_parts as apply_parts, compose as compose
+from saint.composition._compose import (
+    Composed as Composed,
+    apply_parts as apply_parts,
+    compose as compose,
+    compose_beside as compose_beside,
+)
 from saint.composition._export import (
     export_lora as export_lora,
     export_peft as export_peft,
@@ -15,3 +20,4 @@ from saint.composition._signals import (
     observe as observe,
     wanted_signals as wanted_signals,
 )
+from saint.composition._suffix import Above as Above, Below as Below, blocks_of as blocks_of, boundary_of as boundary_of

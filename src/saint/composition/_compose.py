@@ -1,15 +1,17 @@
 import copy
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from saint.composition._beside import Beside
 from saint.composition._places import check_sites, place_of, slots
-from saint.grafts import Graft, Kind
+from saint.grafts import Graft, Kind, kind_and_options
 from saint.models import FrozenBase, share_weights
+from saint.records import Site
 
 
 @final
@@ -20,17 +22,39 @@ class Composed(nn.Module):
     and several compositions can be used side by side.
     """
 
-    def __init__(self, base: nn.Module, stack: Sequence[Graft]) -> None:
+    def __init__(
+        self,
+        base: nn.Module,
+        stack: Sequence[Graft],
+        *,
+        beside: Sequence[Graft] = (),
+        stacked: bool = True,
+        below: Collection[str] = (),
+    ) -> None:
         super().__init__()
         self._attached: list[tuple[Kind, Kind]] = []
         self.model: Any = share_weights(base)
         self.stack = nn.ModuleList(stack)
-        parts: dict[str, list[Kind]] = defaultdict(list)
+        self.beside = nn.ModuleList(beside)
+        parts: dict[str, list[Kind | Beside]] = defaultdict(list)
         for graft in stack:
             for site in graft.candidate.sites:
-                parts[site.module].append(self._as_attached(graft.parts[site.key]))
+                if site.module not in below:
+                    parts[site.module].append(self._as_attached(graft.parts[site.key]))
+        for site in {site.key: site for graft in beside for site in graft.candidate.sites}.values():
+            parts[site.module].append(self._beside(site, beside, stacked=stacked))
         for module, there in parts.items():  # one hook per module, so that grafts apply in the stack's order
             self.model.get_submodule(module).register_forward_hook(_hook(there), prepend=True, with_kwargs=True)
+
+    def _beside(self, site: Site, grafts: Sequence[Graft], *, stacked: bool) -> Beside:
+        """What these grafts have at one site, each for its own rows."""
+        parts, alike = [], []
+        for graft in grafts:
+            part = graft.parts.get(site.key)
+            parts.append(None if part is None else self._as_attached(part))
+            candidate = graft.candidate
+            alike.append(None if part is None else kind_and_options(candidate.kind, candidate.options, site))
+        return Beside(parts, alike=alike, stacked=stacked)
 
     def _as_attached(self, part: Kind) -> Kind:
         """A copy of `part` as it is now, of the same tensors; what the part is shown next, buffers too, is its own."""
@@ -74,6 +98,38 @@ def compose(base: FrozenBase, stack: Sequence[Graft]) -> Composed:
     Raises:
         SiteError: The base has no such site; see `check_sites`.
     """
+    _attach(base, stack)
+    return Composed(base.model, stack)
+
+
+def compose_beside(
+    base: FrozenBase,
+    stack: Sequence[Graft],
+    grafts: Sequence[Graft],
+    *,
+    stacked: bool = True,
+    below: Collection[str] = (),
+) -> Composed:
+    """Base and stack with several grafts on top that do not know each other: they share passes, not rows.
+
+    A batch holds the rows of the first graft, then as many of the second, and so on; each share is answered as
+    `compose(base, [*stack, graft])` answers it.
+
+    Args:
+        stacked: Whether grafts of one kind, options and site are applied in one batched product, which rounds
+            differently from applying them one after the other.
+        below: Modules at which the stack is left out, because somebody else answers for them.
+
+    Raises:
+        SiteError: The base has no such site; see `check_sites`.
+    """
+    for graft in grafts:
+        _attach(base, [*stack, graft])
+    return Composed(base.model, stack, beside=grafts, stacked=stacked, below=below)
+
+
+def _attach(base: FrozenBase, stack: Sequence[Graft]) -> None:
+    """Show each graft what is at its sites."""
     slot_of = slots(base, stack)
     for index, graft in enumerate(stack):
         check_sites(base, graft.candidate.sites)
@@ -81,17 +137,16 @@ def compose(base: FrozenBase, stack: Sequence[Graft]) -> Composed:
             place = place_of(base, wanted, layer_index=slot_of.get((index, wanted.key), 0))
             graft.parts[wanted.key].attach(place)
         graft.to(device=base.model.device)
-    return Composed(base.model, stack)
 
 
-def _hook(parts: Sequence[Kind]) -> Any:
+def _hook(parts: Sequence[Kind | Beside]) -> Any:
     def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         return apply_parts(parts, args, kwargs, output)
 
     return hook
 
 
-def apply_parts(parts: Iterable[Kind], args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> Any:
+def apply_parts(parts: Iterable[Kind | Beside], args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> Any:
     """What a module answers once each part has changed it in turn, in float32 whatever the base computes in.
 
     Args:

@@ -82,8 +82,11 @@ class Corpus:
             tokens = self._rows(starts[rows], lengths[rows] + 1)
             yield TextWindows(tokens, torch.from_numpy(lengths[rows]), torch.from_numpy(owners[rows]))
 
-    def batches(self, *, batch_size: int, seq_len: int, seed: int) -> "Batches":
+    def batches(self, *, batch_size: int, seq_len: int, seed: int, shift: bool = True) -> "Batches":
         """Text to learn from.
+
+        Args:
+            shift: Whether each epoch cuts its windows at another place.
 
         Raises:
             DataError: The corpus is shorter than one window.
@@ -94,7 +97,9 @@ class Corpus:
                 f"{self.name} has {self.num_tokens} tokens; a window of {seq_len} needs at least {2 * seq_len}: "
                 "give more text or a shorter seq_len"
             )
-        return Batches(corpus=self, batch_size=batch_size, seq_len=seq_len, seed=seed, num_windows=num_windows)
+        return Batches(
+            corpus=self, batch_size=batch_size, seq_len=seq_len, seed=seed, num_windows=num_windows, shift=shift
+        )
 
     def _rows(
         self, starts: Int64[np.ndarray, " batch"], widths: Int64[np.ndarray, " batch"]
@@ -122,7 +127,7 @@ class Corpus:
 class Batches:
     """Batches as a pure function of (seed, step): any step can be had at any time, so training resumes anywhere.
 
-    Each epoch visits every window once, in its own order and shifted by its own random number of tokens.
+    Each epoch visits every window once, in its own order and, with `shift`, moved by its own random number of tokens.
     """
 
     corpus: Corpus
@@ -130,6 +135,7 @@ class Batches:
     seq_len: int
     seed: int
     num_windows: int
+    shift: bool = True
 
     def __getitem__(self, step: int) -> Int[Tensor, "batch seq"]:
         """The batch of `step`: (batch_size, seq_len + 1) token ids."""
@@ -139,7 +145,7 @@ class Batches:
 
     def _start(self, epoch: int, place: int) -> int:
         order, shift = _epoch(self.seed, epoch, self.num_windows, self.seq_len)
-        return int(order[place]) * self.seq_len + shift
+        return int(order[place]) * self.seq_len + (shift if self.shift else 0)
 
 
 @lru_cache(maxsize=4)

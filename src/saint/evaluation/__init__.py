@@ -8,9 +8,9 @@ from saint.evaluation._evaluate import (
     measure_arm as measure_arm,
     measure_cost as measure_cost,
 )
-from saint.evaluation._interval import (
+from saint.evaluation._strength import choose_strength as choose_strength, search_strength as search_strength
+from saint.statistics import (
     negated as negated,
     paired_interval as paired_interval,
     repeated_interval as repeated_interval,
 )
-from saint.evaluation._strength import choose_strength as choose_strength, search_strength as search_strength

@@ -9,11 +9,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from saint.composition import compose, logits_digest, overlap, probe_logits
 from saint.data import Corpus
-from saint.evaluation._interval import negated, paired_interval
 from saint.grafts import Graft
 from saint.models import FrozenBase, document_nats
 from saint.progress import Progress
 from saint.records import Arm, Cost, Evidence, Interval, Removal
+from saint.statistics import negated, paired_interval
 
 _TOKENS_TOGETHER = 4096
 PerDocument = Float64[np.ndarray, " documents"]

@@ -115,6 +115,9 @@ class Kind(nn.Module, ABC):
     """Whether merging makes it a layer, or channels of an MLP, of an ordinary model that is larger than the base.
 
     It still costs operations at inference then, so it is not foldable."""
+    can_stack: ClassVar[bool] = True
+    """Whether several of one site and the same options can be computed as one batched function of their stacked
+    parameters and buffers (`torch.func.vmap` of `forward`): no data-dependent branches, and no `answer` of its own."""
     examples: ClassVar[tuple[Mapping[str, Any], ...]]
     """Small options that work, for the conformance suite; the first is the reference page's."""
 

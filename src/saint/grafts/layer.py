@@ -38,6 +38,7 @@ class Layer(Kind):
     formula: ClassVar[str] = "those of the block before it"
     attaches_to: ClassVar[SiteSort] = "insertion"
     can_fold: ClassVar[bool] = False
+    can_stack: ClassVar[bool] = False  # it answers with what else the block was called with
     can_grow: ClassVar[bool] = True
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"init": "random"})
 

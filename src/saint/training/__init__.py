@@ -1,7 +1,15 @@
 """Grafts learn on a stack; bases and controls learn too. Nothing else moves, and everything resumes."""
 
 from saint.training._count import StepCount as StepCount, count_step as count_step
-from saint.training._fit import Schedule as Schedule
+from saint.training._many import (
+    Trained as Trained,
+    Workspace as Workspace,
+    cache_of as cache_of,
+    train_many as train_many,
+)
+from saint.training._prefix import Prefix as Prefix, PrefixCache as PrefixCache
+from saint.training._schedule import Schedule as Schedule
+from saint.training._search import Rung as Rung, Search as Search, halving as halving, promote as promote
 from saint.training._tokens import check_tokenizer as check_tokenizer
 from saint.training._train import (
     BasePlan as BasePlan,

@@ -1,8 +1,7 @@
 import copy
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import log
 from pathlib import Path
 from typing import Any, final
 
@@ -10,14 +9,16 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
-from saint.composition import compose, measure_signals, newborn, place_of, wanted_signals
 from saint.data import Corpus, start_token
-from saint.errors import ConfigError, QuantizedBaseError
+from saint.errors import ConfigError, DivergedError, QuantizedBaseError
 from saint.grafts import Graft, History
-from saint.models import FrozenBase, document_nats, family_of
-from saint.progress import Progress
+from saint.models import FrozenBase, family_of, must_read
+from saint.progress import Progress, Silent
 from saint.records import Candidate
-from saint.training._fit import Run, Schedule
+from saint.training._learn import Whole, learn
+from saint.training._learner import Learner
+from saint.training._many import Workspace, train_many
+from saint.training._schedule import Schedule
 
 
 def train(
@@ -48,42 +49,18 @@ def train(
         SiteError, ConfigError, DataError: The candidate or the text does not fit.
         BaseChangedError: Something wrote to the base.
     """
-    schedule = schedule or Schedule()
-    for standing in stack:
-        standing.requires_grad_(requires_grad=False)
-    graft = _begun(base, stack, candidate, text, schedule)
-    model = compose(base, [*stack, graft]).eval()
-    run = Run(
-        model,
-        dict(graft.named_parameters()),
-        text.batches(batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=candidate.seed),
-        schedule,
-        of={"candidate": candidate, "stack": [standing.digest for standing in stack], "base": base.digest},
-        lr=candidate.lr,
-        score=_bpb_on(model, select, schedule),
-        checkpoint=checkpoint,
-        progress=progress,
+    [trained] = train_many(
+        base,
+        stack,
+        [candidate],
+        text,
+        select=select,
+        schedule=schedule,
+        work=Workspace(checkpoint_of=lambda _: checkpoint, progress=progress or Silent()),
     )
-    graft.history = run.finish(f"{candidate.kind} at {len(candidate.sites)} sites", strengthen=graft.set_strength)
-    base.check()
-    return graft.requires_grad_(requires_grad=False).eval()
-
-
-def _begun(base: FrozenBase, stack: Sequence[Graft], candidate: Candidate, text: Corpus, schedule: Schedule) -> Graft:
-    """A newborn, with the signals that its kind wants measured on the first of the text that it will learn from."""
-    wants = wanted_signals(candidate)
-    batches = text.batches(batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=candidate.seed)
-    num_tokens = max([_MIN_SIGNAL_TOKENS, *(_TOKENS_PER_RANK * min(site.d_in, site.d_out) for site in wants)])
-    shown = [batches[step] for step in range(-(-num_tokens // schedule.tokens_per_step) if wants else 0)]
-    signals = measure_signals(base, stack, wants, shown)
-    graft = newborn(base, candidate, stack=stack, signals=signals)
-    for site in candidate.sites:
-        graft.parts[site.key].begin(place_of(base, site, signals=signals.get(site.key)))
-    return graft
-
-
-_MIN_SIGNAL_TOKENS = 4096
-_TOKENS_PER_RANK = 4  # fewer tokens than directions would leave some of these without any evidence
+    if trained.graft is None:
+        raise DivergedError(trained.failure)
+    return trained.graft
 
 
 def continue_training(
@@ -110,8 +87,9 @@ def continue_training(
             "LoRA on the quantised base"
         )
     model = copy.deepcopy(base.model).requires_grad_(requires_grad=True)
-    run = _whole_run(base.digest, model, text, schedule or Schedule(), lr, seed, select, checkpoint, progress)
-    history = run.finish("full training")
+    schedule = schedule or Schedule()
+    learner = _whole(base.digest, model, text, schedule, lr, seed, checkpoint)
+    history = _learn_whole("full training", model, learner, select, progress)
     base.check()
     return model.requires_grad_(requires_grad=False), history
 
@@ -148,8 +126,8 @@ def pretrain(
         Interrupted: A stop was asked for through `progress`.
     """
     model = untrained(plan, tokenizer)
-    run = _whole_run(plan, model, text, plan.schedule, plan.lr, plan.seed, select, checkpoint, progress)
-    return model, run.finish("training the base")
+    learner = _whole(plan, model, text, plan.schedule, plan.lr, plan.seed, checkpoint)
+    return model, _learn_whole("training the base", model, learner, select, progress)
 
 
 def untrained(plan: BasePlan, tokenizer: Any) -> PreTrainedModel:
@@ -165,44 +143,33 @@ def untrained(plan: BasePlan, tokenizer: Any) -> PreTrainedModel:
     return model
 
 
-def _whole_run(
-    of: Any,
-    model: nn.Module,
-    text: Corpus,
-    schedule: Schedule,
-    lr: float,
-    seed: int,
-    select: Corpus | None,
-    checkpoint: Path | None,
-    progress: Progress | None,
-) -> Run:
+def _whole(
+    of: Any, model: nn.Module, text: Corpus, schedule: Schedule, lr: float, seed: int, checkpoint: Path | None
+) -> Learner:
+    """All weights of a model, ready to learn.
+
+    Raises:
+        ConfigError: The schedule has a setting that only grafts can follow, or windows that the model cannot read.
+    """
+    must_read(model.config, schedule.seq_len)
     if schedule.fade_in:
         raise ConfigError(
             f"fade_in is {schedule.fade_in:g}, and a whole base has no strength that could rise; leave it out"
         )
-    return Run(
-        model,
-        dict(model.named_parameters()),
-        text.batches(batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=seed),
-        schedule,
-        of=of,
-        lr=lr,
-        score=_bpb_on(model, select, schedule),
-        checkpoint=checkpoint,
-        progress=progress,
-    )
+    if schedule.recompute:
+        raise ConfigError("recompute is for grafts, which train over frozen blocks; leave it out for a whole base")
+    batches = text.batches(batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=seed, shift=schedule.shift)
+    return Learner(dict(model.named_parameters()), batches, schedule, of=of, lr=lr, checkpoint=checkpoint)
 
 
-def _bpb_on(model: nn.Module, text: Corpus | None, schedule: Schedule) -> Callable[[], float] | None:
-    """Bits per byte of the model as it stands; not interruptible, so that an evaluation is never half-made."""
-    if text is None:
-        return None
-    windows = list(text.windows(seq_len=schedule.seq_len, batch_size=4 * schedule.batch_size))
-
-    def score() -> float:
-        return float(document_nats(model, windows, text.num_documents).sum()) / log(2) / text.num_bytes
-
-    return score
+def _learn_whole(
+    description: str, model: nn.Module, learner: Learner, select: Corpus | None, progress: Progress | None
+) -> History:
+    schedule = learner.schedule
+    with (progress or Silent()).task(description, total=schedule.num_tokens, unit="tokens") as task:
+        task.advance(learner.step * schedule.tokens_per_step)
+        learn([learner], Whole(model, schedule, select), task, select=select)
+    return learner.finish(keep_best=select is not None)
 
 
 def _model_config(plan: BasePlan, tokenizer: Any) -> Any:

@@ -8,7 +8,7 @@ import pytest
 
 from saint.errors import DataError
 from saint.evaluation import negated, paired_interval, repeated_interval
-from saint.evaluation._interval import student_quantile
+from saint.statistics import student_quantile
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]

@@ -1,8 +1,6 @@
 """Training against a plain loop written out here, and its promises: same weights, resumable, best state kept."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +9,17 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from interrupting import StopsAfter
 from saint.composition import compose, newborn, probe_logits
 from saint.data import Splits
 from saint.errors import ConfigError, DivergedError, Interrupted
 from saint.models import FrozenBase
-from saint.progress import Progress, Task
+from saint.progress import Silent
 from saint.records import Candidate
 from saint.testing import assert_base_untouched
 from saint.training import BasePlan, Schedule, continue_training, pretrain, train
-from saint.training._fit import Run
+from saint.training._learn import Whole, learn
+from saint.training._learner import Learner
 
 SCHEDULE = Schedule(num_steps=10, batch_size=4, seq_len=16, warmup=0.2, evaluate_every=5)
 
@@ -27,25 +27,6 @@ SCHEDULE = Schedule(num_steps=10, batch_size=4, seq_len=16, warmup=0.2, evaluate
 def phi_everywhere(base: FrozenBase, lr: float = 0.02) -> Candidate:
     sites = tuple(site for site in base.sites() if site.sort == "linear")
     return Candidate(sites=sites, kind="phi", options={"rank": 4}, lr=lr, seed=5)
-
-
-class StopsAfter(Progress):
-    """Somebody presses Ctrl-C after so many steps of training."""
-
-    def __init__(self, num_tokens: int) -> None:
-        self.left = num_tokens
-
-    @contextmanager
-    def task(self, description: str, *, total: int, unit: str) -> Iterator[Task]:  # noqa: ARG002
-        yield self
-
-    def advance(self, amount: int) -> None:
-        self.left -= amount
-        if self.left <= 0:
-            raise Interrupted("stopped")
-
-    def note(self, message: str) -> None:
-        pass
 
 
 def test_it_does_what_a_plain_loop_does(base: FrozenBase, data: Splits) -> None:
@@ -226,24 +207,29 @@ def test_a_fade_rises_in_a_line_from_its_first_share_to_one() -> None:
     assert FADED.identity["fade_in"] == 0.6
 
 
-def test_a_graft_fades_in_from_the_identity_and_is_read_at_full_strength(base: FrozenBase, data: Splits) -> None:
+def test_a_graft_fades_in_from_the_identity_and_is_read_at_full_strength(
+    base: FrozenBase, data: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[float] = []
     graft = newborn(base, phi_everywhere(base))
     assert torch.equal(probe_logits(compose(base, [graft])), probe_logits(compose(base, [])))
     model = compose(base, [graft])
     schedule = replace(FADED, num_steps=5, evaluate_every=1, fade_in=1.0)
-    run = Run(
-        model,
+    learner = Learner(
         dict(graft.named_parameters()),
         data.train.batches(batch_size=4, seq_len=16, seed=5),
         schedule,
         of="a test",
         lr=0.02,
-        score=lambda: seen.append(graft.strength) or 1.0,  # type: ignore[func-returns-value]
+        strengthen=graft.set_strength,
     )
+    select = data.select["prose"]
+    passes = Whole(model, schedule, select)
+    monkeypatch.setattr("saint.training._learn._bpb", lambda *_: seen.append(graft.strength) or 1.0)
     model.register_forward_pre_hook(lambda *_: seen.append(graft.strength))
     assert all(part.phi.abs().sum() == 0 for part in graft.parts.values())
-    run.finish("a fade", strengthen=graft.set_strength)
+    learn([learner], passes, Silent(), select=select)
+    learner.finish(keep_best=True)
     assert all(part.phi.abs().sum() > 0 for part in graft.parts.values())
     assert seen == pytest.approx([0.2, 1.0, 0.4, 1.0, 0.6, 1.0, 0.8, 1.0])  # the score does not fall: patience is 3
     assert graft.strength == 1.0

@@ -1,0 +1,235 @@
+"""One thing that learns, and how far it has come: it can stop after any step and go on to the same bits."""
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from saint import records
+from saint.data import Batches
+from saint.errors import DivergedError, StorageError
+from saint.grafts import History
+from saint.training._schedule import Schedule
+
+PerDocument = Float64[np.ndarray, " documents"]
+
+
+@final
+class Learner:
+    """Parameters with their optimiser, their text, their best state and their place in the schedule.
+
+    The batch of a step is a pure function of the step and models are in evaluation mode (no dropout), so weights,
+    optimiser moments and the best state are all that there is to save.
+    """
+
+    def __init__(
+        self,
+        learning: Mapping[str, nn.Parameter],
+        batches: Batches,
+        schedule: Schedule,
+        *,
+        of: Any,
+        lr: float,
+        strengthen: Callable[[float], None] | None = None,
+        checkpoint: Path | None = None,
+    ) -> None:
+        """Take up what an earlier process has saved, or begin.
+
+        Args:
+            learning: What moves, by name.
+            of: Everything else that decides what is learnt, as plain data: a checkpoint of another run is not taken up.
+            strengthen: Sets what the change that is learnt is multiplied by, for a schedule that fades it in.
+            checkpoint: Where to save; a file there is taken up. It stays until the caller has stored what came of it.
+        """
+        self.learning, self.batches, self.schedule = learning, batches, schedule
+        self.failure = ""
+        """Why it came to nothing; empty as long as it did not."""
+        self._lr, self._checkpoint = lr, checkpoint
+        self._strengthen: Callable[[float], None] = strengthen or (lambda _: None)
+        self._optimizer = torch.optim.AdamW(
+            list(learning.values()),
+            lr=lr,
+            betas=(schedule.beta1, schedule.beta2),
+            weight_decay=schedule.weight_decay,
+            fused=True,
+        )
+        self._at = _Position()
+        self._best = {name: parameter.detach().clone() for name, parameter in learning.items()}
+        self._identity = records.digest(
+            {
+                "schedule": schedule.identity,
+                "lr": lr,
+                "text": batches.corpus.digest,
+                "seed": batches.seed,
+                "shapes": {name: list(parameter.shape) for name, parameter in learning.items()},
+                "of": of,
+            }
+        )
+        self._resume()
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return self._at.step
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has come to the end of its schedule, stopped getting better, or failed."""
+        at, schedule = self._at, self.schedule
+        return bool(self.failure) or at.step >= schedule.num_steps or at.num_worse >= schedule.patience
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is to be evaluated now."""
+        at, schedule = self._at, self.schedule
+        is_time = at.step % schedule.evaluate_every == 0 or at.step == schedule.num_steps
+        return at.step > 0 and is_time and not self.failure and at.step not in dict(at.evaluations)
+
+    def begin_step(self) -> None:
+        """Make ready for gradients."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._lr * self.schedule.lr_share(self._at.step)
+        self._strengthen(self.schedule.strength(self._at.step))
+        self._optimizer.zero_grad()
+
+    def take_step(self) -> None:
+        """Follow the gradients that are there now; a learner whose gradients are no numbers fails instead."""
+        norm = nn.utils.clip_grad_norm_(list(self.learning.values()), self.schedule.clip_norm)
+        if not torch.isfinite(norm):
+            self.failure = (
+                f"the loss or its gradient stopped being a number at step {self._at.step} with a peak learning rate of "
+                f"{self._lr:g}; lower the learning rate"
+            )
+            return
+        self._optimizer.step()
+        self._at.step += 1
+
+    def evaluate(self, score: Callable[[], float]) -> None:
+        """Read development text at full strength, and keep the state if there was none better.
+
+        Args:
+            score: Bits per byte on *select* as the weights stand; lower is better.
+        """
+        self._strengthen(1.0)
+        bpb = score()
+        if not math.isfinite(bpb):
+            self.failure = f"the loss on development text is {bpb} at step {self._at.step}; lower the learning rate"
+            return
+        best = min((earlier for _, earlier in self._at.evaluations), default=math.inf)
+        self._at.evaluations.append((self._at.step, bpb))
+        if bpb < best:
+            self._at.best_step, self._at.num_worse = self._at.step, 0
+            self._best = {name: parameter.detach().clone() for name, parameter in self.learning.items()}
+        else:
+            self._at.num_worse += 1
+
+    def at_rung(self, read: Callable[[], PerDocument]) -> PerDocument:
+        """What it pays for each document of *select* at the rung that it has come to; measured once.
+
+        Args:
+            read: Nats per document as the weights stand.
+        """
+        if self._at.step not in self._at.rungs:
+            self._strengthen(1.0)
+            self._at.rungs[self._at.step] = read().tolist()
+        return np.array(self._at.rungs[self._at.step])
+
+    def spend(self, time_s: float) -> None:
+        """Add to the time that it took."""
+        self._at.time_s += time_s
+
+    def finish(self, *, keep_best: bool) -> History:
+        """Say how it went, in the best state that was seen or, without evaluations, the last.
+
+        Raises:
+            DivergedError: It failed.
+        """
+        if self.failure:
+            raise DivergedError(self.failure)
+        self._strengthen(1.0)
+        keep_best = keep_best and bool(self._at.evaluations)
+        if keep_best:
+            self._put(self._best)
+        at, each = self._at, self.schedule.tokens_per_step
+        return History(
+            train_tokens=at.step * each,
+            select_bpb=tuple((step * each, bpb) for step, bpb in at.evaluations),
+            best_tokens=(at.best_step if keep_best else at.step) * each,
+            time_s=at.time_s,
+        )
+
+    def save(self) -> None:
+        """Write the checkpoint, all of it or nothing.
+
+        Raises:
+            StorageError: The disk refused.
+        """
+        if self._checkpoint is None or self._at.step == 0:
+            return
+        tensors = {}
+        for name, parameter in self.learning.items():
+            tensors[f"now.{name}"], tensors[f"best.{name}"] = parameter.detach(), self._best[name]
+            for moment, value in self._optimizer.state[parameter].items():
+                tensors[f"{moment}.{name}"] = value
+        rungs = {str(step): nats for step, nats in self._at.rungs.items()}
+        position = records.to_canonical({**vars(self._at), "rungs": rungs, "identity": self._identity})
+        content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"position": position})
+        draft = self._checkpoint.with_suffix(".partial")
+        try:
+            self._checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_bytes(content)
+            os.replace(draft, self._checkpoint)  # noqa: PTH105 - Path.replace says less about being atomic
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise StorageError(f"{self._checkpoint} was not written ({error.strerror}); make room") from error
+
+    @torch.no_grad()
+    def _put(self, state: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.learning.items():
+            parameter.copy_(state[name])
+
+    def _resume(self) -> None:
+        """Take up a checkpoint of this very run; one of another run is left alone and later overwritten."""
+        if self._checkpoint is None or not self._checkpoint.exists():
+            return
+        try:
+            with safe_open(self._checkpoint, framework="pt") as file:
+                position = json.loads(file.metadata()["position"])
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        except SafetensorError:
+            return  # cut off by a crash of the machine: the run begins anew
+        if position.pop("identity") != self._identity:
+            return
+        self._put({name: found[f"now.{name}"] for name in self.learning})
+        for name, parameter in self.learning.items():
+            self._best[name] = found[f"best.{name}"].to(parameter.device)
+            kept = {moment: found.get(f"{moment}.{name}") for moment in ("step", "exp_avg", "exp_avg_sq")}
+            self._optimizer.state[parameter] = {m: v.to(parameter.device) for m, v in kept.items() if v is not None}
+        evaluations = [(int(step), float(bpb)) for step, bpb in position.pop("evaluations")]  # JSON has no tuples
+        rungs = {int(step): nats for step, nats in position.pop("rungs", {}).items()}  # nor keys that are numbers
+        self._at = _Position(evaluations=evaluations, rungs=rungs, **position)
+
+
+@final
+@dataclass(kw_only=True)
+class _Position:
+    """Where a run has come to."""
+
+    step: int = 0
+    evaluations: list[tuple[int, float]] = field(default_factory=list)
+    """(step, bits per byte on *select*)"""
+    best_step: int = 0
+    num_worse: int = 0
+    time_s: float = 0.0
+    rungs: dict[int, list[float]] = field(default_factory=dict)
+    """Step -> nats of each document of *select* there."""

@@ -1,0 +1,281 @@
+"""Training the candidates of a round: together where that pays, and to the end where they are worth it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import final
+
+import torch
+
+from saint import records
+from saint.composition import blocks_of, boundary_of
+from saint.data import Corpus
+from saint.grafts import Graft
+from saint.models import FrozenBase, must_read
+from saint.progress import Progress, Silent, Task
+from saint.records import Candidate
+from saint.training._birth import begun
+from saint.training._learn import learn
+from saint.training._learner import Learner
+from saint.training._prefix import Prefix, PrefixCache
+from saint.training._schedule import Schedule
+from saint.training._search import Rung, Search, promote
+from saint.training._together import Together
+
+_WASTE = 0.125  # of a candidate's own blocks: what it may compute besides to share a pass with one that is deeper down
+_MIB = 1 << 20
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """What came of training one candidate."""
+
+    candidate: Candidate
+    graft: Graft | None
+    """None for one that failed."""
+    train_tokens: int
+    """Tokens that it learnt from."""
+    failure: str = ""
+    """Why it failed; empty if it did not."""
+    stopped: str = ""
+    """Why it was stopped at a rung; empty if it was not. Its graft is as it was there."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workspace:
+    """Where unfinished work lies, and who watches it."""
+
+    checkpoint_of: Callable[[Candidate], Path | None] = lambda _: None
+    """Where each candidate is saved when interrupted and at the end; what stopped there is taken up. Delete the files
+    once all that came of a call is stored, for its rungs need to know all of them."""
+    cache: PrefixCache | None = None
+    """What the blocks below give; one that is handed over is kept for the next call."""
+    progress: Progress = field(default_factory=Silent)
+
+
+def train_many(
+    base: FrozenBase,
+    stack: Sequence[Graft],
+    candidates: Sequence[Candidate],
+    text: Corpus,
+    *,
+    select: Corpus | None = None,
+    schedule: Schedule | None = None,
+    search: Search | None = None,
+    work: Workspace | None = None,
+) -> list[Trained]:
+    """Train candidates on top of `stack`, none knowing of the others, in the order in which they are given.
+
+    What each comes to is what training it alone gives: the same order of text, its own learning rate, its own early
+    stopping and best state. A candidate that fails leaves the others as they are.
+
+    Args:
+        text: Must be the train split.
+        select: Development text: keeps the best state, stops early, and decides at the rungs.
+        search: How many share passes, and where losers are stopped.
+        work: Where unfinished work lies, and who watches.
+
+    Raises:
+        Interrupted: A stop was asked for through `progress`.
+        SiteError, ConfigError, DataError: A candidate or the text does not fit.
+        BaseChangedError: Something wrote to the base.
+    """
+    schedule, search, work = schedule or Schedule(), search or Search(), work or Workspace()
+    must_read(base.model.config, schedule.seq_len)
+    for standing in stack:
+        standing.requires_grad_(requires_grad=False)
+    cache = work.cache or cache_of(search, progress=work.progress)
+    round_ = _Round(base, stack, text, select, schedule, search, cache, is_kept=work.cache is not None)
+    runs = [
+        _Run(graft, round_.learner(graft, work.checkpoint_of(graft.candidate)))
+        for graft in begun(base, stack, candidates, text, schedule)
+    ]
+    what = candidates[0].kind if len({one.kind for one in candidates}) == 1 else "grafts"
+    of = f"at {len(candidates[0].sites)} sites" if len(candidates) == 1 else f"x {len(candidates)}"
+    with work.progress.task(f"{what} {of}", total=len(runs) * schedule.num_tokens, unit="tokens") as task:
+        task.advance(sum(run.learner.step for run in runs) * schedule.tokens_per_step)
+        for bracket in range(search.brackets):
+            round_.run(runs[bracket :: search.brackets], search.rungs_of(bracket), task)
+    if work.cache is None:
+        cache.close()
+    base.check()
+    return [_outcome(run, keep_best=select is not None) for run in runs]
+
+
+def cache_of(search: Search, *, folder: Path | None = None, progress: Progress | None = None) -> PrefixCache:
+    """An empty cache of what frozen blocks give, with the limits of `search`; close it when it is not needed any more.
+
+    Args:
+        folder: Where it may use the disk.
+    """
+    return PrefixCache(
+        memory_bytes=None if search.memory_mib is None else search.memory_mib * _MIB,
+        disk_bytes=None if search.disk_mib is None else search.disk_mib * _MIB,
+        folder=folder,
+        dtype=None if search.cache_dtype is None else getattr(torch, search.cache_dtype),
+        progress=progress,
+    )
+
+
+@final
+@dataclass(slots=True)
+class _Run:
+    """A graft, what learns of it, and where it was stopped."""
+
+    graft: Graft
+    learner: Learner
+    stopped: str = ""
+
+
+@final
+class _Round:
+    """All that the candidates have in common."""
+
+    def __init__(
+        self,
+        base: FrozenBase,
+        stack: Sequence[Graft],
+        text: Corpus,
+        select: Corpus | None,
+        schedule: Schedule,
+        search: Search,
+        cache: PrefixCache,
+        *,
+        is_kept: bool,
+    ) -> None:
+        self._base, self._stack, self._text, self._select = base, stack, text, select
+        self._schedule, self._search, self._cache = schedule, search, cache
+        self._is_kept = is_kept or not schedule.shift
+        self._about = {"stack": [standing.digest for standing in stack], "base": base.digest}
+
+    def learner(self, graft: Graft, checkpoint: Path | None) -> Learner:
+        candidate, schedule = graft.candidate, self._schedule
+        batches = self._text.batches(
+            batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=candidate.seed, shift=schedule.shift
+        )
+        return Learner(
+            dict(graft.named_parameters()),
+            batches,
+            schedule,
+            of={"candidate": candidate, **self._about},
+            lr=candidate.lr,
+            strengthen=graft.set_strength,
+            checkpoint=checkpoint,
+        )
+
+    def run(self, runs: Sequence[_Run], rungs: Sequence[Rung], task: Task) -> None:
+        """Train to the end, with those that lose at a rung left behind there."""
+        left = list(runs)
+        for rung in rungs if self._select is not None else ():
+            step = max(1, round(rung.at * self._schedule.num_steps))
+            passes = self._train(left, task, until=step)
+            left = self._promoted([run for run in left if not run.learner.failure], rung, passes, step)
+        self._train(left, task)
+
+    def _promoted(self, runs: list[_Run], rung: Rung, passes: Mapping[int, Together], step: int) -> list[_Run]:
+        assert self._select is not None  # without it there are no rungs
+        if len(runs) < 2:
+            return runs
+        nats = [run.learner.at_rung(partial(passes[id(run)].nats, run.learner)) for run in runs]
+        kept = promote(nats, self._select.num_bytes_each, rung)
+        order = sorted(range(len(runs)), key=lambda index: float(nats[index].sum()))
+        for place, index in enumerate(order, 1):
+            if index not in kept:
+                runs[index].stopped = (
+                    f"at step {step} of {self._schedule.num_steps} it was number {place} of {len(runs)} on development "
+                    f"text, and {len(kept)} went on"
+                )
+        return [runs[index] for index in sorted(kept)]
+
+    def _train(self, runs: Sequence[_Run], task: Task, *, until: int | None = None) -> dict[int, Together]:
+        """Train in cohorts; what makes the passes of each run is returned by the run's identity."""
+        cohorts = self._cohorts(runs)
+        prefix = Prefix(self._base, self._stack, [self._boundary(cohort) for cohort in cohorts], self._cache)
+        passes: dict[int, Together] = {}
+        for cohort in cohorts:
+            together = self._passes(cohort, prefix, keep=len(cohorts) > 1 or self._is_kept)
+            passes |= {id(run): together for run in cohort}
+            learn([run.learner for run in cohort], together, task, until=until, select=self._select)
+        return passes
+
+    def _passes(self, cohort: Sequence[_Run], prefix: Prefix, *, keep: bool) -> Together:
+        return Together(
+            self._base,
+            self._stack,
+            [(run.learner, run.graft) for run in cohort],
+            self._boundary(cohort),
+            prefix,
+            schedule=self._schedule,
+            select=self._select,
+            stacked=not self._search.exact,
+            keep=keep,
+        )
+
+    def _boundary(self, cohort: Sequence[_Run]) -> int:
+        """Blocks below all of them; 0 where nothing is to be kept of these."""
+        if not self._search.cache_prefix:
+            return 0
+        return min(boundary_of(self._base, self._stack, run.graft.candidate.sites) for run in cohort)
+
+    def _cohorts(self, runs: Sequence[_Run]) -> list[list[_Run]]:
+        """Runs that share their passes: those above the same blocks, or nearly, and neighbours at one site."""
+        device = next(self._base.model.parameters()).device
+        most = self._search.num_together(self._schedule.tokens_per_step, device)
+        num_blocks = len(blocks_of(self._base))
+        cohorts: list[list[_Run]] = []
+        for run in sorted(runs, key=lambda run: (self._boundary([run]), _shape(run.graft.candidate))):
+            own = num_blocks - self._boundary([run])
+            if cohorts and len(cohorts[-1]) < most:
+                wasted = self._boundary([run]) - self._boundary(cohorts[-1])
+                if wasted <= _WASTE * own:
+                    cohorts[-1].append(run)
+                    continue
+            cohorts.append([run])
+        return [part for cohort in cohorts for part in self._as_exact(cohort)]
+
+    def _as_exact(self, cohort: list[_Run]) -> list[list[_Run]]:
+        """The cohort, or each of it alone where the bits have to be the same and would not."""
+        if not self._search.exact or len(cohort) == 1:
+            return [cohort]
+        prefix = Prefix(self._base, self._stack, [self._boundary(cohort)], self._cache)
+        together = self._passes(cohort, prefix, keep=False)
+        learners = [run.learner for run in cohort]
+        at_once = _gradients(together, learners)
+        alone = [
+            gradient
+            for run in cohort
+            for gradient in _gradients(self._passes([run], prefix, keep=False), [run.learner])
+        ]
+        same = all(torch.equal(one, other) for one, other in zip(at_once, alone, strict=True))
+        return [cohort] if same else [[run] for run in cohort]
+
+
+def _gradients(passes: Together, learners: Sequence[Learner]) -> list[torch.Tensor]:
+    """What one backward pass gives each, next to nothing being changed."""
+    for learner in learners:
+        learner.begin_step()
+    passes.backward(learners)
+    found = []
+    for learner in learners:
+        for parameter in learner.learning.values():
+            assert parameter.grad is not None  # all that learns is reached
+            found.append(parameter.grad)
+            parameter.grad = None
+    return found
+
+
+def _shape(candidate: Candidate) -> tuple[str, ...]:
+    """Sorts candidates that can be stacked next to each other."""
+    return (*(site.key for site in candidate.sites), candidate.kind, records.digest(candidate.options))
+
+
+def _outcome(run: _Run, *, keep_best: bool) -> Trained:
+    candidate, tokens = run.graft.candidate, run.learner.step * run.learner.schedule.tokens_per_step
+    if run.learner.failure:
+        return Trained(candidate=candidate, graft=None, train_tokens=tokens, failure=run.learner.failure)
+    run.graft.history = run.learner.finish(keep_best=keep_best)
+    graft = run.graft.requires_grad_(requires_grad=False).eval()
+    return Trained(candidate=candidate, graft=graft, train_tokens=tokens, stopped=run.stopped)

@@ -1,0 +1,89 @@
+import math
+from dataclasses import dataclass
+from typing import Any, final
+
+from saint import records
+from saint.errors import ConfigError
+
+_LATER = {"fade_in": 0.0, "shift": True, "accumulate": 1, "recompute": False, "autocast": False}
+_MISSING = object()
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """How long and how something learns. The peak learning rate belongs to what learns, not to the schedule."""
+
+    num_steps: int = 200
+    batch_size: int = 8
+    seq_len: int = 128
+    warmup: float = 0.1
+    """Share of the steps over which the learning rate rises from 0."""
+    final_lr: float = 0.1
+    """Share of the peak learning rate that is left at the end of the cosine."""
+    fade_in: float = 0.0
+    """Share of the steps over which a new graft's strength rises to 1; *select* is always read at full strength."""
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.95
+    clip_norm: float = 1.0
+    """Largest gradient norm; larger gradients are scaled down to it."""
+    evaluate_every: int = 50
+    """Steps between evaluations on *select*; the best state seen is the one that is kept."""
+    patience: int = 3
+    """Evaluations in a row without an improvement before training stops."""
+    shift: bool = True
+    """Whether each epoch cuts its windows at another place. Without, what the frozen blocks below a graft give for a
+    window is the same in every epoch and for every seed, and is computed once."""
+    accumulate: int = 1
+    """Passes that a step's batch is divided into; more need less memory and round differently."""
+    recompute: bool = False
+    """Whether the backward pass computes what is inside a block again instead of keeping it (activation
+    checkpointing): less memory for a third more work."""
+    autocast: bool = False
+    """Whether matrix products of the frozen model are made in bfloat16; what learns stays in float32."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        for name in ("num_steps", "batch_size", "seq_len", "evaluate_every", "patience", "accumulate"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("warmup", "final_lr", "fade_in"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
+        if not 0 <= min(self.beta1, self.beta2) <= max(self.beta1, self.beta2) < 1:
+            raise ConfigError(f"beta1 is {self.beta1} and beta2 {self.beta2}; both must be at least 0 and below 1")
+        if self.batch_size % self.accumulate:
+            raise ConfigError(
+                f"accumulate is {self.accumulate}, which does not divide batch_size {self.batch_size}; give a divisor"
+            )
+        if self.clip_norm <= 0 or self.weight_decay < 0:
+            raise ConfigError("clip_norm must be positive and weight_decay must not be negative")
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens that one step learns from."""
+        return self.batch_size * self.seq_len
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that the whole schedule learns from."""
+        return self.num_steps * self.tokens_per_step
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells it from other schedules; settings that came later count only where they are not the default."""
+        plain: dict[str, Any] = records.to_plain(self)
+        return {name: value for name, value in plain.items() if _LATER.get(name, _MISSING) != value}
+
+    def strength(self, step: int) -> float:
+        """What a new graft's change is multiplied by at `step`; never 0, where no gradient would reach it."""
+        return min(1.0, (step + 1) / max(1, round(self.fade_in * self.num_steps)))
+
+    def lr_share(self, step: int) -> float:
+        """The learning rate of `step` as a share of the peak: a linear warm-up, then half a cosine."""
+        num_warmup = max(1, round(self.warmup * self.num_steps))
+        if step < num_warmup:
+            return (step + 1) / num_warmup
+        done = (step - num_warmup) / max(1, self.num_steps - num_warmup)
+        return self.final_lr + (1 - self.final_lr) * 0.5 * (1 + math.cos(math.pi * done))
