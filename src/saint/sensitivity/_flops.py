@@ -1,7 +1,7 @@
 """What measuring costs, in floating-point operations."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from math import prod
 from typing import Any, final
 
@@ -25,7 +25,11 @@ def _qr(shape: Any, *_args: Any, **_kwargs: Any) -> int:
 
 def _svd(shape: Any, *_args: Any, **_kwargs: Any) -> int:
     m, n = max(shape[-2:]), min(shape[-2:])
-    return int(14 * m * n**2 + 8 * n**3)
+    return int(6 * m * n**2 + 20 * n**3)
+
+
+def _eigenvalues(shape: Any, *_args: Any, **_kwargs: Any) -> int:
+    return int(4 * shape[-1] ** 3 // 3)
 
 
 _aten = torch.ops.aten
@@ -34,37 +38,52 @@ _DECOMPOSITIONS: Mapping[Any, Callable[..., int]] = {
     _aten.linalg_solve_triangular: _triangular,
     _aten.linalg_qr: _qr,
     _aten._linalg_svd: _svd,
+    _aten._linalg_eigh: _eigenvalues,
 }
-"""Leading terms for real matrices (Golub and Van Loan, Matrix Computations, 4th edition, sections 3.1, 4.2, 5.2, 8.6);
-the singular value decomposition with both sides of vectors."""
+"""Leading terms for real matrices (Golub and Van Loan, Matrix Computations, 4th edition, sections 3.1, 4.2, 5.2, 8.3,
+8.6); the singular value decomposition with both sides of vectors, eigenvalues without."""
 
 
 @final
 class FlopMeter:
-    """Counts what runs within it, and how much of that is the maps' own.
+    """Counts the batches and what follows them, and how much of that is the maps' own.
 
     Matrix products and attention are counted as PyTorch's FlopCounterMode counts them, decompositions by their leading
-    terms; operations on single entries are not counted.
+    terms; operations on single entries are not counted. The first two batches are counted, for in the first a map may
+    work out what it keeps; every further one is like the second, and counting would slow it down.
     """
 
     def __init__(self) -> None:
-        self._counter = FlopCounterMode(display=False, custom_mapping=dict(_DECOMPOSITIONS))
-        self.num_of_maps = 0
-
-    @property
-    def num_flops(self) -> int:
-        """All that was counted so far."""
-        return int(self._counter.get_total_flops())
+        self._running: FlopCounterMode | None = None
+        self._of_maps = 0
+        self.num_flops = self.num_of_maps = 0
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """Count what runs within."""
-        with self._counter:
+    def batch(self, step: int, num_batches: int) -> Iterator[None]:
+        """Batch `step` of so many runs within."""
+        times = 1 if step == 0 else num_batches - 1
+        with self.counting(times) if step < _NUM_COUNTED else nullcontext():
             yield
+
+    @contextmanager
+    def counting(self, times: int = 1) -> Iterator[None]:
+        """Count what runs within as if it ran so many times."""
+        self._of_maps = 0
+        with FlopCounterMode(display=False, custom_mapping=dict(_DECOMPOSITIONS)) as self._running:
+            yield
+        self.num_flops += times * int(self._running.get_total_flops())
+        self.num_of_maps += times * self._of_maps
+        self._running = None
 
     @contextmanager
     def for_maps(self) -> Iterator[None]:
         """What runs within is the maps' own."""
-        before = self.num_flops
+        if self._running is None:
+            yield
+            return
+        before = int(self._running.get_total_flops())
         yield
-        self.num_of_maps += self.num_flops - before
+        self._of_maps += int(self._running.get_total_flops()) - before
+
+
+_NUM_COUNTED = 2

@@ -1,9 +1,11 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 import torch
+from torch import Tensor
 
 from saint import discovery
 from saint.composition import Composed, compose
@@ -134,31 +136,35 @@ def observe(
     model.requires_grad_(requires_grad=False)
     if backward:
         follow_gradients(model.model)
-    watches = _watch(base, model, _show_to(maps, meter), maps.values())
+    watches = _watch(base, model, _show_to(maps, meter), list(maps.values()), num_batches)
     num_tokens = num_batches * batch_size * seq_len
     with (
         (progress or Silent()).task("sensitivity", total=num_tokens, unit="tokens") as task,
-        meter.running(),
         torch.set_grad_enabled(backward),
     ):
         for step in range(num_batches):
-            tokens = batches[step].to(base.model.device)
-            for watch in watches:
-                watch.begin(len(tokens))
-            loss = token_nats(model, tokens).mean()
-            if backward:
-                loss.backward()
-            for watch in watches:
-                watch.finish()
+            with meter.batch(step, num_batches):
+                _run(model, batches[step].to(base.model.device), watches, backward=backward)
             task.advance(batch_size * seq_len)
-        with meter.for_maps(), torch.no_grad():
-            scores = {name: one.scores() for name, one in maps.items()}
+    with meter.counting(), meter.for_maps(), torch.no_grad():
+        scores = {name: one.scores() for name, one in maps.items()}
     unseen = sum(module.uncounted_flops for module in model.modules() if isinstance(module, Kind))
     unseen *= num_tokens * (2 if backward else 1)
     num_flops = meter.num_flops + unseen
     return Observation(
         scores=scores, num_tokens=num_tokens, num_flops=num_flops, pass_flops=num_flops - meter.num_of_maps
     )
+
+
+def _run(model: Composed, tokens: Tensor, watches: Sequence[Watch], *, backward: bool) -> None:
+    """One batch: forward, and backward if a map reads gradients."""
+    for watch in watches:
+        watch.begin(len(tokens))
+    loss = token_nats(model, tokens).mean()
+    if backward:
+        loss.backward()
+    for watch in watches:
+        watch.finish()
 
 
 def _show_to(maps: Mapping[str, Map], meter: FlopMeter) -> Show:
@@ -173,20 +179,17 @@ def _show_to(maps: Mapping[str, Map], meter: FlopMeter) -> Show:
     return show
 
 
-def _watch(base: FrozenBase, model: Composed, show: Show, maps: Iterable[Map]) -> list[Watch]:
+def _watch(base: FrozenBase, model: Composed, show: Show, maps: Sequence[Map], num_batches: int) -> list[Watch]:
     """A watch at every module with sites that a map scores; a block and its insertion point see the same."""
-    maps = list(maps)
     groups: dict[tuple[str, bool], list[Site]] = defaultdict(list)
     for site in base.sites():
         if any(one.scores_site(site) for one in maps):
             groups[site.module, site.sort in ("block", "insertion")].append(site)
-    flags = {
-        "backward": any(type(one).needs_gradient for one in maps),
-        "keep_apart": any(type(one).needs_sequences for one in maps),
-    }
+    backward = any(type(one).needs_gradient for one in maps)
+    make_seen = partial(Seen, keep_apart=any(type(one).needs_sequences for one in maps), num_batches=num_batches)
     watches = []
     for (module, _), sites in groups.items():
-        watch = Watch(base, sites, show, **flags)
+        watch = Watch(base, sites, show, make_seen, backward=backward)
         model.model.get_submodule(module).register_forward_hook(watch.see, with_kwargs=True)
         watches.append(watch)
     return watches

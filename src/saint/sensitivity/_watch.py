@@ -29,15 +29,16 @@ class Watch:
     """
 
     def __init__(
-        self, base: FrozenBase, sites: Sequence[Site], show: Show, *, backward: bool, keep_apart: bool
+        self, base: FrozenBase, sites: Sequence[Site], show: Show, make_seen: Callable[..., Seen], *, backward: bool
     ) -> None:
         """Watch one module.
 
         Args:
             sites: All that see the same there: a linear map, an mlp, or a block with its insertion point.
+            make_seen: `Seen` with the settings that are the same at every site.
         """
-        self._base, self._sites, self._show = base, sites, show
-        self._backward, self._keep_apart = backward, keep_apart
+        self._base, self._sites, self._show, self._make_seen = base, sites, show, make_seen
+        self._backward = backward
         self._calls: list[_Call] = []
         self._num_open = self._num_sequences = 0
 
@@ -61,15 +62,12 @@ class Watch:
         """The batch is over; what no gradient has come back to does not move the loss."""
         if not self._calls:
             return
-        gradient = None
-        if self._backward:
-            gradient = torch.cat([c.gradient[0] if c.gradient else torch.zeros_like(c.y) for c in self._calls], dim=1)
-        seen = Seen(
-            x=torch.cat([call.x for call in self._calls], dim=1),
-            y=torch.cat([call.y for call in self._calls], dim=1),
-            gradient=gradient,
+        came = [call.gradient[0] if call.gradient else torch.zeros_like(call.y) for call in self._calls]
+        seen = self._make_seen(
+            x=_in_a_row([call.x for call in self._calls]),
+            y=_in_a_row([call.y for call in self._calls]),
+            gradient=_in_a_row(came) if self._backward else None,
             read_weight=self._read_weight,
-            keep_apart=self._keep_apart,
         )
         self._calls.clear()
         self._num_open = 0
@@ -96,3 +94,8 @@ class Watch:
             )
         wide = values.detach() if values.dtype == torch.float64 else values.detach().float()
         return wide.reshape(self._num_sequences, -1, values.shape[-1])
+
+
+def _in_a_row(calls: Sequence[Tensor]) -> Tensor:
+    """The calls' values along the token axis; of a single call, as they are."""
+    return calls[0] if len(calls) == 1 else torch.cat(list(calls), dim=1)
