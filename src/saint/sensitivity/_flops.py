@@ -40,8 +40,7 @@ _DECOMPOSITIONS: Mapping[Any, Callable[..., int]] = {
     _aten._linalg_svd: _svd,
     _aten._linalg_eigh: _eigenvalues,
 }
-"""Leading terms for real matrices (Golub and Van Loan, Matrix Computations, 4th edition, sections 3.1, 4.2, 5.2, 8.3,
-8.6); the singular value decomposition with both sides of vectors, eigenvalues without."""
+"""Leading terms for real matrices (Golub and Van Loan, Matrix Computations, 4th edition); the singular value decomposition with both sides of vectors, eigenvalues without."""
 
 
 @final

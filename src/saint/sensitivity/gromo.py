@@ -38,9 +38,8 @@ class Gromo(Map):
 
     N = mean x v^T with v the negative gradient of a token's own loss at the output, which is -G^T, and S = mean x x^T.
     The change of outputs nearest to v that is linear in the inputs and of rank r lowers the loss by the sum of the
-    lambda^2 = eigenvalues of N^T S^-1 N, r of them, for each unit of its step (Verbockhaven et al. 2024, proposition
-    3.2 and theorem 3.1, there for new neurons between two layers and for v less what the layer itself can do; here for
-    a change at the site).
+    lambda^2 = eigenvalues of N^T S^-1 N, r of them, for each unit of its step (Verbockhaven et al. 2024, there for new
+    neurons between two layers and for v less what the layer itself can do; here for a change at the site).
 
     G is that of all batches together: one matrix of the weight's size and one moment are held for each site. A site
     with more than 8,192 inputs has no score.

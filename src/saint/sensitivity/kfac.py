@@ -35,10 +35,10 @@ class Kfac(Map):
     """The root of twice the decrease 1/2 tr(G^T C^-1 G S^-1) of the quadratic model whose curvature is S (x) C.
 
     S is the second moment of the inputs, C that of the gradients of the tokens' own losses with respect to the outputs
-    (Martens and Grosse 2015, section 3), of the text's own labels: an empirical Fisher. Each has `damping` times its
-    mean eigenvalue added to its diagonal, which is their factored Tikhonov damping (section 6.3) made free of scale.
-    The score is |C^-1/2 G S^-1/2|_F, worked out with Cholesky factors. How sites rank is meant; the decrease itself
-    was ten to forty times what training reached, where that was tried.
+    (Martens and Grosse 2015), of the text's own labels: an empirical Fisher. Each has `damping` times its
+    mean eigenvalue added to its diagonal, which is their factored Tikhonov damping made free of scale.
+    The score is |C^-1/2 G S^-1/2|_F, worked out with Cholesky factors. It is meant to rank sites, not to foretell a
+    decrease: moments and G are of few tokens, and at most of the directions they are noise.
 
     G is that of all batches together: one matrix of the weight's size and its two moments are held for each site. A
     site with a side above 8,192, an output head say, has no score.

@@ -7,10 +7,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from saint import discovery
 from saint.composition import compose, newborn
 from saint.data import Splits
-from saint.errors import ConfigError, UnknownNameError
+from saint.errors import ConfigError, SiteError, UnknownNameError
 from saint.models import FrozenBase, follow_gradients, freeze, token_nats
 from saint.records import Candidate, Site
 from saint.sensitivity import Map, Seen, measure_sensitivities, measure_sensitivity, observe
+from saint.sensitivity._watch import Watch
 from saint.sensitivity.random import Options, Random
 from saint.sensitivity.spectrum import Spectrum
 from small_bases import ARCHITECTURES, small_model
@@ -109,6 +110,14 @@ def test_chance_follows_the_seed(base: FrozenBase, data: Splits) -> None:
     maps = {"0": Random(), "again": Random(Options(seed=0)), "1": Random(Options(seed=1))}
     found = observe(base, data.train, maps, **SETTINGS).scores
     assert found["0"] == found["again"] != found["1"]
+
+
+def test_tokens_that_are_no_whole_sequences_are_refused(base: FrozenBase) -> None:
+    site = next(site for site in base.sites() if site.role == "up")
+    watch = Watch(base, [site], lambda *_: None, Seen, backward=False)
+    watch.begin(2)
+    with pytest.raises(SiteError, match="5 tokens for 2 sequences"):
+        watch.see(torch.nn.Identity(), (torch.ones(5, site.d_in),), {}, torch.ones(5, site.d_out))
 
 
 def test_a_map_that_is_not_there_or_none_is_refused(base: FrozenBase, data: Splits) -> None:
