@@ -40,7 +40,8 @@ _DECOMPOSITIONS: Mapping[Any, Callable[..., int]] = {
     _aten._linalg_svd: _svd,
     _aten._linalg_eigh: _eigenvalues,
 }
-"""Leading terms for real matrices (Golub and Van Loan, Matrix Computations, 4th edition); the singular value decomposition with both sides of vectors, eigenvalues without."""
+"""Leading terms for real matrices (Golub and Van Loan, Matrix Computations, 4th edition); the singular value
+decomposition with both sides of vectors, eigenvalues without."""
 
 
 @final
