@@ -23,7 +23,7 @@ from saint.gates import Gate
 from saint.grafts import Kind
 from saint.growth import Controls, Plan, Stage
 from saint.records import Budget
-from saint.sensitivity import Sensitivity
+from saint.sensitivity import Map, Sensitivity
 from saint.training import BasePlan, Schedule
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -179,7 +179,24 @@ def kind_page(name: str) -> str:
     return "\n".join([*parts, "## In a plan", "", "For a very small base:", "", *examples])
 
 
+def maps_page() -> str:
+    parts = ["# Sensitivity maps", "", "What `saint map` measures, all from the same passes over training text.", ""]
+    parts += [
+        "x, y: a site's input and output; g: the gradient of the loss at y; G = sum g x^T; W: the weight.",
+        "",
+    ]
+    for name in discovery.names("sensitivity"):
+        found: Any = discovery.find("sensitivity", name, Map)
+        parts += [f"## `{name}`", "", what_it_is(found), "", summary(found), "", f"- Score: `{found.formula}`."]
+        if not found.needs_gradient:
+            parts.append("- Needs no backward pass.")
+        parts += [f"- Source: {source_of(found)}.", ""]
+        parts += table(found.Options) if dataclasses.fields(found.Options) else []
+    return "\n".join(parts)
+
+
 PAGES = {"reference/commands.md": commands_page, "reference/plans.md": plans_page, "reference/kinds.md": kinds_page}
+PAGES |= {"reference/maps.md": maps_page}
 PAGES |= {f"reference/kinds/{name}.md": partial(kind_page, name) for name in discovery.names("grafts")}
 
 if __name__ == "__main__":

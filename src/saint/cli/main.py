@@ -9,6 +9,7 @@ from saint.cli.exporting import export
 from saint.cli.growing import grow, init
 from saint.cli.kinds import kinds
 from saint.cli.ledger import blame, log, report, rollback, show, status, verify
+from saint.cli.mapping import map_sites
 from saint.cli.submitting import submit
 
 
@@ -40,5 +41,6 @@ for command in (
     train,
     data,
     kinds,
+    map_sites,
 ):
     main.add_command(command)

@@ -96,6 +96,11 @@ class SensitivityMap:
     method: str
     scores: Mapping[str, float]
     """Site key -> score; comparable within one map only."""
+    num_tokens: int = 0
+    """Tokens that it was measured on; 0 where nobody counted."""
+    num_flops: int = 0
+    """Floating-point operations of the passes that it is from, with all maps that are from the same passes; 0 where
+    nobody counted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

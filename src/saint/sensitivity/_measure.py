@@ -1,17 +1,24 @@
-from collections.abc import Sequence
-from typing import Any, final
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from saint import discovery
-from saint.composition import compose
+from saint.composition import Composed, compose
 from saint.data import Corpus
-from saint.grafts import Graft
+from saint.errors import ConfigError
+from saint.grafts import Graft, Kind
 from saint.models import FrozenBase, follow_gradients, token_nats
 from saint.progress import Progress, Silent
 from saint.records import SensitivityMap, Site
+from saint.sensitivity._flops import FlopMeter
 from saint.sensitivity._map import Map
+from saint.sensitivity._seen import Seen
+from saint.sensitivity._watch import Show, Watch
 
 
 def measure_sensitivity(
@@ -28,7 +35,8 @@ def measure_sensitivity(
 ) -> SensitivityMap:
     """How much the composed model's loss would answer to a change, for every site at once.
 
-    One forward and one backward pass per batch, whatever the number of sites; no weight gradient is kept.
+    One forward pass per batch, and one backward pass if the map needs it, whatever the number of sites; no weight
+    gradient is kept by the model.
 
     Args:
         text: Must be the train split: scoring on held-out text would leak it into the choice of sites.
@@ -39,47 +47,149 @@ def measure_sensitivity(
         UnknownNameError: No map is called `method`.
         DataError: The text is shorter than a window.
     """
-    observer = discovery.find("sensitivity", method, Map)()
-    batches = text.batches(batch_size=batch_size, seq_len=seq_len, seed=seed)
-    model = compose(base, stack)
-    model.requires_grad_(requires_grad=False)
-    follow_gradients(model.model)
-    for site in base.sites():
-        module = model.model.get_submodule(site.module)
-        module.register_forward_hook(_Watch(observer, site).see, with_kwargs=True)
-    num_tokens = num_batches * batch_size * seq_len
-    with (progress or Silent()).task("sensitivity", total=num_tokens, unit="tokens") as task:
-        for step in range(num_batches):
-            loss = token_nats(model, batches[step].to(base.model.device)).mean()
-            loss.backward()
-            task.advance(batch_size * seq_len)
-    return SensitivityMap(method=method, scores=observer.scores())
+    measured = measure_sensitivities(
+        base,
+        text,
+        [method],
+        stack=stack,
+        num_batches=num_batches,
+        batch_size=batch_size,
+        seq_len=seq_len,
+        seed=seed,
+        progress=progress,
+    )
+    return measured[method]
+
+
+def measure_sensitivities(
+    base: FrozenBase,
+    text: Corpus,
+    methods: Iterable[str],
+    *,
+    stack: Sequence[Graft] = (),
+    num_batches: int = 4,
+    batch_size: int = 8,
+    seq_len: int = 128,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, SensitivityMap]:
+    """Several maps, each with its defaults, from the same passes: name -> map.
+
+    The arguments and errors are those of `measure_sensitivity`. Each map's `num_flops` is that of all of them together,
+    for they share the passes and what more than one of them needs; a map's own cost is had by measuring it alone.
+    """
+    maps = {method: discovery.find("sensitivity", method, Map)() for method in methods}
+    found = observe(
+        base,
+        text,
+        maps,
+        stack=stack,
+        num_batches=num_batches,
+        batch_size=batch_size,
+        seq_len=seq_len,
+        seed=seed,
+        progress=progress,
+    )
+    return {
+        name: SensitivityMap(method=name, scores=scores, num_tokens=found.num_tokens, num_flops=found.num_flops)
+        for name, scores in found.scores.items()
+    }
 
 
 @final
-class _Watch:
-    """Shows a map what a site saw in one batch, in one piece however often the model calls the site.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observation:
+    """What came of showing text to maps."""
 
-    An encoder-decoder's sites are called twice in a batch, and the gradient of a weight is the sum over all calls.
+    scores: Mapping[str, Mapping[str, float]]
+    """Map -> site key -> score."""
+    num_tokens: int
+    num_flops: int
+    """Of the passes and of all that the maps made of them: matrix products as PyTorch counts them, decompositions by
+    their leading terms; operations on single entries are not counted."""
+    pass_flops: int
+    """Of these, of the model's passes alone."""
+
+
+def observe(
+    base: FrozenBase,
+    text: Corpus,
+    maps: Mapping[str, Map],
+    *,
+    stack: Sequence[Graft] = (),
+    num_batches: int = 4,
+    batch_size: int = 8,
+    seq_len: int = 128,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Observation:
+    """Show the same text to maps that the caller has made, with options or to ask them more than scores afterwards.
+
+    The other arguments and errors are those of `measure_sensitivity`.
     """
+    if not maps:
+        raise ConfigError("no map was named; name at least one of those that `saint map --help` lists")
+    meter = FlopMeter()
+    backward = any(type(one).needs_gradient for one in maps.values())
+    batches = text.batches(batch_size=batch_size, seq_len=seq_len, seed=seed)
+    model = compose(base, stack)
+    model.requires_grad_(requires_grad=False)
+    if backward:
+        follow_gradients(model.model)
+    watches = _watch(base, model, _show_to(maps, meter), list(maps.values()), num_batches)
+    num_tokens = num_batches * batch_size * seq_len
+    with (
+        (progress or Silent()).task("sensitivity", total=num_tokens, unit="tokens") as task,
+        torch.set_grad_enabled(backward),
+    ):
+        for step in range(num_batches):
+            with meter.batch(step, num_batches):
+                _run(model, batches[step].to(base.model.device), watches, backward=backward)
+            task.advance(batch_size * seq_len)
+    with meter.counting(), meter.for_maps(), torch.no_grad():
+        scores = {name: one.scores() for name, one in maps.items()}
+    unseen = sum(module.uncounted_flops for module in model.modules() if isinstance(module, Kind))
+    unseen *= num_tokens * (2 if backward else 1)
+    num_flops = meter.num_flops + unseen
+    return Observation(
+        scores=scores, num_tokens=num_tokens, num_flops=num_flops, pass_flops=num_flops - meter.num_of_maps
+    )
 
-    def __init__(self, observer: Map, site: Site) -> None:
-        self._observer, self._site = observer, site
-        self._num_open = 0
-        self._seen: list[tuple[Tensor, Tensor]] = []
 
-    def see(self, _module: nn.Module, args: tuple[Any, ...], _kwargs: dict[str, Any], output: Any) -> None:
-        """A forward hook: when the gradient has come back to the last of its calls, the map is shown all of them."""
-        y: Tensor = output[0] if isinstance(output, tuple) else output
-        x: Tensor = y if self._site.sort in ("block", "insertion") else args[0]
-        self._num_open += 1
+def _run(model: Composed, tokens: Tensor, watches: Sequence[Watch], *, backward: bool) -> None:
+    """One batch: forward, and backward if a map reads gradients."""
+    for watch in watches:
+        watch.begin(len(tokens))
+    loss = token_nats(model, tokens).mean()
+    if backward:
+        loss.backward()
+    for watch in watches:
+        watch.finish()
 
-        def gather(gradient: Tensor) -> None:
-            self._seen.append((x.detach().flatten(0, -2).float(), gradient.flatten(0, -2).float()))
-            self._num_open -= 1
-            if not self._num_open:
-                inputs, gradients = zip(*self._seen, strict=True)
-                self._observer.observe(self._site, torch.cat(inputs), torch.cat(gradients))
-                self._seen.clear()
 
-        y.register_hook(gather)
+def _show_to(maps: Mapping[str, Map], meter: FlopMeter) -> Show:
+    @torch.no_grad()
+    def show(sites: Sequence[Site], seen: Seen) -> None:
+        with meter.for_maps():
+            for site in sites:
+                for one in maps.values():
+                    if one.scores_site(site):
+                        one.observe(site, seen)
+
+    return show
+
+
+def _watch(base: FrozenBase, model: Composed, show: Show, maps: Sequence[Map], num_batches: int) -> list[Watch]:
+    """A watch at every module with sites that a map scores; a block and its insertion point see the same."""
+    groups: dict[tuple[str, bool], list[Site]] = defaultdict(list)
+    for site in base.sites():
+        if any(one.scores_site(site) for one in maps):
+            groups[site.module, site.sort in ("block", "insertion")].append(site)
+    backward = any(type(one).needs_gradient for one in maps)
+    make_seen = partial(Seen, keep_apart=any(type(one).needs_sequences for one in maps), num_batches=num_batches)
+    watches = []
+    for (module, _), sites in groups.items():
+        watch = Watch(base, sites, show, make_seen, backward=backward)
+        model.model.get_submodule(module).register_forward_hook(watch.see, with_kwargs=True)
+        watches.append(watch)
+    return watches

@@ -1,14 +1,12 @@
 """How strongly the loss pulls at a linear map from each site's input to its output."""
 
 from collections import defaultdict
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
-from jaxtyping import Float
-from torch import Tensor
 from typing_extensions import override
 
 from saint.records import Site
-from saint.sensitivity import Map
+from saint.sensitivity import Map, Seen
 
 
 @final
@@ -18,16 +16,21 @@ class Gradient(Map):
     At a linear site G is the gradient of its weight; at a block site that of a linear map added to the residual
     stream, so that sites of both sorts are scored alike. G is formed and dropped batch by batch: no more than one
     site's is held. The score is a batch-level quantity, not a Fisher information.
+
+    Sizes: a larger weight has more entries that add up, so that large sites come first; compare within a role, or per
+    parameter.
     """
 
     reference: ClassVar[str] = "SAINT-G"
+    formula: ClassVar[str] = "rms over batches of |G|_F"
 
-    def __init__(self) -> None:
+    def __init__(self, options: Any = None) -> None:
+        super().__init__(options)
         self._squares: dict[str, list[float]] = defaultdict(list)
 
     @override
-    def observe(self, site: Site, x: Float[Tensor, "tokens d_in"], gradient: Float[Tensor, "tokens d_out"]) -> None:
-        self._squares[site.key].append(float((gradient.T @ x).square().sum()))
+    def observe(self, site: Site, seen: Seen) -> None:
+        self._squares[site.key].append(float(seen.weight_gradient.square().sum()))
 
     @override
     def scores(self) -> dict[str, float]:

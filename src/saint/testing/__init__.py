@@ -1,4 +1,4 @@
-"""What a graft kind, a gate or a model has to prove, as suites and assertions: for us and for authors of plug-ins."""
+"""What a kind, a gate, a map or a model has to prove, as suites and assertions: for us and for authors of plug-ins."""
 
 from saint.testing._assertions import (
     assert_base_untouched as assert_base_untouched,
@@ -7,4 +7,5 @@ from saint.testing._assertions import (
 )
 from saint.testing._gates import GateSuite as GateSuite, an_evidence as an_evidence
 from saint.testing._grafts import GraftSuite as GraftSuite
+from saint.testing._maps import MapSuite as MapSuite
 from saint.testing._tiny import double_base as double_base, tiny_base as tiny_base, tiny_splits as tiny_splits
