@@ -85,7 +85,7 @@ def train_flops(candidate: Candidate, sites: Sequence[Site], *, num_tokens: int,
     total = 3 * price(candidate, sites).flops_per_token
     for site in sites:
         if site.sort == "linear":
-            is_above = _height(site) >= lowest
+            is_above = lowest <= _height(site) and lowest[1] < inf  # a lone graft at the head asks for none below it
             total += 2 * site.d_in * site.d_out * (1 + is_above)
             if site.role in ("o", "cross_o"):
                 total += 2 * site.d_in * seq_len * (1 + 2 * is_above)
@@ -225,7 +225,7 @@ def _counted(kind: str, options: str, site: Site) -> int:
     """
     found, chosen = kind_and_options(kind, json.loads(options), site)
     with torch.device("meta"), torch.no_grad():
-        part = found(site, chosen)
+        part = found(site, chosen).to("meta")  # also what it made of numbers of its own
         part.attach(_blank_place(site))
         x, y = torch.empty(*_TOKENS, site.d_in), torch.empty(*_TOKENS, site.d_out)
         with FlopCounterMode(display=False) as counter:

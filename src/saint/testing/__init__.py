@@ -7,4 +7,5 @@ from saint.testing._assertions import (
 )
 from saint.testing._gates import GateSuite as GateSuite, an_evidence as an_evidence
 from saint.testing._grafts import GraftSuite as GraftSuite
+from saint.testing._policies import PolicySuite as PolicySuite
 from saint.testing._tiny import double_base as double_base, tiny_base as tiny_base, tiny_splits as tiny_splits
