@@ -175,15 +175,17 @@ def check_blocks(budget: Budget, sites: Iterable[Site]) -> None:
     Raises:
         SiteError: Names the block, and those that there are.
     """
-    there = list(dict.fromkeys(block_of(site) for site in sites if site.sort == "block"))
+    there = sorted({block_of(site) for site in sites if site.depth >= 0}, key=lambda block: (len(block), block))
     named = budget.per_layer if isinstance(budget.per_layer, Mapping) else {}
     if unknown := [block for block in named if block != "*" and block not in there]:
-        raise SiteError(f"budget.per_layer names the block {unknown[0]!r}, and the base has {', '.join(there)}")
+        raise SiteError(
+            f"budget.per_layer names the block {unknown[0]!r}, and the base has {', '.join(there)}; name one of these"
+        )
 
 
 def too_dear(candidate: Candidate, key: str, asked: float, allowed: float) -> BudgetError:
     """The error for a budget that not even the cheapest candidate fits."""
-    words = _WORDS.get(key, f"parameters that {key.partition(' ')[2]} may have")
+    words = _WORDS.get(key, f"parameters {key.partition(' ')[2]}")
     return BudgetError(
         f"no candidate fits the {allowed:,.0f} {words} that are left: the cheapest is {candidate.kind} at "
         f"{len(candidate.sites)} sites with {asked:,.0f}; raise budget.{key.partition(' ')[0]} or propose "

@@ -1,5 +1,6 @@
 import random
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache
 from itertools import count
@@ -114,7 +115,9 @@ class PolicySuite:
             random.seed(seed)
             torch.manual_seed(seed)
             before = random.getstate(), torch.get_rng_state()
-            with patch.multiple("time", **{clock: count(10**seed).__next__ for clock in _CLOCKS}):
+            with ExitStack() as patched:
+                for clock in _CLOCKS:
+                    patched.enter_context(patch(f"time.{clock}", count(10**seed).__next__))
                 assert self.build().order(offers, seed=2) == expected
             assert random.getstate() == before[0]
             assert torch.equal(torch.get_rng_state(), before[1])
