@@ -16,6 +16,7 @@ from saint.candidates._policy import (
 from saint.candidates._price import (
     Price as Price,
     affordable as affordable,
+    fits as fits,
     left_of as left_of,
     num_params as num_params,
     price as price,

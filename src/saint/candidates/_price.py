@@ -149,6 +149,11 @@ def tightest(price: Price, budget: Budget) -> Limit:
     return max(limits, key=lambda limit: limit.share)
 
 
+def fits(price: Price, budget: Budget) -> bool:
+    """Whether what has such a price may stand within what is left of a budget."""
+    return tightest(price, budget).share <= 1
+
+
 def left_of(budget: Budget, standing: Iterable[Price]) -> Budget:
     """What grafts that stand leave of a budget; what trials have spent is not taken off."""
     standing = list(standing)

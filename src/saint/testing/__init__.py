@@ -1,4 +1,4 @@
-"""What a graft kind, a gate, a policy or a model has to prove, as suites and assertions: for us and for authors of plug-ins."""
+"""What a kind, a gate, a policy or a model has to prove, as suites and assertions: for us and for plug-ins' authors."""
 
 from saint.testing._assertions import (
     assert_base_untouched as assert_base_untouched,
