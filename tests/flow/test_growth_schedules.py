@@ -138,10 +138,14 @@ def test_a_staged_round_that_was_killed_goes_on_to_the_same_end(
     assert state.standing == through.standing
 
 
-def test_no_more_stand_than_fit_the_budget(workshop: Workshop) -> None:
-    state = begin(workshop, *STAGED, "budget.num_params=100").grow()
+@pytest.mark.parametrize(
+    ("limit", "most"), [("num_params", 100), ("num_bytes", 900), ("flops_per_token", 200), ("per_layer", 50)]
+)
+def test_no_more_stand_than_fit_the_budget(workshop: Workshop, limit: str, most: int) -> None:
+    state = begin(workshop, *STAGED, f"budget.{limit}={most}").grow()
     assert accepted_per_round(state)[0] == 1
-    assert sum(entry.evidence.cost.num_params for entry in state.judged if entry.status == "stands") <= 100
+    [cost] = [entry.evidence.cost for entry in state.judged if entry.status == "stands"]
+    assert getattr(cost, limit if limit != "per_layer" else "num_params") <= most * (2 if limit == "per_layer" else 1)
 
 
 def test_one_at_a_time_is_the_default(workshop: Workshop) -> None:

@@ -1,6 +1,11 @@
 """The base and its grafts as one model, without touching the base; and such models in other people's formats."""
 
-from saint.composition._angles import Angles as Angles, overlap as overlap, principal_angles as principal_angles
+from saint.composition._angles import (
+    Angles as Angles,
+    overlap as overlap,
+    overlap_with as overlap_with,
+    principal_angles as principal_angles,
+)
 from saint.composition._compose import (
     Composed as Composed,
     apply_parts as apply_parts,

@@ -1,6 +1,6 @@
 """How far a graft repeats what the stack does: angles between subspaces, measured and not counted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saint.composition._places import spanned
-from saint.grafts import Graft
+from saint.grafts import Graft, LowRankFactors
 from saint.records import Overlap
 
 
@@ -62,6 +62,34 @@ def overlap(stack: Sequence[Graft], graft: Graft) -> Overlap | None:
         outputs=max((cosine for one in angles.values() for cosine in one.outputs), default=0.0),
         inside=min(1.0, inside / total) if total else 0.0,
     )
+
+
+@torch.no_grad()
+def overlap_with(stack: Sequence[Graft], directions: Mapping[str, LowRankFactors]) -> dict[str, float]:
+    """Site key -> how much of a change along `directions` would repeat what `stack` spans there, from 0 to 1.
+
+    It is the share of the change, by its squared size, that reads and writes within what the stack spans: for a single
+    direction the product of the squared cosines of its two principal angles to the stack. 0 where the stack changes no
+    weight by something of low rank.
+
+    Args:
+        directions: Site key -> what a graft there would be expected to change, such as the leading singular directions
+            of the gradient; of any scale.
+    """
+    sites = {site.key: site for graft in stack for site in graft.candidate.sites}
+    found = dict.fromkeys(directions, 0.0)
+    for key in directions.keys() & sites.keys():
+        if (below := spanned(stack, sites[key])) is not None:
+            found[key] = _inside(directions[key], below)
+    return found
+
+
+def _inside(change: LowRankFactors, below: LowRankFactors) -> float:
+    """The share of a change that lies within what another spans."""
+    up, down = change.up.double(), change.down.double()
+    total = _energy(up, down)
+    inside = _energy(_basis(below.up).T @ up, down @ _basis(below.down.T))
+    return min(1.0, inside / total) if total else 0.0
 
 
 def _basis(vectors: Float[Tensor, "size num"]) -> Float[Tensor, "size rank"]:

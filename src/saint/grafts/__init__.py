@@ -8,6 +8,7 @@ from saint.grafts._graft import (
     check_at as check_at,
     grow_from as grow_from,
     kind_and_options as kind_and_options,
+    num_bytes as num_bytes,
     num_params as num_params,
 )
 from saint.grafts._kind import (

@@ -1,3 +1,4 @@
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -203,9 +204,50 @@ def num_params(kind: str, options: Mapping[str, Any], sites: Sequence[Site]) -> 
     return sum(found.num_params(site, chosen) for site, found, chosen in priced)
 
 
+def num_bytes(kind: str, options: Mapping[str, Any], sites: Sequence[Site]) -> int:
+    """The length of the file of a graft at `sites`, before anything is built.
+
+    A safetensors file is eight bytes, a header in JSON that is filled up to a multiple of eight, and the tensors.
+
+    Raises:
+        UnknownNameError: No kind has that name.
+        ConfigError: The kind has no such option.
+        SiteError: The kind cannot be at one of the sites.
+    """
+    with torch.device("meta"):  # which has shapes and no numbers
+        graft = _blank(Candidate(sites=tuple(sites), kind=kind, options=options))
+    packed = [
+        (list(_DTYPES).index(dtype), name, sum(map(torch.numel, tensors.values())), dtype)
+        for name, tensors in _packed(graft).items()
+        for dtype in {tensor.dtype for tensor in tensors.values()}
+    ]
+    header, end = {}, 0
+    for _, name, num, dtype in sorted(packed, key=lambda one: one[:2]):
+        begin, end = end, end + num * dtype.itemsize
+        header[name] = {"dtype": _DTYPES[dtype], "shape": [num], "data_offsets": [begin, end]}
+    length = len(json.dumps(header, separators=(",", ":")).encode())
+    return 8 + -(-length // 8) * 8 + end
+
+
 def chance_of(seed: int, index: int) -> torch.Generator:
     """What a newborn's part number `index` is born from: parts of one graft start apart from each other."""
     return torch.Generator().manual_seed(int.from_bytes(sha256(f"{seed}:{index}".encode()).digest()[:7]))
+
+
+_DTYPES = {
+    torch.int64: "I64",
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.int32: "I32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.uint16: "U16",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""As safetensors calls them, in the order in which it writes them."""
 
 
 def _packed(graft: Graft) -> dict[str, dict[str, Tensor]]:

@@ -1,11 +1,12 @@
 """What growth has done so far: asked of the ledger before each step, told to it after."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
 from saint import config, records
-from saint.candidates import num_params, refined_sites
+from saint.candidates import fits, left_of, num_params, price, refined_sites
 from saint.composition import overlap, restore, restore_one
 from saint.data import Splits
 from saint.errors import BudgetError
@@ -128,9 +129,9 @@ class Journal:
     def budget_left(self) -> Budget:
         """What standing grafts and all trials so far have left of the plan's budget."""
         state = self.state
-        spent = sum(entry.evidence.cost.num_params for entry in state.judged if entry.status == "stands")
-        return Budget(
-            num_params=self.plan.budget.num_params - spent,
+        standing = [entry.candidate for entry in state.judged if entry.status == "stands"]
+        return replace(
+            left_of(self.plan.budget, [price(candidate, self.base.sites()) for candidate in standing]),
             train_tokens=self.plan.budget.train_tokens - sum(trial["train_tokens"] for trial in state.trained.values()),
         )
 
@@ -223,13 +224,14 @@ class Journal:
         stage, entries = self.stage(number), self._judged_in(number)
         if num_accepted(entries) >= stage.accept:
             return []
-        stack, num_params_left = self.stack(), self.budget_left().num_params
+        stack, left = self.stack(), self.budget_left()
         finished = [graft for graft in grafts if graft is not None and not _repeats(stack, graft, stage)]
         ranked = sorted(finished, key=lambda graft: graft.history.best_bpb or 0.0 if graft.history else 0.0)
         return [
             graft
             for graft in ranked[: stage.finalists_per_round]
-            if has_turn(graft.candidate, entries, self.state.standing) and graft.num_params <= num_params_left
+            if has_turn(graft.candidate, entries, self.state.standing)
+            and fits(price(graft.candidate, self.base.sites()), left)
         ]
 
     def strength(self, number: int | None, *, whole_round: bool = False) -> dict[str, Any]:

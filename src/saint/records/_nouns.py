@@ -3,6 +3,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from saint.errors import ConfigError
+
 SiteSort = Literal["linear", "block", "insertion", "mlp"]
 Stream = Literal["decoder", "encoder"]
 Quantization = Literal["int8", "int4", "nf4"]
@@ -67,12 +69,39 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """What growth may spend."""
+    """What growth may spend. A limit that is None is none."""
 
     num_params: int
     """Trainable parameters of all grafts that stand together."""
     train_tokens: int
     """Tokens that all trials together may learn from, rejected ones included."""
+    num_bytes: int | None = None
+    """Stored bytes of all grafts that stand together, fixed bases included."""
+    flops_per_token: int | None = None
+    """Forward floating-point operations that all grafts that stand together add per token, unmerged."""
+    train_flops: float | None = None
+    """Floating-point operations of training all trials together."""
+    gpu_seconds: float | None = None
+    """Seconds that all trials together may train. Growth stops when they are spent; no score depends on them, as they
+    are other ones on each machine."""
+    per_layer: int | Mapping[str, int] | None = None
+    """Trainable parameters in one block of all grafts that stand together: a number for each block; or by block, which
+    is its index from 0, or `encoder.` and its index, with `*` for all blocks that are not named."""
+
+    def __post_init__(self) -> None:
+        """Refuse names of blocks that no base could have."""
+        for block in self.per_layer if isinstance(self.per_layer, Mapping) else ():
+            if block != "*" and not block.removeprefix("encoder.").isdecimal():
+                raise ConfigError(
+                    f"per_layer names the block {block!r}; expected an index such as '0', one such as 'encoder.0', or "
+                    "'*' for all that are not named"
+                )
+
+    def of_block(self, block: str) -> int | None:
+        """The limit of parameters in a block; None for no limit."""
+        if isinstance(self.per_layer, Mapping):
+            return self.per_layer.get(block, self.per_layer.get("*"))
+        return self.per_layer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

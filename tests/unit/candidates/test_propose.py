@@ -162,7 +162,7 @@ def test_a_bundle_is_one_candidate(bundle: str, num_candidates: int, together: s
 def test_encoder_and_decoder_are_not_bundled() -> None:
     sites = [linear("decoder.up"), replace(linear("encoder.up"), stream="encoder")]
     found = propose(sites, NOTHING_KNOWN, [replace(lora, bundle="role")], PLENTY)
-    assert places(found) == [{"decoder.up"}, {"encoder.up"}]
+    assert places(found) == [{"encoder.up"}, {"decoder.up"}]
 
 
 def test_only_the_streams_that_were_named() -> None:

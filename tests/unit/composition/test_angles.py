@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from saint.composition import newborn, overlap, principal_angles
-from saint.grafts import Graft
+from saint.composition import newborn, overlap, overlap_with, principal_angles
+from saint.grafts import Graft, LowRankFactors
 from saint.records import Candidate, Site
 from saint.testing import tiny_base
 
@@ -127,3 +127,39 @@ def test_a_graft_that_is_born_in_the_complement_is_at_right_angles_to_the_stack(
     assert freely is not None
     assert max(apart.inputs, apart.outputs, apart.inside) < 1e-5
     assert min(freely.inputs, freely.outputs, freely.inside) > 1e-2
+
+
+@pytest.mark.parametrize(("reads", "writes"), [(0.0, 0.0), (30.0, 0.0), (30.0, 60.0), (90.0, 10.0)])
+def test_a_direction_repeats_the_product_of_its_squared_cosines(reads: float, writes: float) -> None:
+    below = lora(axes(16, 0, 1), axes(24, 0, 1).T)
+    inputs, outputs = (torch.deg2rad(torch.tensor(degrees, dtype=torch.float64)) for degrees in (reads, writes))
+    down, up = torch.zeros(1, 16, dtype=torch.float64), torch.zeros(24, 1, dtype=torch.float64)
+    down[0, 1], down[0, 7] = inputs.cos(), inputs.sin()
+    up[0, 0], up[9, 0] = outputs.cos(), outputs.sin()
+    found = overlap_with([below], {UP.key: LowRankFactors(up=5 * up, down=down)})
+    assert found == {UP.key: pytest.approx(float((inputs.cos() * outputs.cos()) ** 2), abs=1e-12)}
+
+
+def test_what_the_stack_does_not_change_is_repeated_by_nothing() -> None:
+    below = lora(axes(16, 0), axes(24, 0).T)
+    block = newborn(BASE, Candidate(sites=(BLOCK,), kind="block", options={"width": 2}))
+    same = LowRankFactors(up=axes(24, 0).T, down=axes(16, 0))
+    asked = {UP.key: same, DOWN.key: LowRankFactors(up=same.down.T, down=same.up.T), BLOCK.key: same}
+    assert overlap_with([below, block], asked) == {UP.key: pytest.approx(1), DOWN.key: 0, BLOCK.key: 0}
+    assert overlap_with([], asked) == dict.fromkeys(asked, 0)
+    nothing = LowRankFactors(up=torch.zeros(24, 1), down=axes(16, 0))
+    assert overlap_with([below], {UP.key: nothing}) == {UP.key: 0}
+
+
+@given(seed=st.integers(0, 10**6), rank=st.integers(1, 16))
+@settings(max_examples=20, deadline=None)
+def test_expected_directions_overlap_as_a_graft_along_them_would(seed: int, rank: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    below, above = (
+        lora(torch.randn(num, 16, generator=generator), torch.randn(24, num, generator=generator)) for num in (3, rank)
+    )
+    shared = overlap([below], above)
+    factors = above.parts[UP.key].factors()
+    assert shared is not None
+    assert factors is not None
+    assert overlap_with([below], {UP.key: factors}) == {UP.key: pytest.approx(shared.inside)}
