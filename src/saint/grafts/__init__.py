@@ -12,6 +12,7 @@ from saint.grafts._graft import (
 )
 from saint.grafts._kind import (
     Call as Call,
+    FirstStep as FirstStep,
     Kind as Kind,
     LowRankFactors as LowRankFactors,
     Moment as Moment,

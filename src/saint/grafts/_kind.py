@@ -39,6 +39,15 @@ class NewChannels(NamedTuple):
     """Strength included."""
 
 
+class FirstStep(NamedTuple):
+    """A step in closed form that a part has taken before its training."""
+
+    written: Tensor
+    """What it has written, to which its change of the site is proportional: multiplied, the step is as much longer."""
+    is_open: bool
+    """Whether its length is to be searched for; not if the options say it."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Signals:
@@ -157,8 +166,9 @@ class Kind(nn.Module, ABC):
     def bear(self, place: Place, generator: torch.Generator) -> None:
         """Set the start of a newborn from what is at its site and from chance."""
 
-    def begin(self, place: Place) -> None:
+    def begin(self, place: Place) -> FirstStep | None:  # noqa: ARG002
         """Take a first step in closed form from the signals, before training; most kinds take none."""
+        return None
 
     def attach(self, place: Place) -> None:
         """See the frozen module that it is composed with or folded into; what is kept of it is no part of its state.
