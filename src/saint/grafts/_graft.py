@@ -2,6 +2,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from statistics import geometric_mean
 from typing import Any, final
 
 import safetensors
@@ -27,6 +28,14 @@ class History:
     best_tokens: int
     """Tokens learnt from at the best evaluation, whose weights were kept."""
     time_s: float
+    first_step: tuple[tuple[float, float], ...] = ()
+    """(scale, nats per token) of each length of a closed-form first step that was tried, with the loss on training text
+    that it was not made from; the best was taken. Empty when there was no such step."""
+
+    @property
+    def first_scale(self) -> float | None:
+        """What its closed-form first step was multiplied by; 0.0 for one that helped at no length, None for none."""
+        return min(self.first_step, key=lambda tried: tried[1], default=(None, 0.0))[0]
 
     @property
     def best_bpb(self) -> float | None:
@@ -201,6 +210,20 @@ def num_params(kind: str, options: Mapping[str, Any], sites: Sequence[Site]) -> 
     """What a graft would train at `sites`, before anything is built."""
     priced = ((site, *kind_and_options(kind, options, site)) for site in sites)
     return sum(found.num_params(site, chosen) for site, found, chosen in priced)
+
+
+def default_lr(kind: str, options: Mapping[str, Any], sites: Sequence[Site]) -> float:
+    """The peak learning rate for a graft that is trained at `sites` together: the geometric mean of theirs.
+
+    Raises:
+        UnknownNameError: No kind has that name.
+        ConfigError: The kind has no such option.
+        SiteError: There are no sites.
+    """
+    if not sites:
+        raise SiteError("a learning rate is that of a graft at its sites, and there are none; name at least one")
+    found = ((site, *kind_and_options(kind, options, site)) for site in sites)
+    return geometric_mean(there.default_lr(site, chosen) for site, there, chosen in found)
 
 
 def chance_of(seed: int, index: int) -> torch.Generator:

@@ -152,6 +152,11 @@ class Kind(nn.Module, ABC):
         """Whether it learns along the loss's own gradient; False where its source takes something for a constant."""
         return True
 
+    @classmethod
+    def default_lr(cls, site: Site, options: Any) -> float:  # noqa: ARG003 - not measured for every kind
+        """The peak learning rate to train it with when nothing better is known of it at `site`."""
+        return 1e-2
+
     @property
     def uncounted_flops(self) -> int:
         """Operations per token that PyTorch's counter does not see, for kinds that are no matrix products."""

@@ -24,7 +24,8 @@ def natural_inputs(
     """
     root = _inverse_root(xx)
     _, rows = leading((_inverse_root(gg) @ gx.double() @ root).float(), num, generator)
-    return F.normalize(rows.double() @ root, dim=1).float()
+    unit: Tensor = F.normalize(rows.double() @ root, dim=1)
+    return unit.float()
 
 
 def natural_outputs(
@@ -36,7 +37,8 @@ def natural_outputs(
     """What `rows` are best multiplied by from the left: -gg^-1 gx rows^T (rows xx rows^T)^-1, the moments damped."""
     rows = rows.double()
     pull = torch.linalg.solve(_damped(gg), gx.double() @ rows.T)
-    return -torch.linalg.solve(rows @ _damped(xx) @ rows.T, pull, left=False).float()
+    outputs: Tensor = torch.linalg.solve(rows @ _damped(xx) @ rows.T, -pull, left=False)
+    return outputs.float()
 
 
 def _inverse_root(second_moment: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:

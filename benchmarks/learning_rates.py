@@ -1,0 +1,183 @@
+"""How well each kind's default learning rate holds over ranks and widths: the table of docs/howto/grow-your-model.md.
+
+python benchmarks/learning_rates.py [--work FOLDER] [--seed SEED]
+
+Small Llamas learn a little of the Python library's code; then each kind learns from its help topics, at rates around
+the default by factors of 3, up and down until the gain on *select* falls. Takes about five minutes of one thread.
+"""
+
+import argparse
+import logging
+import sysconfig
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import log
+from pathlib import Path
+from pydoc_data.topics import topics
+from statistics import median
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from saint.data import Document, Domain, Splits, read_documents, split_documents
+from saint.errors import DivergedError
+from saint.grafts import default_lr
+from saint.models import FrozenBase, document_nats, freeze
+from saint.records import Candidate, Site
+from saint.training import BasePlan, Schedule, pretrain, train
+
+WIDTHS = (64, 128, 256)
+RANKS = (1, 4, 16)
+FACTOR = 3.0
+SHARES = {"train": 0.6, "select": 0.2, "held_out": 0.1, "vault": 0.1}
+SCHEDULE = Schedule(num_steps=48, batch_size=4, seq_len=48, evaluate_every=24)
+PRETRAINING = Schedule(num_steps=240, batch_size=8, seq_len=64, evaluate_every=240)
+KINDS: Mapping[str, tuple[str, Callable[[int], dict[str, Any]]]] = {
+    "lora": ("lora", lambda rank: {"rank": rank}),
+    "lora, start gradient": ("lora", lambda rank: {"rank": rank, "start": "gradient"}),
+    "phi, basis weight": ("phi", lambda rank: {"rank": rank}),
+    "phi, basis gradient": ("phi", lambda rank: {"rank": rank, "basis": "gradient"}),
+    "block": ("block", lambda rank: {"width": rank}),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One kind at one rank on one base."""
+
+    name: str
+    width: int
+    rank: int
+    bundle: str
+    candidate: Candidate
+    """With the default rate."""
+
+
+def text() -> Splits:
+    """Code to begin with, prose to learn."""
+    library = Path(sysconfig.get_path("stdlib"))
+    code = [Document(found.text[:6000], found.source) for found in read_documents("*.py", root=library)]
+    prose = [Document(found, name) for name, found in sorted(topics.items())]
+    return split_documents(
+        {"code": {"": code}, "prose": {"": prose}},
+        {
+            "code": Domain(role="retain", sources=("*.py",)),
+            "prose": Domain(role="grow", sources=("topics",), shares=SHARES, max_document_bytes=900),
+        },
+        seed=0,
+        vocab_size=800,
+    )
+
+
+def base_of(width: int, data: Splits, work: Path) -> FrozenBase:
+    """A Llama of three blocks that has read some code; made once for a folder."""
+    folder = work / f"base-{width}"
+    if not folder.exists():
+        sizes = {"hidden_size": width, "intermediate_size": 3 * width, "num_hidden_layers": 3}
+        heads = {"num_attention_heads": width // 32, "num_key_value_heads": width // 32}
+        plan = BasePlan(domain="code", model={**sizes, **heads, "tie_word_embeddings": True}, schedule=PRETRAINING)
+        model, _ = pretrain(plan, data.tokenizer, data.of("code", "train"))
+        model.save_pretrained(folder)
+    return freeze(AutoModelForCausalLM.from_pretrained(folder).eval(), tokenizer=data.tokenizer)
+
+
+def cells(base: FrozenBase, width: int, seed: int) -> Iterator[Cell]:
+    """Each kind at each rank on all down projections; at the middle width LoRA on one and on all linear maps too."""
+    down = [site for site in base.sites() if site.role == "down"]
+    blocks = [site for site in base.sites() if site.sort == "block"]
+    linear = [site for site in base.sites() if site.sort == "linear" and site.role != "head"]
+
+    def cell(name: str, rank: int, bundle: str, sites: Sequence[Site]) -> Cell:
+        kind, options = KINDS[name][0], KINDS[name][1](rank)
+        lr = default_lr(kind, options, sites)
+        candidate = Candidate(sites=tuple(sites), kind=kind, options=options, lr=lr, seed=seed)
+        return Cell(name=name, width=width, rank=rank, bundle=bundle, candidate=candidate)
+
+    for name in KINDS:
+        for rank in RANKS:
+            yield cell(name, rank, "one role", blocks if name == "block" else down)
+    if width == WIDTHS[1]:
+        for name in ("lora", "phi, basis gradient"):
+            yield cell(name, RANKS[1], "one site", down[1:2])
+            yield cell(name, RANKS[1], "all linear", linear)
+
+
+def gain_of(base: FrozenBase, data: Splits, candidate: Candidate, before: float) -> float:
+    """Bits per byte saved on *select*; training that diverges saves none."""
+    try:
+        graft = train(base, (), candidate, data.train, select=data.select["prose"], schedule=SCHEDULE)
+    except DivergedError:
+        return 0.0
+    assert graft.history is not None
+    assert graft.history.best_bpb is not None
+    return max(0.0, before - graft.history.best_bpb)
+
+
+def climb(gain: Callable[[float], float]) -> dict[float, float]:
+    """Factor on the default rate -> gain, outwards from 1 until there is a peak with a lower gain on either side."""
+    found = {power: gain(FACTOR**power) for power in (0, 1, -1)}
+    while (best := max(found, key=lambda power: found[power])) in (min(found), max(found)):
+        further = best + (1 if best == max(found) else -1)
+        if abs(further) > _FURTHEST:
+            break
+        found[further] = gain(FACTOR**further)
+    return {FACTOR**power: found[power] for power in sorted(found)}
+
+
+def peak(gains: Mapping[float, float]) -> float:
+    """The factor at the top of the parabola through the best gain and its two neighbours."""
+    factors, values = list(gains), list(gains.values())
+    at = values.index(max(values))
+    if not 0 < at < len(factors) - 1:
+        return factors[at]
+    left, top, right = values[at - 1 : at + 2]
+    curve = left - 2 * top + right
+    return float(factors[at] * FACTOR ** (0.5 * (left - right) / curve)) if curve < 0 else factors[at]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "saint-learning-rates")
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    data = text()
+    shares: list[tuple[Cell, float]] = []
+    print("| kind | d | rank | at | default | best measured | gain there | share of it with the default |")
+    print("|---|---:|---:|---|---:|---:|---:|---:|")
+    for width in WIDTHS:
+        base = base_of(width, data, chosen.work)
+        windows, select = list(data.select["prose"].windows(seq_len=48, batch_size=16)), data.select["prose"]
+        nats = document_nats(base.model, windows, select.num_documents)
+        before = float(nats.sum()) / log(2) / select.num_bytes
+        for cell in cells(base, width, chosen.seed):
+            lr = cell.candidate.lr
+            gains = climb(
+                lambda factor, base=base, cell=cell, before=before: gain_of(
+                    base, data, replace(cell.candidate, lr=factor * cell.candidate.lr), before
+                )
+            )
+            best = max(gains.values())
+            shares.append((cell, gains[1.0] / best if best else 0.0))
+            print(
+                f"| {cell.name} | {width} | {cell.rank} | {cell.bundle} | {lr:.2g} | {lr * peak(gains):.2g} | "
+                f"{best:.4f} | {shares[-1][1]:.2f} |",
+                flush=True,
+            )
+    for name in KINDS:
+        own = [share for cell, share in shares if cell.name == name]
+        print(f"FIGURE default_rate_keeps_share_of_best_gain {name}: median {median(own):.3f}, worst {min(own):.3f}")
+    print(
+        f"FIGURE default_rate_keeps_share_of_best_gain all: median {median(share for _, share in shares):.3f}, worst "
+        f"{min(share for _, share in shares):.3f} (target: median 0.9)"
+    )
+
+
+_FURTHEST = 4
+"""Factors of 3 away from the default at which the climb ends without a peak."""
+
+if __name__ == "__main__":
+    main()
