@@ -10,7 +10,7 @@ import argparse
 import logging
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import log
 from pathlib import Path
@@ -21,9 +21,10 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from saint import discovery
 from saint.data import Document, Domain, Splits, read_documents, split_documents
 from saint.errors import DivergedError
-from saint.grafts import default_lr
+from saint.grafts import Kind, default_lr
 from saint.models import FrozenBase, document_nats, freeze
 from saint.records import Candidate, Site
 from saint.training import BasePlan, Schedule, pretrain, train
@@ -41,6 +42,19 @@ KINDS: Mapping[str, tuple[str, Callable[[int], dict[str, Any]]]] = {
     "phi, basis gradient": ("phi", lambda rank: {"rank": rank, "basis": "gradient"}),
     "block": ("block", lambda rank: {"width": rank}),
 }
+"""Name -> a kind, and its options at a rank."""
+ALSO: Mapping[str, dict[str, Any]] = {
+    "bias": {},
+    "dense": {},
+    "dictionary": {"side": 4, "blocks": 5, "codes": 2},
+    "dora": {"rank": 4},
+    "layer": {},
+    "rescale": {},
+    "sparse": {"entries": 24},
+    "tensor_train": {"rank": 3},
+    "width": {"width": 4},
+}
+"""Kinds that are measured at one size only, on the smallest and the largest base."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,24 +98,34 @@ def base_of(width: int, data: Splits, work: Path) -> FrozenBase:
 
 
 def cells(base: FrozenBase, width: int, seed: int) -> Iterator[Cell]:
-    """Each kind at each rank on all down projections; at the middle width LoRA on one and on all linear maps too."""
-    down = [site for site in base.sites() if site.role == "down"]
-    blocks = [site for site in base.sites() if site.sort == "block"]
-    linear = [site for site in base.sites() if site.sort == "linear" and site.role != "head"]
+    """Kinds of all ranks on all down projections or blocks, some on one site, on all, and scaled; the other kinds."""
 
-    def cell(name: str, rank: int, bundle: str, sites: Sequence[Site]) -> Cell:
-        kind, options = KINDS[name][0], KINDS[name][1](rank)
+    def cell(name: str, kind: str, options: dict[str, Any], at: str = "one role", rank: int = 0) -> Cell:
+        sites = _sites(base, kind, at)
         lr = default_lr(kind, options, sites)
-        candidate = Candidate(sites=tuple(sites), kind=kind, options=options, lr=lr, seed=seed)
-        return Cell(name=name, width=width, rank=rank, bundle=bundle, candidate=candidate)
+        candidate = Candidate(sites=sites, kind=kind, options=options, lr=lr, seed=seed)
+        return Cell(name=name, width=width, rank=rank, bundle=at, candidate=candidate)
 
-    for name in KINDS:
+    for name, (kind, options_at) in KINDS.items():
         for rank in RANKS:
-            yield cell(name, rank, "one role", blocks if name == "block" else down)
+            yield cell(name, kind, options_at(rank), rank=rank)
     if width == WIDTHS[1]:
         for name in ("lora", "phi, basis gradient"):
-            yield cell(name, RANKS[1], "one site", down[1:2])
-            yield cell(name, RANKS[1], "all linear", linear)
+            for at in ("one site", "all linear"):
+                yield cell(name, KINDS[name][0], KINDS[name][1](4), at, rank=4)
+        yield cell("lora", "lora", {"rank": 4, "alpha": 16.0}, "one role, scaled by 4", rank=4)
+    else:
+        for kind, options in ALSO.items():
+            yield cell(kind, kind, options)
+
+
+def _sites(base: FrozenBase, kind: str, at: str) -> tuple[Site, ...]:
+    sort = discovery.find("grafts", kind, Kind).attaches_to
+    fitting = [site for site in base.sites() if site.sort == sort and site.role != "head"]
+    if sort != "linear" or at == "all linear":
+        return tuple(fitting)
+    down = [site for site in fitting if site.role == "down"]
+    return tuple(down[1:2] if at == "one site" else down)
 
 
 def gain_of(base: FrozenBase, data: Splits, candidate: Candidate, before: float) -> float:
@@ -137,6 +161,12 @@ def peak(gains: Mapping[float, float]) -> float:
     return float(factors[at] * FACTOR ** (0.5 * (left - right) / curve)) if curve < 0 else factors[at]
 
 
+def _shown(gains: Mapping[float, float]) -> str:
+    """Shares of the best gain, from the lowest rate to the highest, the default's in brackets."""
+    best = max(gains.values()) or 1.0
+    return " ".join(f"[{gain / best:.2f}]" if factor == 1.0 else f"{gain / best:.2f}" for factor, gain in gains.items())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "saint-learning-rates")
@@ -146,7 +176,7 @@ def main() -> None:
     torch.set_num_threads(1)
     data = text()
     shares: list[tuple[Cell, float]] = []
-    print("| kind | d | rank | at | default | best measured | gain there | share of it with the default |")
+    print("| kind | d | rank | at | default | best measured | gain there | share with the default (all factors of 3) |")
     print("|---|---:|---:|---|---:|---:|---:|---:|")
     for width in WIDTHS:
         base = base_of(width, data, chosen.work)
@@ -164,10 +194,10 @@ def main() -> None:
             shares.append((cell, gains[1.0] / best if best else 0.0))
             print(
                 f"| {cell.name} | {width} | {cell.rank} | {cell.bundle} | {lr:.2g} | {lr * peak(gains):.2g} | "
-                f"{best:.4f} | {shares[-1][1]:.2f} |",
+                f"{best:.4f} | {shares[-1][1]:.2f} ({_shown(gains)}) |",
                 flush=True,
             )
-    for name in KINDS:
+    for name in (*KINDS, *ALSO):
         own = [share for cell, share in shares if cell.name == name]
         print(f"FIGURE default_rate_keeps_share_of_best_gain {name}: median {median(own):.3f}, worst {min(own):.3f}")
     print(

@@ -2,6 +2,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from math import sqrt
 from statistics import geometric_mean
 from typing import Any, final
 
@@ -213,7 +214,11 @@ def num_params(kind: str, options: Mapping[str, Any], sites: Sequence[Site]) -> 
 
 
 def default_lr(kind: str, options: Mapping[str, Any], sites: Sequence[Site]) -> float:
-    """The peak learning rate for a graft that is trained at `sites` together: the geometric mean of theirs.
+    """The peak learning rate for a graft that is trained at `sites` together.
+
+    The geometric mean of the sites' own, over the root of their number: each site changes the loss, and the changes add
+    up. Rank and width are the kinds' business. What was measured, and where it fails, is in
+    docs/howto/grow-your-model.md.
 
     Raises:
         UnknownNameError: No kind has that name.
@@ -223,7 +228,7 @@ def default_lr(kind: str, options: Mapping[str, Any], sites: Sequence[Site]) -> 
     if not sites:
         raise SiteError("a learning rate is that of a graft at its sites, and there are none; name at least one")
     found = ((site, *kind_and_options(kind, options, site)) for site in sites)
-    return geometric_mean(there.default_lr(site, chosen) for site, there, chosen in found)
+    return geometric_mean(there.default_lr(site, chosen) for site, there, chosen in found) / sqrt(len(sites))
 
 
 def chance_of(seed: int, index: int) -> torch.Generator:

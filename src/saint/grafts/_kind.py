@@ -153,8 +153,8 @@ class Kind(nn.Module, ABC):
         return True
 
     @classmethod
-    def default_lr(cls, site: Site, options: Any) -> float:  # noqa: ARG003 - not measured for every kind
-        """The peak learning rate to train it with when nothing better is known of it at `site`."""
+    def default_lr(cls, site: Site, options: Any) -> float:  # noqa: ARG003 - a rule of its own is for a kind that has one
+        """The peak learning rate for a graft at `site` alone, from measurements (benchmarks/learning_rates.py)."""
         return 1e-2
 
     @property

@@ -104,6 +104,11 @@ class Dictionary(Kind):
 
     @override
     @classmethod
+    def default_lr(cls, site: Site, options: Options) -> float:
+        return 0.35
+
+    @override
+    @classmethod
     def num_effective(cls, site: Site, options: Options) -> int:
         # What a code is multiplied by, its blocks' scales can be divided by.
         return cls.num_params(site, options) - (options.codes if options.codebook_seed is None else 0)

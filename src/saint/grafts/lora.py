@@ -34,7 +34,7 @@ class Lora(Kind):
       LoRA-GA (arXiv:2407.05000). Training begins with B along -U S, the steepest descent of that rank.
     - `natural`: what the Kronecker-factored natural gradient (K-FAC, arXiv:1503.05671) of that rank reads: the leading
       right singular vectors of C_g^-1/2 G C_x^-1/2, times C_x^-1/2, with C_x and C_g the second moments of inputs and
-      of the outputs' gradients, damped by a hundredth of their mean eigenvalue. Training begins with B along what it
+      of the outputs' gradients, damped by 0.3 of their mean eigenvalue. Training begins with B along what it
       writes.
 
     The first step is scaled to `eta`. A is put there, and the frozen weight is left as it is.
@@ -80,6 +80,12 @@ class Lora(Kind):
             if self.eta is not None and self.start == "random":
                 raise ConfigError("eta has no effect where start is 'random'; leave it out, or choose gradient")
 
+        @property
+        def scale(self) -> float:
+            """What the product is multiplied by."""
+            alpha = self.rank if self.alpha is None else self.alpha
+            return alpha / (self.rank if self.scaling == "standard" else sqrt(self.rank))
+
     def __init__(self, site: Site, options: Options) -> None:
         super().__init__()
         if options.rank > min(site.d_in, site.d_out):
@@ -87,8 +93,7 @@ class Lora(Kind):
                 f"rank {options.rank} exceeds {site.key}, which is {site.d_out} x {site.d_in}; lower the rank"
             )
         self._start, self._eta = options.start, options.eta
-        alpha = options.rank if options.alpha is None else options.alpha
-        self.scale = alpha / (options.rank if options.scaling == "standard" else sqrt(options.rank))
+        self.scale = options.scale
         self.a = nn.Parameter(torch.zeros(options.rank, site.d_in))
         self.b = nn.Parameter(torch.zeros(site.d_out, options.rank))
 
@@ -96,6 +101,11 @@ class Lora(Kind):
     @classmethod
     def num_params(cls, site: Site, options: Options) -> int:
         return options.rank * (site.d_in + site.d_out)
+
+    @override
+    @classmethod
+    def default_lr(cls, site: Site, options: Options) -> float:
+        return 0.12 / sqrt(options.rank) / options.scale  # numbers that move together, each by about the rate
 
     @override
     @classmethod

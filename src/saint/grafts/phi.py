@@ -1,6 +1,7 @@
 """A small trained matrix between two fixed bases of a weight."""
 
 from collections.abc import Callable, Mapping
+from math import sqrt
 from typing import Any, ClassVar, final
 
 import torch
@@ -152,6 +153,11 @@ class Phi(Kind):
         numbers = sum(torch.Size(shape).numel() for shape in form_of(options).shapes().values())
         bases = options.rank * options.terms * (site.d_in + site.d_out) if options.train_bases else 0
         return numbers + bases + options.residual + (site.d_out if options.scale_rows else 0)
+
+    @override
+    @classmethod
+    def default_lr(cls, site: Site, options: PhiOptions) -> float:
+        return 0.04 * sqrt(site.d_out / options.rank)  # a column of A has length 1 however long it is
 
     @override
     @classmethod

@@ -87,6 +87,11 @@ class Sparse(Kind):
 
     @override
     @classmethod
+    def default_lr(cls, site: Site, options: Options) -> float:
+        return 0.5
+
+    @override
+    @classmethod
     def wants(cls, options: Options) -> frozenset[Moment]:
         return {"gradient": frozenset[Moment](("gx",)), "activation_gradient": frozenset[Moment](("gg", "xx"))}.get(
             options.by, frozenset()

@@ -80,6 +80,11 @@ class TensorTrain(Kind):
 
     @override
     @classmethod
+    def default_lr(cls, site: Site, options: Options) -> float:
+        return 0.035
+
+    @override
+    @classmethod
     def num_effective(cls, site: Site, options: Options) -> int:
         # On each bond an invertible matrix can be multiplied into one core and its inverse into the next. Before a relu
         # positive scales of the channels come free too, as far as they are products of one per core.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from saint.grafts import FirstStep, Graft, Place
 from saint.models import token_nats
 
-SCALES = (0.0, 0.25, 1.0, 4.0, 16.0)
+SCALES = (0.0, 1.0, 4.0, 16.0, 64.0)
 """What a first step is multiplied by in turn; 0 for taking none."""
 
 

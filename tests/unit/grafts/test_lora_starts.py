@@ -35,9 +35,9 @@ def change(part: Any) -> Tensor:
 
 
 def root_of_inverse(second_moment: Tensor) -> Tensor:
-    """With a hundredth of the mean eigenvalue added, by the singular values."""
+    """With 0.3 of the mean eigenvalue added, by the singular values."""
     u, s, _ = torch.linalg.svd(second_moment.double())
-    return u @ torch.diag((s + 0.01 * s.mean()) ** -0.5) @ u.T
+    return u @ torch.diag((s + 0.3 * s.mean()) ** -0.5) @ u.T
 
 
 def of_rank(matrix: Tensor, rank: int) -> Tensor:
