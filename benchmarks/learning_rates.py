@@ -1,9 +1,9 @@
 """How well each kind's default learning rate holds over ranks and widths: the table of docs/howto/grow-your-model.md.
 
-python benchmarks/learning_rates.py [--work FOLDER] [--seed SEED]
+python benchmarks/learning_rates.py [--work FOLDER] [--seed SEED] [--only NAME ...]
 
 Small Llamas learn a little of the Python library's code; then each kind learns from its help topics, at rates around
-the default by factors of 3, up and down until the gain on *select* falls. Takes about five minutes of one thread.
+the default by factors of 3, up and down until the gain on *select* falls. Takes about seven minutes of one thread.
 """
 
 import argparse
@@ -43,18 +43,22 @@ KINDS: Mapping[str, tuple[str, Callable[[int], dict[str, Any]]]] = {
     "block": ("block", lambda rank: {"width": rank}),
 }
 """Name -> a kind, and its options at a rank."""
-ALSO: Mapping[str, dict[str, Any]] = {
-    "bias": {},
-    "dense": {},
-    "dictionary": {"side": 4, "blocks": 5, "codes": 2},
-    "dora": {"rank": 4},
-    "layer": {},
-    "rescale": {},
-    "sparse": {"entries": 24},
-    "tensor_train": {"rank": 3},
-    "width": {"width": 4},
+ALSO: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "bias": ("bias", {}),
+    "dense": ("dense", {}),
+    "dictionary": ("dictionary", {"side": 4, "blocks": 5, "codes": 2}),
+    "dictionary, larger": ("dictionary", {"side": 4, "blocks": 80, "codes": 20}),
+    "dora": ("dora", {"rank": 4}),
+    "layer": ("layer", {}),
+    "rescale": ("rescale", {}),
+    "sparse": ("sparse", {"entries": 24}),
+    "sparse, larger": ("sparse", {"entries": 1536}),
+    "tensor_train": ("tensor_train", {"rank": 3}),
+    "tensor_train, larger": ("tensor_train", {"rank": 12}),
+    "width": ("width", {"width": 4}),
+    "width, larger": ("width", {"width": 32}),
 }
-"""Kinds that are measured at one size only, on the smallest and the largest base."""
+"""Kinds that are measured on the smallest and the largest base only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +119,8 @@ def cells(base: FrozenBase, width: int, seed: int) -> Iterator[Cell]:
                 yield cell(name, KINDS[name][0], KINDS[name][1](4), at, rank=4)
         yield cell("lora", "lora", {"rank": 4, "alpha": 16.0}, "one role, scaled by 4", rank=4)
     else:
-        for kind, options in ALSO.items():
-            yield cell(kind, kind, options)
+        for name, (kind, options) in ALSO.items():
+            yield cell(name, kind, options)
 
 
 def _sites(base: FrozenBase, kind: str, at: str) -> tuple[Site, ...]:
@@ -171,6 +175,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "saint-learning-rates")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="*", default=[*KINDS, *ALSO], help="names in the first column of the table")
     chosen = parser.parse_args()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     torch.set_num_threads(1)
@@ -183,7 +188,7 @@ def main() -> None:
         windows, select = list(data.select["prose"].windows(seq_len=48, batch_size=16)), data.select["prose"]
         nats = document_nats(base.model, windows, select.num_documents)
         before = float(nats.sum()) / log(2) / select.num_bytes
-        for cell in cells(base, width, chosen.seed):
+        for cell in (cell for cell in cells(base, width, chosen.seed) if cell.name in chosen.only):
             lr = cell.candidate.lr
             gains = climb(
                 lambda factor, base=base, cell=cell, before=before: gain_of(
@@ -197,7 +202,7 @@ def main() -> None:
                 f"{best:.4f} | {shares[-1][1]:.2f} ({_shown(gains)}) |",
                 flush=True,
             )
-    for name in (*KINDS, *ALSO):
+    for name in chosen.only:
         own = [share for cell, share in shares if cell.name == name]
         print(f"FIGURE default_rate_keeps_share_of_best_gain {name}: median {median(own):.3f}, worst {min(own):.3f}")
     print(

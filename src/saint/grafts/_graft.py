@@ -227,8 +227,8 @@ def default_lr(kind: str, options: Mapping[str, Any], sites: Sequence[Site]) -> 
     """
     if not sites:
         raise SiteError("a learning rate is that of a graft at its sites, and there are none; name at least one")
-    found = ((site, *kind_and_options(kind, options, site)) for site in sites)
-    return geometric_mean(there.default_lr(site, chosen) for site, there, chosen in found) / sqrt(len(sites))
+    found = [(site, *kind_and_options(kind, options, site)) for site in sites]
+    return geometric_mean([there.default_lr(site, chosen) for site, there, chosen in found]) / sqrt(len(sites))
 
 
 def chance_of(seed: int, index: int) -> torch.Generator:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import shake_256
+from math import sqrt
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -105,7 +106,7 @@ class Dictionary(Kind):
     @override
     @classmethod
     def default_lr(cls, site: Site, options: Options) -> float:
-        return 0.35
+        return 0.03 * sqrt(site.d_out * 80 / (options.blocks * options.side**2))  # as single entries would
 
     @override
     @classmethod

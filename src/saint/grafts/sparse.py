@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import sqrt
 from typing import Any, ClassVar, Literal, final
 
 import torch
@@ -88,7 +89,7 @@ class Sparse(Kind):
     @override
     @classmethod
     def default_lr(cls, site: Site, options: Options) -> float:
-        return 0.5
+        return 0.2 * sqrt(site.d_out / options.entries)  # one entry moves one of d_out outputs
 
     @override
     @classmethod

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import prod, sqrt
 from typing import Any, ClassVar, final
 
 import torch
@@ -81,7 +81,7 @@ class TensorTrain(Kind):
     @override
     @classmethod
     def default_lr(cls, site: Site, options: Options) -> float:
-        return 0.035
+        return 0.06 / sqrt(options.rank)
 
     @override
     @classmethod

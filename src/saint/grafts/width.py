@@ -63,7 +63,7 @@ class Width(Kind):
     @override
     @classmethod
     def default_lr(cls, site: Site, options: Options) -> float:
-        return 0.03
+        return 0.042 / float(options.width**0.25)  # as block
 
     @override
     @classmethod
