@@ -6,6 +6,7 @@ from saint.grafts._graft import (
     assemble as assemble,
     chance_of as chance_of,
     check_at as check_at,
+    default_lr as default_lr,
     grow_from as grow_from,
     kind_and_options as kind_and_options,
     num_bytes as num_bytes,
@@ -13,6 +14,7 @@ from saint.grafts._graft import (
 )
 from saint.grafts._kind import (
     Call as Call,
+    FirstStep as FirstStep,
     Kind as Kind,
     LowRankFactors as LowRankFactors,
     Moment as Moment,

@@ -87,34 +87,7 @@ def unit_vectors(places: Int[Tensor, " num"], side: int) -> Float[Tensor, "side 
     return torch.zeros(side, len(places)).index_put((places.long(), torch.arange(len(places))), torch.ones(()))
 
 
-def _vectors(
-    basis: Basis, place: Place, sides: tuple[int, int], num: int, generator: torch.Generator, avoided: _Avoided
-) -> tuple[Float[Tensor, "d_out num"], Float[Tensor, "num d_in"]]:
-    outs, ins = avoided
-    if basis == "random":
-        a = torch.linalg.qr(_outside(torch.randn(sides[0], num, generator=generator), outs)).Q
-        return a, torch.linalg.qr(_outside(torch.randn(sides[1], num, generator=generator), ins)).Q.T
-    if basis in ("activation", "activation_gradient"):
-        of_outputs = moment(place, "yy" if basis == "activation" else "gg")
-        a, _ = _leading(_outside(_outside(of_outputs, outs).T, outs), num, generator)
-        _, b = _leading(_outside(_outside(moment(place, "xx"), ins).T, ins), num, generator)
-        return a, b
-    matrix = moment(place, "gx") if basis == "gradient" else _weight(place)
-    matrix = _outside(_outside(matrix, outs).T, ins).T
-    if basis != "weight_minor":
-        return _leading(matrix, num, generator)
-    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-    end = min(sides[0] - outs.shape[1], sides[1] - ins.shape[1])  # beyond, the vectors are those avoided
-    return u[:, end - num : end], v[end - num : end]
-
-
-def _weight(place: Place) -> Float[Tensor, "d_out d_in"]:
-    weight = place.weight
-    assert weight is not None  # the site is linear
-    return weight.float().cpu()
-
-
-def _leading(
+def leading(
     matrix: Float[Tensor, "d_out d_in"], num: int, generator: torch.Generator
 ) -> tuple[Float[Tensor, "d_out num"], Float[Tensor, "num d_in"]]:
     """The `num` leading left and right singular vectors.
@@ -131,6 +104,33 @@ def _leading(
         q = torch.linalg.qr(matrix @ torch.linalg.qr(matrix.T @ q).Q).Q
     u, _, v = torch.linalg.svd(q.T @ matrix, full_matrices=False)
     return q @ u[:, :num], v[:num]
+
+
+def _vectors(
+    basis: Basis, place: Place, sides: tuple[int, int], num: int, generator: torch.Generator, avoided: _Avoided
+) -> tuple[Float[Tensor, "d_out num"], Float[Tensor, "num d_in"]]:
+    outs, ins = avoided
+    if basis == "random":
+        a = torch.linalg.qr(_outside(torch.randn(sides[0], num, generator=generator), outs)).Q
+        return a, torch.linalg.qr(_outside(torch.randn(sides[1], num, generator=generator), ins)).Q.T
+    if basis in ("activation", "activation_gradient"):
+        of_outputs = moment(place, "yy" if basis == "activation" else "gg")
+        a, _ = leading(_outside(_outside(of_outputs, outs).T, outs), num, generator)
+        _, b = leading(_outside(_outside(moment(place, "xx"), ins).T, ins), num, generator)
+        return a, b
+    matrix = moment(place, "gx") if basis == "gradient" else _weight(place)
+    matrix = _outside(_outside(matrix, outs).T, ins).T
+    if basis != "weight_minor":
+        return leading(matrix, num, generator)
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    end = min(sides[0] - outs.shape[1], sides[1] - ins.shape[1])  # beyond, the vectors are those avoided
+    return u[:, end - num : end], v[end - num : end]
+
+
+def _weight(place: Place) -> Float[Tensor, "d_out d_in"]:
+    weight = place.weight
+    assert weight is not None  # the site is linear
+    return weight.float().cpu()
 
 
 def _avoided(spanned: LowRankFactors) -> _Avoided:

@@ -3,6 +3,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from math import sqrt
+from statistics import geometric_mean
 from typing import Any, final
 
 import safetensors
@@ -28,6 +30,14 @@ class History:
     best_tokens: int
     """Tokens learnt from at the best evaluation, whose weights were kept."""
     time_s: float
+    first_step: tuple[tuple[float, float], ...] = ()
+    """(scale, nats per token) of each length of a closed-form first step that was tried, with the loss on training text
+    that it was not made from; the best was taken. Empty when there was no such step."""
+
+    @property
+    def first_scale(self) -> float | None:
+        """What its closed-form first step was multiplied by; 0.0 for one that helped at no length, None for none."""
+        return min(self.first_step, key=lambda tried: tried[1], default=(None, 0.0))[0]
 
     @property
     def best_bpb(self) -> float | None:
@@ -227,6 +237,24 @@ def num_bytes(kind: str, options: Mapping[str, Any], sites: Sequence[Site]) -> i
         header[name] = {"dtype": _DTYPES[dtype], "shape": [num], "data_offsets": [begin, end]}
     length = len(json.dumps(header, separators=(",", ":")).encode())
     return 8 + -(-length // 8) * 8 + end
+
+
+def default_lr(kind: str, options: Mapping[str, Any], sites: Sequence[Site]) -> float:
+    """The peak learning rate for a graft that is trained at `sites` together.
+
+    The geometric mean of the sites' own, over the root of their number: each site changes the loss, and the changes add
+    up. Rank and width are the kinds' business. What was measured, and where it fails, is in
+    docs/howto/grow-your-model.md.
+
+    Raises:
+        UnknownNameError: No kind has that name.
+        ConfigError: The kind has no such option.
+        SiteError: There are no sites.
+    """
+    if not sites:
+        raise SiteError("a learning rate is that of a graft at its sites, and there are none; name at least one")
+    found = [(site, *kind_and_options(kind, options, site)) for site in sites]
+    return geometric_mean([there.default_lr(site, chosen) for site, there, chosen in found]) / sqrt(len(sites))
 
 
 def chance_of(seed: int, index: int) -> torch.Generator:

@@ -39,6 +39,15 @@ class NewChannels(NamedTuple):
     """Strength included."""
 
 
+class FirstStep(NamedTuple):
+    """A step in closed form that a part has taken before its training."""
+
+    written: Tensor
+    """What it has written, to which its change of the site is proportional: multiplied, the step is as much longer."""
+    is_open: bool
+    """Whether its length is to be searched for; not if the options say it."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Signals:
@@ -146,6 +155,11 @@ class Kind(nn.Module, ABC):
         """Whether it learns along the loss's own gradient; False where its source takes something for a constant."""
         return True
 
+    @classmethod
+    def default_lr(cls, site: Site, options: Any) -> float:  # noqa: ARG003 - a rule of its own is for a kind that has one
+        """The peak learning rate for a graft at `site` alone, from measurements (benchmarks/learning_rates.py)."""
+        return 1e-2
+
     @property
     def uncounted_flops(self) -> int:
         """Operations per token that PyTorch's counter does not see, for kinds that are no matrix products."""
@@ -160,8 +174,9 @@ class Kind(nn.Module, ABC):
     def bear(self, place: Place, generator: torch.Generator) -> None:
         """Set the start of a newborn from what is at its site and from chance."""
 
-    def begin(self, place: Place) -> None:
+    def begin(self, place: Place) -> FirstStep | None:  # noqa: ARG002
         """Take a first step in closed form from the signals, before training; most kinds take none."""
+        return None
 
     def attach(self, place: Place) -> None:
         """See the frozen module that it is composed with or folded into; what is kept of it is no part of its state.

@@ -52,6 +52,11 @@ def follow_gradient(
     return -_inverse(normal) @ slope
 
 
+def output_rms(change: Float[Tensor, "d_out d_in"], xx: Float[Tensor, "d_in d_in"]) -> float:
+    """The root mean square over tokens of the length of `change` x, with xx = mean_t x_t x_t^T."""
+    return float(((change @ xx) * change).sum().clamp(min=0).sqrt())
+
+
 def _weighted(a: Tensor, b: Tensor, xx: Tensor, times: Tensor) -> Float[Tensor, "ranks ranks ranks ranks"]:
     """Entry (i, j, k, l): sum over outputs o of a_oi a_ok (B D_o xx D_o B^T)_jl, with D_o the diagonal of row o."""
     num = a.shape[1]
@@ -70,6 +75,8 @@ def _inverse(normal: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     return inverse
 
 
+ETA = 0.01
+"""How large the change of a first step is against the frozen output, unless a kind's options say otherwise."""
 _MAX_NUMBERS = 4096
 _NUM_OUTPUTS_AT_ONCE = 64
 _LEAST_SHARE = 1e-6

@@ -45,7 +45,7 @@ class Options:
     """Where training begins; a newborn is the identity either way."""
     eta: float | None = None
     """Of start least_squares: how large the root mean square of the change is against that of the frozen weight's
-    output, on training text; 0.01 unless given."""
+    output, on training text; unless given, 0.01 times what a line search finds best."""
     residual: int = 0
     """Entries of dW that are trained one by one."""
     train_bases: bool = False

@@ -42,6 +42,11 @@ class Bitfit(Kind):
         return site.d_out
 
     @override
+    @classmethod
+    def default_lr(cls, site: Site, options: Options) -> float:
+        return 0.4
+
+    @override
     def bear(self, place: Place, generator: torch.Generator) -> None:
         """Zero is its start."""
 

@@ -67,6 +67,11 @@ class Block(Kind):
 
     @override
     @classmethod
+    def default_lr(cls, site: Site, options: Options) -> float:
+        return 0.03 / float(options.width**0.25)
+
+    @override
+    @classmethod
     def num_effective(cls, site: Site, options: Options) -> int:
         # What multiplies a channel by c > 0 before a relu, or beside a gate, is undone by 1 / c on its way down.
         free_scales = (options.activation == "relu") + options.gated

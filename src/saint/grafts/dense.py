@@ -42,6 +42,11 @@ class Dense(Kind):
         return site.d_out * site.d_in
 
     @override
+    @classmethod
+    def default_lr(cls, site: Site, options: Options) -> float:
+        return 0.025
+
+    @override
     def bear(self, place: Place, generator: torch.Generator) -> None:
         """Zero is its start."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import shake_256
+from math import sqrt
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -101,6 +102,11 @@ class Dictionary(Kind):
     @classmethod
     def num_params(cls, site: Site, options: Options) -> int:
         return options.blocks + (options.codes * options.side**2 if options.codebook_seed is None else 0)
+
+    @override
+    @classmethod
+    def default_lr(cls, site: Site, options: Options) -> float:
+        return 0.03 * sqrt(site.d_out * 80 / (options.blocks * options.side**2))  # as single entries would
 
     @override
     @classmethod

@@ -60,13 +60,18 @@ class Dora(Kind):
             if self.alpha is not None and self.alpha <= 0:
                 raise ConfigError(f"alpha is {self.alpha}; it must be positive")
 
+        @property
+        def scale(self) -> float:
+            """What the product is multiplied by."""
+            return 1.0 if self.alpha is None else self.alpha / self.rank
+
     def __init__(self, site: Site, options: Options) -> None:
         super().__init__()
         if options.rank > min(site.d_in, site.d_out):
             raise SiteError(
                 f"rank {options.rank} exceeds {site.key}, which is {site.d_out} x {site.d_in}; lower the rank"
             )
-        self.scale = 1.0 if options.alpha is None else options.alpha / options.rank
+        self.scale = options.scale
         self._detach_norm = options.detach_norm
         self.a = nn.Parameter(torch.zeros(options.rank, site.d_in))
         self.b = nn.Parameter(torch.zeros(site.d_out, options.rank))
@@ -82,6 +87,11 @@ class Dora(Kind):
     @classmethod
     def num_params(cls, site: Site, options: Options) -> int:
         return options.rank * (site.d_in + site.d_out) + site.d_out
+
+    @override
+    @classmethod
+    def default_lr(cls, site: Site, options: Options) -> float:
+        return 0.12 / sqrt(options.rank) / options.scale
 
     @override
     @classmethod

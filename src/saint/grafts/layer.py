@@ -66,6 +66,11 @@ class Layer(Kind):
         return site.num_params
 
     @override
+    @classmethod
+    def default_lr(cls, site: Site, options: Options) -> float:
+        return 0.008
+
+    @override
     def attach(self, place: Place) -> None:
         parameters = dict(place.module.named_parameters())
         if any(type(weight) is not nn.Parameter or not weight.is_floating_point() for weight in parameters.values()):

@@ -1,6 +1,7 @@
 """A small trained matrix between two fixed bases of a weight."""
 
 from collections.abc import Callable, Mapping
+from math import sqrt
 from typing import Any, ClassVar, final
 
 import torch
@@ -10,11 +11,11 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from saint.errors import ConfigError, GraftFileError, SiteError
-from saint.grafts import Kind, LowRankFactors, Moment, Place
+from saint.grafts import FirstStep, Kind, LowRankFactors, Moment, Place
 from saint.grafts._bases import MOMENTS_OF, busiest_coordinates, find_bases, moment, unit_vectors
 from saint.grafts._forms import LinearForm
 from saint.grafts._indices import is_blank, must_rise, smallest_dtype
-from saint.grafts._least_squares import follow_gradient
+from saint.grafts._least_squares import ETA, follow_gradient, output_rms
 from saint.grafts._phi_options import REGROWN, Options as PhiOptions, form_of
 from saint.grafts._walsh import draw_walsh_seed, walsh_bases
 from saint.records import Site, SiteSort
@@ -155,6 +156,11 @@ class Phi(Kind):
 
     @override
     @classmethod
+    def default_lr(cls, site: Site, options: PhiOptions) -> float:
+        return 0.04 * sqrt(site.d_out / options.rank)  # a column of A has length 1 however long it is
+
+    @override
+    @classmethod
     def num_effective(cls, site: Site, options: PhiOptions) -> int:
         """The dimension at nearly every point.
 
@@ -208,7 +214,7 @@ class Phi(Kind):
 
     @override
     @torch.no_grad()
-    def begin(self, place: Place) -> None:
+    def begin(self, place: Place) -> FirstStep | None:
         """Set Phi to the least-squares step, scaled to `eta`; nothing for a start from zero.
 
         The step's direction is that of `follow_gradient`. Its size is such that over the tokens that were seen
@@ -219,7 +225,7 @@ class Phi(Kind):
             ConfigError: There are fewer than four tokens to each of the ranks, or more numbers than can be solved for.
         """
         if self._options.start == "zero":
-            return
+            return None
         assert isinstance(self._form, LinearForm)  # the options refuse others
         assert place.signals is not None
         if (num_tokens := place.signals.num_tokens) < (needed := _TOKENS_PER_RANK * self.a.shape[1]):
@@ -232,9 +238,10 @@ class Phi(Kind):
         times = weight if self._options.form == "hadamard" else None
         phi = self.get_parameter("phi")
         phi.copy_(follow_gradient(self._form, self.a, self.b, xx, moment(place, "gx"), times=times).view_as(phi))
-        if (moved := _output_rms(self._change(), xx)) > 0:
-            eta = _ETA if self._options.eta is None else self._options.eta
-            phi.mul_(eta * _output_rms(weight, xx) / moved)
+        if (moved := output_rms(self._change(), xx)) > 0:
+            eta = ETA if self._options.eta is None else self._options.eta
+            phi.mul_(eta * output_rms(weight, xx) / moved)
+        return FirstStep(written=phi, is_open=self._options.eta is None)
 
     @property
     @override
@@ -316,7 +323,6 @@ class Phi(Kind):
 
 
 _TOKENS_PER_RANK = 4  # with fewer, the step fits the noise of the tokens
-_ETA = 0.01
 
 
 def _check_site(site: Site, options: PhiOptions) -> None:
@@ -351,11 +357,6 @@ def _remedy(options: PhiOptions) -> str:
     if options.form in ("low_rank", "kronecker"):
         return f"raise the rank{' or lower inner' if options.inner else ''}, or take the form dense"
     return "lower residual"
-
-
-def _output_rms(change: Float[Tensor, "d_out d_in"], xx: Float[Tensor, "d_in d_in"]) -> float:
-    """The root mean square over tokens of the length of `change` x."""
-    return float(((change @ xx) * change).sum().clamp(min=0).sqrt())
 
 
 def _take_up_stored(part: Phi, _missing: Any) -> None:

@@ -43,6 +43,11 @@ class Rescale(Kind):
         return site.d_out
 
     @override
+    @classmethod
+    def default_lr(cls, site: Site, options: Options) -> float:
+        return 0.5
+
+    @override
     def bear(self, place: Place, generator: torch.Generator) -> None:
         """Zero is its start."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import sqrt
 from typing import Any, ClassVar, Literal, final
 
 import torch
@@ -84,6 +85,11 @@ class Sparse(Kind):
     @classmethod
     def num_params(cls, site: Site, options: Options) -> int:
         return options.entries
+
+    @override
+    @classmethod
+    def default_lr(cls, site: Site, options: Options) -> float:
+        return 0.2 * sqrt(site.d_out / options.entries)  # one entry moves one of d_out outputs
 
     @override
     @classmethod

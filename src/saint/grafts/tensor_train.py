@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import prod, sqrt
 from typing import Any, ClassVar, final
 
 import torch
@@ -77,6 +77,11 @@ class TensorTrain(Kind):
     @classmethod
     def num_params(cls, site: Site, options: Options) -> int:
         return sum(prod(shape) for shapes in _shapes(site, options) for shape in shapes)
+
+    @override
+    @classmethod
+    def default_lr(cls, site: Site, options: Options) -> float:
+        return 0.06 / sqrt(options.rank)
 
     @override
     @classmethod

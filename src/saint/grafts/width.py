@@ -62,6 +62,11 @@ class Width(Kind):
 
     @override
     @classmethod
+    def default_lr(cls, site: Site, options: Options) -> float:
+        return 0.042 / float(options.width**0.25)  # as block
+
+    @override
+    @classmethod
     def num_effective(cls, site: Site, options: Options) -> int:
         """One less for each channel with a gate: what its way up is multiplied by, its way down can be divided by.
 
