@@ -9,6 +9,7 @@ from saint.cli.exporting import export
 from saint.cli.growing import grow, init
 from saint.cli.kinds import kinds
 from saint.cli.ledger import blame, log, report, rollback, show, status, verify
+from saint.cli.studying import study
 from saint.cli.submitting import submit
 
 
@@ -37,6 +38,7 @@ for command in (
     report,
     export,
     compare,
+    study,
     train,
     data,
     kinds,

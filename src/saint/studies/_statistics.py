@@ -87,9 +87,8 @@ def regret(
     """
     if groups is None:
         best = gains.max(-1)
-        lost: Float64[np.ndarray, "*resamples"] = 1 - expected_best(scores, gains, top) / np.where(
-            best > 0, best, np.nan
-        )
+        share = expected_best(scores, gains, top) / np.where(best > 0, best, np.nan)
+        lost: Float64[np.ndarray, "*resamples"] = np.maximum(1 - share, 0.0)  # not below it by rounding
         return lost
     members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
     each = [regret(scores[those], gains[..., those], top) for those in members if len(those) > top]

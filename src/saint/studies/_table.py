@@ -22,7 +22,7 @@ from saint.studies._statistics import (
     resampled_candidates,
     resampled_gains,
 )
-from saint.studies._strategies import choosing_strategies, sites_of
+from saint.studies._strategies import Strategy, choosing_strategies, sites_of
 from saint.studies._study import Findings
 
 VIEWS = ("all", "within role", "per parameter")
@@ -40,9 +40,15 @@ def make_results(plan: StudyPlan, found: Findings) -> dict[str, Any]:
         "candidates": list(_candidates(plan, found, nats, [names[group] for group in groups])),
         "scores": {one.name: one.scores.tolist() for one in guesses},
         "rows": [*rows, {"guess": "another seed", "sort": "control", "steps": 0, **gains.ceiling()}],
-        "strategies": records.to_plain(choosing_strategies(plan, found, guesses, nats)),
+        "strategies": _with_shares(choosing_strategies(plan, found, guesses, nats)),
         "figures": make_figures(rows, plan.schedule.num_steps),
     }
+
+
+def _with_shares(strategies: Sequence[Strategy]) -> list[dict[str, Any]]:
+    """As plain data, with the tokens as a share of the first's, which trains everything."""
+    first = max(strategies[0].train_tokens, 1)
+    return [{**records.to_plain(one), "share_of_tokens": one.train_tokens / first} for one in strategies]
 
 
 def held_out_nats(found: Findings) -> Float64[np.ndarray, "seeds candidates documents"]:
