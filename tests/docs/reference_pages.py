@@ -24,6 +24,7 @@ from saint.grafts import Kind
 from saint.growth import Controls, Plan, Stage
 from saint.records import Budget
 from saint.sensitivity import Map, Sensitivity
+from saint.studies import StudyPlan, StudyTargets
 from saint.training import BasePlan, Schedule
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -104,6 +105,8 @@ def plans_page() -> str:
         ("A comparison's plan", ComparisonPlan),
         ("`[[arms]]`", ArmPlan),
         ("`[targets]`", Targets),
+        ("A study's plan", StudyPlan),
+        ("`[targets]` of a study", StudyTargets),
     ]
     for title, cls in sections:
         parts += [f"## {title}", "", summary(cls), "", *table(cls)]

@@ -10,6 +10,7 @@ from saint.comparison import ComparisonPlan
 from saint.data import DataPlan
 from saint.grafts import Kind
 from saint.growth import Plan
+from saint.studies import StudyPlan
 from saint.training import BasePlan
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -23,6 +24,7 @@ PLAN_OF = {
     "kinds-small": ComparisonPlan,
     "python-library-text": DataPlan,
     "small-llama-on-code": BasePlan,
+    "study-sensitivity": StudyPlan,
     "two-stages": Plan,
 }
 PROSE = [ROOT / "README.md", *sorted(DOCS.rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
@@ -63,7 +65,12 @@ def test_every_command_in_the_prose_exists(file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("page", "number", "plan"),
-    [("grow-your-model", 1, Plan), ("growth-schedules", 4, Plan), ("compare-kinds", 1, ComparisonPlan)],
+    [
+        ("grow-your-model", 1, Plan),
+        ("growth-schedules", 4, Plan),
+        ("compare-kinds", 1, ComparisonPlan),
+        ("study-sensitivity", 1, StudyPlan),
+    ],
 )
 def test_the_plans_of_the_how_to_load(page: str, number: int, plan: type) -> None:
     plans = re.findall(

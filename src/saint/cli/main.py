@@ -10,6 +10,7 @@ from saint.cli.growing import grow, init
 from saint.cli.kinds import kinds
 from saint.cli.ledger import blame, log, report, rollback, show, status, verify
 from saint.cli.mapping import map_sites
+from saint.cli.studying import study
 from saint.cli.submitting import submit
 
 
@@ -38,6 +39,7 @@ for command in (
     report,
     export,
     compare,
+    study,
     train,
     data,
     kinds,

@@ -14,7 +14,6 @@ from torch import nn
 
 from saint.comparison._code import code_digest, plug_in_digest
 from saint.comparison._plan import ComparisonPlan
-from saint.comparison._store import Store
 from saint.composition import compose, probe_logits
 from saint.consolidation import merge
 from saint.data import Corpus, Splits, open_splits
@@ -24,6 +23,7 @@ from saint.grafts import Graft, History, grow_from
 from saint.models import FrozenBase, freeze
 from saint.progress import Progress, Silent
 from saint.records import Candidate, digest, to_plain
+from saint.search import Store
 from saint.training import Schedule, continue_training, count_step, train
 
 _CODE = ("saint-g", "torch", "transformers")

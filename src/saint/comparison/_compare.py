@@ -4,18 +4,20 @@ from functools import partial
 from statistics import median
 from typing import final
 
+import torch
+
 from saint import records
 from saint.comparison._bench import Bench, Job, Materials, Trial, whole_domain
 from saint.comparison._code import code_digest
 from saint.comparison._entries import Entry, make_entries
 from saint.comparison._plan import ComparisonPlan
 from saint.comparison._tuning import best_rate, rates_to_try
-from saint.comparison._workers import Result, Workers
 from saint.data import Splits
 from saint.errors import DataError
 from saint.models import FrozenBase, must_read
 from saint.progress import Progress, Silent, Task
 from saint.records import Candidate
+from saint.search import Result, Workers
 from saint.sensitivity import measure_sensitivity
 from saint.training import check_tokenizer
 
@@ -89,7 +91,7 @@ def compare(
     archive = Archive(bench)
     trials = (plan.tries + len(plan.seeds) - 1) * len({_work(entry) for entry in entries if entry.can_learn})
     with (
-        Workers(num_workers, materials, plan, prepare=prepare) as workers,
+        Workers(num_workers, partial(_open_bench, materials, plan, prepare)) as workers,
         progress.task("comparing", total=trials * plan.schedule.num_tokens, unit="tokens") as task,
     ):
         meter = _Meter(task, plan.schedule.num_tokens)
@@ -104,6 +106,16 @@ def compare(
         num_jobs=archive.num_jobs,
         num_known=archive.num_known,
     )
+
+
+def _open_bench(
+    materials: Materials, plan: ComparisonPlan, prepare: Callable[[], None] | None, progress: Progress
+) -> Bench:
+    """What a worker process loads; it has one thread, for processes share the cores better than threads do."""
+    torch.set_num_threads(1)
+    if prepare is not None:
+        prepare()
+    return Bench(materials, plan, progress)
 
 
 def check_materials(plan: ComparisonPlan, base: FrozenBase, data: Splits) -> None:

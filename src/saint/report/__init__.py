@@ -13,6 +13,13 @@ from saint.report._comparison_page import (
 )
 from saint.report._figure import Figure as Figure
 from saint.report._html import to_html as to_html
+from saint.report._study import study_markdown as study_markdown, study_parts as study_parts
+from saint.report._study_figures import (
+    study_figure_lines as study_figure_lines,
+    study_figures as study_figures,
+    study_unmeasured as study_unmeasured,
+)
+from saint.report._study_pictures import study_pictures as study_pictures, write_study as write_study
 from saint.report._summary import summarise as summarise
 from saint.report._text import (
     arms_table as arms_table,

@@ -1,6 +1,6 @@
 """What a comparison found, in words and tables that a terminal, a page and Markdown share."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import RenderableType
@@ -20,6 +20,7 @@ from saint.report._comparison_words import (
     view_sentence,
 )
 from saint.report._text import spell
+from saint.report._written import markdown_table
 
 Row = Mapping[str, Any]
 _CONTINUES = "in the page and in table.md: tokens, operations, memory, merge drift, every learning rate that was tried"
@@ -145,21 +146,21 @@ def to_markdown(record: Mapping[str, Any]) -> str:
     lines = [f"# {record['name']}", "", *heading_lines(record), "", "```console", f"$ {record['command']}", "```", ""]
     for budget, rows in by_budget(record):
         lines += [f"## {spell_budget(budget)}", ""]
-        lines += _markdown(short_heads(record, budget), (short_cells(record, row) for row in rows))
+        lines += markdown_table(short_heads(record, budget), (short_cells(record, row) for row in rows))
     lines += [f"- {line}" for line in (*reading_lines(record), *edge_lines(record))]
     if figures := figure_lines(record):
         lines += ["", "## Figures", "", "```text", *figures, "```"]
     lines += ["", "## Who wins", ""]
     lines += [f"- {view_sentence(view)}" for view in record["views"]]
     lines += ["", "## What it costs", ""]
-    lines += _markdown(cost_heads(), (cost_cells(row) for _, rows in by_budget(record) for row in rows))
+    lines += markdown_table(cost_heads(), (cost_cells(row) for _, rows in by_budget(record) for row in rows))
     lines += [
         "## Learning rates",
         "",
         "Bits per byte on development text with the first seed; the best rate is used.",
         "",
     ]
-    lines += _markdown(["arm", "budget", "tried"], (_tried(row) for row in record["rows"]))
+    lines += markdown_table(["arm", "budget", "tried"], (_tried(row) for row in record["rows"]))
     if failures := failure_lines(record):
         lines += ["## Failures", "", *(f"- {line}" for line in failures), ""]
     lines += [
@@ -184,13 +185,3 @@ def _tried(row: Row) -> list[str]:
         for one in row["tried"]
     )
     return [arm_name(row), spell_budget(row["budget"]), ", ".join(rates)]
-
-
-def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    escaped = [[cell.replace("|", "\\|").replace("*", "\\*") for cell in row] for row in (heads, *rows)]
-    return [
-        *(f"| {' | '.join(row)} |" for row in escaped[:1]),
-        f"|{'---|' * len(heads)}",
-        *(f"| {' | '.join(row)} |" for row in escaped[1:]),
-        "",
-    ]

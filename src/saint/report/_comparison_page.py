@@ -1,7 +1,6 @@
 """A comparison as a page and pictures, beside its results and its table."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,9 @@ from saint.report._comparison_words import (
     spell_cost,
     view_sentence,
 )
-from saint.report._svg import Point, Row, Series, chart, forest, standalone
+from saint.report._svg import Point, Row, Series, chart, forest
 from saint.report._text import spell
+from saint.report._written import Picture, write_picture, write_whole
 
 _NUM_COLORS = 10
 
@@ -34,17 +34,10 @@ def write_comparison(record: Mapping[str, Any], folder: Path) -> None:
     """Write results.json, table.md, report.html and the pictures, each whole or not at all; results.json last."""
     pictures = comparison_pictures(record)
     for name, picture in pictures.items():
-        _write(folder / f"{name}.svg", standalone(picture.svg, picture.legend))
-    _write(folder / "table.md", to_markdown(record))
-    _write(folder / "report.html", comparison_html(record))
-    _write(folder / "results.json", records.to_canonical(record))
-
-
-class Picture:
-    """An SVG that takes its colours from the page, and what its colours mean."""
-
-    def __init__(self, svg: str, legend: list[tuple[str, str]]) -> None:
-        self.svg, self.legend = svg, legend
+        write_picture(folder / f"{name}.svg", picture)
+    write_whole(folder / "table.md", to_markdown(record))
+    write_whole(folder / "report.html", comparison_html(record))
+    write_whole(folder / "results.json", records.to_canonical(record))
 
 
 def comparison_pictures(record: Mapping[str, Any]) -> dict[str, Picture]:
@@ -157,10 +150,3 @@ def _differences(record: Mapping[str, Any], budget: float | None, rows: list[Map
         x_label=f"bits per byte saved more than {rival_at(record, budget)}",
     )
     return Picture(svg, [("better", "gains more"), ("even", "cannot be told apart"), ("worse", "gains less")])
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

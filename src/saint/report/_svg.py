@@ -90,6 +90,50 @@ def _legend(series: Sequence[Series]) -> str:
     )
 
 
+class Panel(NamedTuple):
+    """One of several small pictures that share their axes."""
+
+    title: str
+    dots: Sequence[tuple[Point, str]]
+    """Each with its CSS classes."""
+
+
+_PANEL_COLUMNS, _PANEL_HEIGHT, _PANEL_GAP, _PANEL_TITLE = 3, 150, 14, 20
+
+
+def panels(shown: Sequence[Panel], *, x_label: str, y_label: str) -> str:
+    """Small pictures of dots beside and below each other, all over the same two ranges."""
+    points = [point for panel in shown for point, _ in panel.dots]
+    width = (_WIDTH - _MARGIN_LEFT - _MARGIN_RIGHT - (_PANEL_COLUMNS - 1) * _PANEL_GAP) / _PANEL_COLUMNS
+    num_rows = ceil(len(shown) / _PANEL_COLUMNS)
+    height = num_rows * (_PANEL_HEIGHT + _PANEL_TITLE) + _MARGIN_BOTTOM
+    parts = []
+    for number, panel in enumerate(shown):
+        left = _MARGIN_LEFT + number % _PANEL_COLUMNS * (width + _PANEL_GAP)
+        top = number // _PANEL_COLUMNS * (_PANEL_HEIGHT + _PANEL_TITLE) + _PANEL_TITLE
+        xs = _Axis([0.0, *(point.x for point in points)], left, left + width)
+        ys = _Axis([0.0, *(point.y for point in points)], top + _PANEL_HEIGHT - 8, top + 4)
+        parts.append(f'<text class="label" x="{left:.1f}" y="{top - 5}">{escape(panel.title)}</text>')
+        parts += _panel_grid(xs, ys, left, width, numbered=number % _PANEL_COLUMNS == 0)
+        parts += [_mark(css, xs.at(point.x), ys.at(point.y), escape(point.label)) for point, css in panel.dots]
+    middle = _MARGIN_LEFT + (_WIDTH - _MARGIN_LEFT - _MARGIN_RIGHT) / 2
+    turned = f'transform="translate(14,{(height - _MARGIN_BOTTOM) / 2:.1f}) rotate(-90)"'
+    parts.append(f'<text class="axis" x="{middle:.1f}" y="{height - 16}" text-anchor="middle">{escape(x_label)}</text>')
+    parts.append(f'<text class="axis" {turned} text-anchor="middle">{escape(y_label)}</text>')
+    return _svg(_WIDTH, height, parts)
+
+
+def _panel_grid(xs: "_Axis", ys: "_Axis", left: float, width: float, *, numbered: bool) -> Iterable[str]:
+    """Lines across for the vertical ticks, with their numbers in the first column, and the line of the first tick."""
+    for tick in ys.ticks:
+        y = ys.at(tick)
+        yield f'<line class="grid" x1="{left:.1f}" x2="{left + width:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        if numbered:
+            yield f'<text class="tick" x="{left - 8:.1f}" y="{y + 4:.1f}" text-anchor="end">{_tick(tick)}</text>'
+    x, bottom, top = xs.at(xs.low), ys.at(ys.low), ys.at(ys.high)
+    yield f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top:.1f}" y2="{bottom:.1f}"/>'
+
+
 class Row(NamedTuple):
     """One interval of a forest plot."""
 

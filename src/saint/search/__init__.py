@@ -1,26 +1,6 @@
-"""Trying many candidates; what a trial is and does is not this room's business."""
+"""Trying many candidates, in processes and over stops; what a trial is and does is not this room's business."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, TypeVar, final
-
-from typing_extensions import override
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-class Executor(Protocol):
-    """Does the same with many trials, anywhere."""
-
-    def map(self, run: Callable[[T], R], trials: Iterable[T]) -> Iterator[R]:
-        """The results, in the order of the trials."""
-        ...
-
-
-@final
-class Serial(Executor):
-    """One after the other, here."""
-
-    @override
-    def map(self, run: Callable[[T], R], trials: Iterable[T]) -> Iterator[R]:
-        yield from map(run, trials)
+from saint.search._code import code_digest as code_digest, defining_digest as defining_digest
+from saint.search._executor import Executor as Executor, Serial as Serial
+from saint.search._store import Store as Store
+from saint.search._workers import Demand as Demand, Desk as Desk, Result as Result, Workers as Workers

@@ -14,11 +14,11 @@ from saint.comparison import ComparisonPlan, Materials, check_device, make_entri
 from saint.comparison._bench import Bench, Job, Trial
 from saint.comparison._code import plug_in_digest, source_digest
 from saint.comparison._compare import Archive, Outcome, tune_and_measure
-from saint.comparison._workers import Desk
 from saint.discovery import names
 from saint.errors import ConfigError, Interrupted
 from saint.progress import Progress, Task
 from saint.records import Candidate, Site
+from saint.search import Desk
 from workshop import Workshop
 
 PLAN = """

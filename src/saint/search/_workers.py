@@ -1,4 +1,4 @@
-"""Worker processes: each loads base and text once, then does one job after the other."""
+"""Worker processes: each opens a bench once, then does one job after the other on it."""
 
 import signal
 from collections import deque
@@ -8,14 +8,11 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Any, NamedTuple, Self, final
+from typing import Any, NamedTuple, Protocol, Self, final
 
-import torch
 from typing_extensions import override
 
 from saint import records
-from saint.comparison._bench import Bench, Job, Materials
-from saint.comparison._plan import ComparisonPlan
 from saint.errors import Interrupted, SaintError, WorkerError
 from saint.progress import Progress, Task
 
@@ -23,23 +20,29 @@ _POLL_S = 0.2
 _PATIENCE_S = 20.0  # for a worker to come to the end of a step
 
 Result = dict[str, Any]
-Demand = Generator[list[Job], list[Result], Any]
-"""Yields jobs that may be done at once, and is sent what came of them."""
+Demand = Generator[list[Any], list[Result], Any]
+"""Yields jobs that may be done at once, and is sent what came of them. A job is a frozen dataclass of plain data."""
+
+
+class Bench(Protocol):
+    """What a process loads once."""
+
+    def do(self, job: Any) -> Result:
+        """Do a job, unless it was done before; what came of it is on the disk when this returns."""
+        ...
+
+
+OpenBench = Callable[[Progress], Bench]
+"""A function of a module, or a partial of one: called once in each process, before its first job."""
 
 
 @final
 class Workers:
-    """Processes with one PyTorch thread each, started when there is work; they end with the `with` block."""
+    """Processes that are started when there is work; they end with the `with` block."""
 
-    def __init__(
-        self, number: int, materials: Materials, plan: ComparisonPlan, *, prepare: Callable[[], None] | None = None
-    ) -> None:
-        """Describe them.
-
-        Args:
-            prepare: A function of a module, called first in each process.
-        """
-        self._number, self._arguments = number, (materials, plan, prepare)
+    def __init__(self, number: int, open_bench: OpenBench) -> None:
+        """Describe them."""
+        self._number, self._open_bench = number, open_bench
         self._workers: dict[Connection, BaseProcess] = {}
 
     def __enter__(self) -> Self:
@@ -57,7 +60,7 @@ class Workers:
                 process.join()
 
     def fulfil(
-        self, demands: Sequence[Demand], *, tell: Callable[[Job, int], None], done: Callable[[Job], None]
+        self, demands: Sequence[Demand], *, tell: Callable[[Any, int], None], done: Callable[[Any], None]
     ) -> list[Any]:
         """What each demand returns once all its jobs are done, in the order of the demands.
 
@@ -73,7 +76,7 @@ class Workers:
         desk = Desk(demands)
         if desk.queue:
             self._start()
-        busy: dict[Connection, Job] = {}
+        busy: dict[Connection, Any] = {}
         while desk.queue or busy:
             idle = [pipe for pipe in self._workers if pipe not in busy]
             for pipe in idle[: len(desk.queue)]:
@@ -95,7 +98,7 @@ class Workers:
         with _ignoring_ctrl_c():  # the children inherit it: a stop reaches them through their pipe
             for _ in range(self._number):
                 ours, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
+                process = context.Process(target=_serve, args=(theirs, self._open_bench), daemon=True)
                 process.start()
                 theirs.close()
                 self._workers[ours] = process
@@ -135,12 +138,12 @@ class Desk:
         self._delivered: dict[int, dict[int, Result]] = {number: {} for number in range(len(demands))}
         self._asked: dict[int, int] = {}
         self._open: dict[str, list[_Ticket]] = {}
-        self.queue: deque[Job] = deque()
+        self.queue: deque[Any] = deque()
         self.returned: dict[int, Any] = {}
         for number in range(len(demands)):
             self._go_on(number, None)
 
-    def deliver(self, job: Job, result: Result) -> None:
+    def deliver(self, job: Any, result: Result) -> None:
         """Give what came of a job to all who asked for it."""
         for ticket in self._open.pop(records.digest(job)):
             delivered = self._delivered[ticket.demand]
@@ -184,7 +187,7 @@ class _Listening(Progress):
         except OSError:
             gone = True
         if gone:
-            raise Interrupted("the comparison was stopped")
+            raise Interrupted("the work was stopped")
 
     @override
     @contextmanager
@@ -196,11 +199,8 @@ class _Listening(Progress):
         pass
 
 
-def _serve(pipe: Connection, materials: Materials, plan: ComparisonPlan, prepare: Callable[[], None] | None) -> None:
+def _serve(pipe: Connection, open_bench: OpenBench) -> None:
     """Do jobs until the parent hangs up."""
-    torch.set_num_threads(1)
-    if prepare is not None:
-        prepare()
     bench = None
     while True:
         try:
@@ -208,7 +208,7 @@ def _serve(pipe: Connection, materials: Materials, plan: ComparisonPlan, prepare
         except EOFError:
             return
         try:
-            bench = bench or Bench(materials, plan, _Listening(pipe))
+            bench = bench or open_bench(_Listening(pipe))
             answer: tuple[str, Any] = ("done", bench.do(job))
         except Interrupted:
             return

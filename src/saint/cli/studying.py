@@ -1,0 +1,122 @@
+"""Studies: was what is believed before a training borne out by it?"""
+
+import os
+import platform
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from saint.cli._materials import Sources, find_plan, must_be_ours, prepare
+from saint.cli._terminal import json_option, quieten, say, say_json, watching
+
+if TYPE_CHECKING:
+    from saint.studies import Findings, StudyPlan
+
+_RECIPE = "study-sensitivity.toml"
+_PACKAGES = ("saint-g", "torch", "transformers", "tokenizers", "numpy")
+
+
+@click.group()
+def study() -> None:
+    """Find out which guesses can be believed, by doing everything that they are about."""
+
+
+@study.command()
+@click.argument("plan_path", metavar="[PLAN]", type=click.Path(), default=_RECIPE)
+@click.option("--base", help="A model's folder or hub name, or a base plan, instead of the plan's.")
+@click.option("--data", type=click.Path(), help="A folder that `saint data prepare` wrote, instead of the plan's text.")
+@click.option(
+    "--output-dir", type=click.Path(), help="Where everything goes; saint-study-NAME unless given. Resumes there."
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Processes of one thread each; one per core unless given.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the plan.")
+@json_option
+def sensitivity(
+    plan_path: str,
+    base: str | None,
+    data: str | None,
+    output_dir: str | None,
+    workers: int | None,
+    overrides: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> None:
+    """Train every candidate of PLAN to the end, and say how well sensitivity maps and short runs foretold the gains.
+
+    PLAN is a TOML file or the name of a recipe; without one it is the package's own, which needs no model and no
+    corpus. What was stopped or killed goes on where it was.
+    """
+    from saint import config
+    from saint.report import study_figure_lines, study_figures, study_parts, study_unmeasured, write_study
+    from saint.studies import Materials, StudyPlan, check_materials, study as run_study
+
+    path = find_plan(plan_path)
+    plan = _with(config.load(path, StudyPlan, overrides=overrides), base, data)
+    sources = Sources.of(plan, path.parent)
+    folder, num_workers = Path(output_dir or f"saint-study-{plan.name}"), workers or os.cpu_count() or 1
+    must_be_ours(folder, sources.digest)
+    with watching() as progress:
+        base_name, text, _ = prepare(sources, folder, progress, check=partial(check_materials, plan))
+        materials = Materials(base=base_name, data=text, cells=folder / "cells")
+        found = run_study(plan, materials, num_workers=num_workers, progress=progress, prepare=quieten)
+    options = [f"--{name} {value}" for name, value in (("base", base), ("data", data)) if value]
+    command = " ".join(["saint study sensitivity", plan_path, *options, *(f"--set {one}" for one in overrides)])
+    record = _record(sources, found, command, num_workers)
+    write_study(record, folder)
+    if as_json:
+        say_json(record)
+    else:
+        say(study_parts(record))
+        click.echo(f"\nresults     {folder / 'results.json'}, {folder / 'table.md'}")
+        click.echo(f"pictures    {folder / 'ranks.svg'} and others beside it\n")
+    for line in study_figure_lines(record):
+        click.echo(line, err=as_json)
+    short = any(not figure.ok for figure in study_figures(record))
+    click.get_current_context().exit(1 if short else 3 if study_unmeasured(record) else 0)
+
+
+def _with(plan: "StudyPlan", base: str | None, data: str | None) -> "StudyPlan":
+    """The plan on another base or text; their paths are as the shell sees them, not as the plan does."""
+    from saint.data import DataPlan
+
+    if base is not None:
+        plan = replace(plan, base=str(Path(base).resolve()) if Path(base).exists() else base)
+    if data is not None:
+        plan = replace(plan, data=DataPlan(prepared=str(Path(data).resolve())), data_plan="")
+    return plan
+
+
+def _record(sources: Sources[Any], found: "Findings", command: str, num_workers: int) -> dict[str, Any]:
+    from saint import records
+    from saint.studies import code, make_results
+
+    plan = sources.plan
+    return {
+        "format": 1,
+        "name": plan.name,
+        "command": command,
+        "plan_digest": sources.digest,
+        "code": code()["source"],
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "machine": {
+            "processor": platform.machine(),
+            "num_cores": os.cpu_count() or 1,
+            "num_workers": num_workers,
+        },
+        "plan": records.to_plain(plan),
+        "base_plan": records.to_plain(sources.base),
+        "data_plan": records.to_plain(sources.data),
+        "base": {
+            "digest": found.base.digest,
+            "architecture": type(found.base.model).__name__,
+            "num_params": found.base.num_params,
+        },
+        "data": found.data.describe(),
+        "grown_domain": found.data.grown_domain,
+        "num_known": found.num_known,
+        **make_results(plan, found),
+    }

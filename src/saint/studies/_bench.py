@@ -1,0 +1,156 @@
+"""The work of a study: candidates are trained to the end, measured, and what came of each is kept."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from math import log
+from pathlib import Path
+from typing import Any, final
+
+from saint import discovery, records
+from saint.composition import compose
+from saint.data import Splits, open_splits
+from saint.errors import DivergedError
+from saint.evaluation import Losses
+from saint.grafts import Graft, Kind
+from saint.models import FrozenBase, freeze
+from saint.progress import Progress, Silent
+from saint.records import Candidate
+from saint.search import Result, Store, code_digest, defining_digest
+from saint.sensitivity import Map, measure_sensitivity
+from saint.studies._plan import StudyPlan
+from saint.training import train
+
+_PACKAGES = ("saint-g", "torch", "transformers")
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Materials:
+    """Where a study finds what it works on."""
+
+    base: str
+    """Folder or hub name."""
+    data: Path
+    """Prepared splits."""
+    cells: Path
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cohort:
+    """Candidates that are trained by one call."""
+
+    candidates: tuple[Candidate, ...]
+
+
+@final
+class Bench:
+    """Base, text and settings of a study in one process."""
+
+    def __init__(self, materials: Materials, plan: StudyPlan, progress: Progress | None = None) -> None:
+        self.base: FrozenBase = freeze(materials.base)
+        self.data: Splits = open_splits(materials.data)
+        self.plan, self.store = plan, Store(materials.cells)
+        self._progress = progress or Silent()
+        self._losses = Losses(seq_len=plan.evaluation_seq_len)
+
+    def digest(self, candidate: Candidate) -> str:
+        """The name of a candidate's result: a digest of everything that decides it, the code included."""
+        return records.digest(
+            {
+                "base": self.base.digest,
+                "candidate": candidate,
+                "kind": defining_digest(discovery.find("grafts", candidate.kind, Kind)),
+                "schedule": self.plan.schedule,
+                "text": self._texts(),
+                "seq_len": self.plan.evaluation_seq_len,
+                "code": code(),
+            }
+        )
+
+    def result(self, candidate: Candidate) -> Result | None:
+        """What came of a candidate, if an earlier run has trained it."""
+        return self.store.read(self.digest(candidate))
+
+    def do(self, job: Cohort) -> Result:
+        """Train and measure what is missing of a cohort; each result is on the disk before the next is measured."""
+        missing = [candidate for candidate in job.candidates if self.result(candidate) is None]
+        for candidate, graft in zip(missing, self._train(missing), strict=True):
+            name = self.digest(candidate)
+            self.store.write(name, {"failure": str(graft)} if isinstance(graft, Exception) else self._measured(graft))
+            self.store.checkpoint(name).unlink(missing_ok=True)
+        return {}
+
+    def bare(self) -> Result:
+        """The base as it is: nats of each document of the held-out text, and bits per byte on *select*."""
+        about = {"base": self.base.digest, "text": self._texts(), "seq_len": self.plan.evaluation_seq_len}
+        about |= {"select_seq_len": self.plan.schedule.seq_len, "code": code()}
+        return self.store.once(records.digest(about), self._measure_bare)
+
+    def scores(self) -> dict[str, dict[str, float]]:
+        """Map -> site key -> score; measured once, for another number of threads may round otherwise."""
+        plan, schedule = self.plan, self.plan.schedule
+        settings: dict[str, Any] = {
+            "num_batches": plan.num_batches,
+            "batch_size": schedule.batch_size,
+            "seq_len": schedule.seq_len,
+            "seed": plan.seed,
+        }
+        digests = {name: defining_digest(discovery.find("sensitivity", name, Map)) for name in plan.methods}
+        about = {"maps": digests, **settings, "base": self.base.digest, "text": self.data.train.digest, "code": code()}
+
+        def measure() -> dict[str, Any]:
+            maps = (
+                measure_sensitivity(self.base, self.data.train, method=name, progress=self._progress, **settings)
+                for name in plan.methods
+            )
+            return {found.method: found.scores for found in maps}
+
+        return self.store.once(records.digest(about), measure)
+
+    def _train(self, candidates: Sequence[Candidate]) -> Iterator[Graft | DivergedError]:
+        """Each candidate on the bare base, in their order; the error of one that ran away."""
+        select = self.data.select[self.data.grown_domain]
+        for candidate in candidates:
+            try:
+                yield train(
+                    self.base,
+                    (),
+                    candidate,
+                    self.data.train,
+                    select=select,
+                    schedule=self.plan.schedule,
+                    checkpoint=self.store.checkpoint(self.digest(candidate)),
+                    progress=self._progress,
+                )
+            except DivergedError as error:
+                yield error
+
+    def _measured(self, graft: Graft) -> Result:
+        assert graft.history is not None  # it was just trained
+        return {
+            "num_params": graft.num_params,
+            "train_tokens": graft.history.train_tokens,
+            "select_bpb": records.to_plain(graft.history.select_bpb),
+            "held_out": self._losses.measure(compose(self.base, [graft]), self.data.held_out).tolist(),
+        }
+
+    def _measure_bare(self) -> Result:
+        select = self.data.select[self.data.grown_domain]
+        nats = Losses(seq_len=self.plan.schedule.seq_len).measure(self.base.model, select)
+        return {
+            "select_bpb": float(nats.sum()) / log(2) / select.num_bytes,
+            "held_out": self._losses.measure(self.base.model, self.data.held_out).tolist(),
+        }
+
+    def _texts(self) -> list[str]:
+        data = self.data
+        return [text.digest for text in (data.train, data.select[data.grown_domain], data.held_out)]
+
+
+@cache
+def code() -> dict[str, str]:
+    """What decides a study's results beside the plan and what it names."""
+    return {**{name: version(name) for name in _PACKAGES}, "source": code_digest(("studies/_bench.py",))}
