@@ -1,4 +1,7 @@
-"""What a graft kind, a gate or a model has to prove, as suites and assertions: for us and for authors of plug-ins."""
+"""What a graft kind, a gate or a model has to prove, as suites and assertions: for us and for authors of plug-ins.
+
+Also the search written down plainly, which the engine must agree with.
+"""
 
 from saint.testing._assertions import (
     assert_base_untouched as assert_base_untouched,
@@ -7,4 +10,10 @@ from saint.testing._assertions import (
 )
 from saint.testing._gates import GateSuite as GateSuite, an_evidence as an_evidence
 from saint.testing._grafts import GraftSuite as GraftSuite
+from saint.testing._naive import (
+    NaiveTrial as NaiveTrial,
+    naive_gain as naive_gain,
+    naive_round as naive_round,
+    naive_train as naive_train,
+)
 from saint.testing._tiny import double_base as double_base, tiny_base as tiny_base, tiny_splits as tiny_splits
