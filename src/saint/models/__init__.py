@@ -12,6 +12,7 @@ from saint.models._loss import (
     must_read as must_read,
     token_nats as token_nats,
 )
+from saint.models._operations import counting_flops as counting_flops
 from saint.models._quantised import dequantize as dequantize, float_weight as float_weight
 from saint.models._structure import (
     Linear as Linear,
