@@ -1,0 +1,54 @@
+"""What it saves not to compute the frozen blocks below: LoRA at every linear map of the last third of the blocks."""
+
+import torch
+
+from benchmarks.search import steps
+from benchmarks.search.base import random_base, splits
+from benchmarks.search.engine import EngineSteps
+from benchmarks.search.findings import Findings
+from benchmarks.search.setting import Setting, Width
+from benchmarks.search.timing import take_turns
+from saint.data import Splits
+
+_CACHED = "cached prefix"
+
+
+def measure(setting: Setting) -> Findings:
+    """Ratios at the widths that they were asked for, and operations against the cost model."""
+    found, data = Findings(setting=setting), splits(setting)
+    _against_hooks(found, setting, data, "small")
+    _in_few_bits(found, setting, data, "large")
+    return found
+
+
+def _against_hooks(found: Findings, setting: Setting, data: Splits, width: Width) -> None:
+    base, batches = random_base(setting, data, width), steps.batches_of(setting, data)
+    candidate = steps.lora_at(steps.linear_sites(base, steps.last_third(setting)))
+    ways = {
+        _CACHED: EngineSteps(setting, base, [candidate], data.train, batches, cached=True),
+        "hooks": steps.hooks(base, candidate, batches),
+        "dense training": steps.dense(base, candidate, batches),
+        "gradients to the embeddings": steps.from_the_embeddings(base, candidate, batches),
+    }
+    times, d_model = take_turns(ways, repeats=setting.repeats), setting.d_model(width)
+    what = f"{_CACHED}, last third, d={d_model}"
+    found.ask("prefix_vs_hooks", what, "hooks", times.ratio(_CACHED, "hooks"), 1.6)
+    found.ask("prefix_vs_dense", what, "dense training", times.ratio(_CACHED, "dense training"), 3.5)
+    found.add(f"hooks, d={d_model}", "gradients to the embeddings", times.ratio("hooks", "gradients to the embeddings"))
+    found.add(f"operations, d={d_model}", "hooks", ways["hooks"].num_flops / ways[_CACHED].num_flops)
+
+
+def _in_few_bits(found: Findings, setting: Setting, data: Splits, width: Width) -> None:
+    batches, d_model = steps.batches_of(setting, data), setting.d_model(width)
+    plain = random_base(setting, data, width)
+    candidate = steps.lora_at(steps.linear_sites(plain, steps.last_third(setting)))
+    half = random_base(setting, data, width, dtype=torch.bfloat16)
+    ways = {
+        "float32": EngineSteps(setting, plain, [candidate], data.train, batches, cached=True),
+        "bfloat16": EngineSteps(setting, half, [candidate], data.train, batches, cached=True),
+        "hooks": steps.hooks(plain, candidate, batches),
+    }
+    times = take_turns(ways, repeats=setting.repeats)
+    found.add(f"{_CACHED}, last third, d={d_model}", "hooks", times.ratio("float32", "hooks"))
+    what = f"{_CACHED}, last third, d={d_model}, base in bfloat16"
+    found.ask("prefix_bf16_vs_hooks", what, "hooks on a float32 base", times.ratio("bfloat16", "hooks"), 2.5)
