@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 import saint
 from benchmarks.search.setting import Setting, Width
 from saint import records
+from saint.cli._terminal import quieten
 from saint.data import DataPlan, Domain, Splits, open_splits, read_splits, save_splits
 from saint.folders import write_folder
 from saint.models import FrozenBase
@@ -80,18 +81,23 @@ def base_plan(setting: Setting, width: Width = "small") -> BasePlan:
 
 
 def splits(setting: Setting) -> Splits:
-    """The text, read once and kept; which library it was read from is part of the folder's name."""
-    plan = text_plan(setting)
-    folder = setting.work / f"text-{setting.size}-python{platform.python_version()}-{_short(plan)}"
+    """The text, read once and kept."""
+    plan, folder = text_plan(setting), text_folder(setting)
     if not folder.exists():
         save_splits(read_splits(plan), folder, plan=plan)
     return open_splits(folder)
 
 
+def text_folder(setting: Setting) -> Path:
+    """Where the text is kept; which Python's library it was read from is part of the name."""
+    return setting.work / f"text-{setting.size}-python{platform.python_version()}-{_short(text_plan(setting))}"
+
+
 def trained_base(setting: Setting, data: Splits) -> FrozenBase:
     """The small base after it has learnt code: trained once and kept."""
     plan = base_plan(setting)
-    folder = setting.work / f"base-{setting.size}-{_short([plan, data.of('code', 'train').digest])}"
+    about = [plan.model, plan.lr, plan.schedule.num_tokens, data.of("code", "train").digest]
+    folder = setting.work / f"base-{setting.size}-{_short(about)}"
     if not folder.exists():
         checkpoint = folder.with_suffix(".safetensors")
         model, history = pretrain(
@@ -128,6 +134,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=default_work())
     parser.add_argument("--size", choices=("full", "tiny"), default="full")
     arguments = parser.parse_args()
+    quieten()
     setting = Setting(work=arguments.work, size=arguments.size)
     data = splits(setting)
     base = trained_base(setting, data)

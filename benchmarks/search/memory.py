@@ -1,19 +1,21 @@
-"""The memory of one cohort, in a process of its own: `python -m benchmarks.search.memory WORK SIZE NUM` prints JSON."""
+"""The memory of one cohort, in a process of its own: `python -m benchmarks.search.memory WORK SIZE NUM` prints JSON.
+
+The peak is the kernel's own record of this process, begun anew once base and text are loaded; only Linux keeps one.
+"""
 
 import json
-import resource
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
-_KIB = 1024  # Linux tells the peak in it
+_KIB = 1024
 _COPIES = 4  # of what learns: itself, its gradient, two moments
 
 
 def measure(work: Path, size: Any, num: int) -> dict[str, int]:
-    """Bytes: the peak of the process, the peak before training, states of the grafts, and what autograd keeps."""
+    """Bytes: the peak while training, what is loaded before, states of the grafts, and what autograd keeps."""
     from benchmarks.search import steps
     from benchmarks.search.base import random_base, splits
     from benchmarks.search.cohorts import same_site
@@ -24,7 +26,7 @@ def measure(work: Path, size: Any, num: int) -> dict[str, int]:
     data = splits(setting)
     base = random_base(setting, data, "small")
     candidates = same_site(setting, base, num)
-    loaded = _peak()
+    loaded = _begin_peak()
     cohort = EngineSteps(setting, base, candidates, data.train, steps.batches_of(setting, data), cached=True)
     cohort()
     cohort()
@@ -44,8 +46,16 @@ def measure(work: Path, size: Any, num: int) -> dict[str, int]:
     return {"peak": peak, "loaded": loaded, "states": states, "kept": sum(kept.values())}
 
 
+def _begin_peak() -> int:
+    """Resident bytes now, which is the peak from here on."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _peak()
+
+
 def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
+    told = Path("/proc/self/status").read_text().splitlines()
+    [line] = [line for line in told if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * _KIB
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """What it saves not to compute the frozen blocks below: LoRA at every linear map of the last third of the blocks."""
 
+from typing import Any
+
 import torch
 
 from benchmarks.search import steps
@@ -24,7 +26,7 @@ def measure(setting: Setting) -> Findings:
 def _against_hooks(found: Findings, setting: Setting, data: Splits, width: Width) -> None:
     base, batches = random_base(setting, data, width), steps.batches_of(setting, data)
     candidate = steps.lora_at(steps.linear_sites(base, steps.last_third(setting)))
-    ways = {
+    ways: dict[str, Any] = {
         _CACHED: EngineSteps(setting, base, [candidate], data.train, batches, cached=True),
         "hooks": steps.hooks(base, candidate, batches),
         "dense training": steps.dense(base, candidate, batches),
@@ -43,7 +45,7 @@ def _in_few_bits(found: Findings, setting: Setting, data: Splits, width: Width) 
     plain = random_base(setting, data, width)
     candidate = steps.lora_at(steps.linear_sites(plain, steps.last_third(setting)))
     half = random_base(setting, data, width, dtype=torch.bfloat16)
-    ways = {
+    ways: dict[str, Any] = {
         "float32": EngineSteps(setting, plain, [candidate], data.train, batches, cached=True),
         "bfloat16": EngineSteps(setting, half, [candidate], data.train, batches, cached=True),
         "hooks": steps.hooks(plain, candidate, batches),

@@ -5,8 +5,8 @@ take the step that `saint.training` defines: the mean token loss, gradients clip
 """
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, final
 
 from torch import Tensor, nn, optim
 
@@ -16,7 +16,7 @@ from saint.data import Splits
 from saint.grafts import Graft
 from saint.models import FrozenBase, counting_flops, token_nats
 from saint.records import Candidate, Site
-from saint.training import Schedule
+from saint.training import Schedule, Trained
 
 LORA_RANK = 8
 LR = 3e-3
@@ -24,7 +24,7 @@ LR = 3e-3
 
 def schedule_of(setting: Setting, **changes: int) -> Schedule:
     """What a candidate of the search learns by; evaluated on *select* three times, as the reference's rival was."""
-    settings = {
+    settings: dict[str, Any] = {
         "num_steps": setting.num_steps,
         "batch_size": setting.batch_size,
         "seq_len": setting.seq_len,
@@ -84,7 +84,7 @@ class Steps:
             loss.backward()
             nn.utils.clip_grad_norm_(self._learning, self._clip_norm)
             self._optimizer.step()
-            found = float(loss)
+            found = float(loss.detach())
         return found
 
     @property
@@ -124,6 +124,13 @@ def _steps_of(model: Composed, learning: nn.Module, batches: Sequence[Tensor]) -
     return Steps([loss_on(tokens) for tokens in batches], list(learning.parameters()))
 
 
-def num_params(graft: Graft) -> int:
-    """Trained parameters."""
-    return graft.num_params
+def best_on_select(trained: Iterable[Trained]) -> Graft:
+    """Of what was trained to the end, the graft with the fewest bits per byte on *select*."""
+    done = [one.graft for one in trained if one.graft is not None and not one.stopped]
+
+    def select_bpb(graft: Graft) -> float:
+        assert graft.history is not None  # it was just trained
+        assert graft.history.best_bpb is not None  # on *select*
+        return graft.history.best_bpb
+
+    return min(done, key=select_bpb)
