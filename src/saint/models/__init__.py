@@ -1,5 +1,11 @@
 """The frozen base: any Hugging Face language model, its sites, its identity and its losses."""
 
+from saint.models._cost import (
+    BlockCost as BlockCost,
+    ForwardCost as ForwardCost,
+    forward_cost as forward_cost,
+    order_of as order_of,
+)
 from saint.models._frozen import (
     FrozenBase as FrozenBase,
     family_of as family_of,
