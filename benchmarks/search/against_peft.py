@@ -27,7 +27,7 @@ from saint.data import Splits
 from saint.grafts import Graft
 from saint.models import FrozenBase, token_nats
 from saint.records import Candidate
-from saint.training import PrefixCache, Schedule, Search, train_many
+from saint.training import PrefixCache, Schedule, Workspace, train_many
 
 _EQUAL = 1e-5
 
@@ -56,7 +56,7 @@ def measure(setting: Setting) -> Findings:
 
 
 def _ours(base: FrozenBase, candidate: Candidate, data: Splits, schedule: Schedule, cache: PrefixCache | None) -> None:
-    train_many(base, (), [candidate], data.train, schedule=schedule, search=Search(), cache=cache)
+    train_many(base, (), [candidate], data.train, schedule=schedule, work=Workspace(cache=cache))
 
 
 def _wrapped(setting: Setting, data: Splits, graft: Graft) -> Any:
@@ -106,7 +106,7 @@ class _InOrder(Trainer):
         return None
 
     @override
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:  # noqa: ARG002
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         learning: Any = optimizer or self.optimizer
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(learning, self.saint_schedule.lr_share)
         return self.lr_scheduler

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, final
 
+from saint.training._learner import Learner
+from saint.training._prefix import Prefix
+from saint.training._together import Together
 from torch import Tensor
 
 from benchmarks.search.setting import Setting
@@ -12,9 +15,6 @@ from saint.data import Corpus
 from saint.models import FrozenBase, counting_flops
 from saint.records import Candidate
 from saint.training import PrefixCache
-from saint.training._learner import Learner
-from saint.training._prefix import Prefix
-from saint.training._together import Together
 
 _FOR_EVER = 1_000_000  # steps: no timing comes to the end of a schedule
 

@@ -11,6 +11,8 @@ from benchmarks.search.findings import Findings
 from benchmarks.search.setting import Setting, Width
 from benchmarks.search.timing import take_turns
 from saint.data import Splits
+from saint.models import forward_cost
+from saint.training import StepCost
 
 _CACHED = "cached prefix"
 
@@ -37,7 +39,18 @@ def _against_hooks(found: Findings, setting: Setting, data: Splits, width: Width
     found.ask("prefix_vs_hooks", what, "hooks", times.ratio(_CACHED, "hooks"), 1.6)
     found.ask("prefix_vs_dense", what, "dense training", times.ratio(_CACHED, "dense training"), 3.5)
     found.add(f"hooks, d={d_model}", "gradients to the embeddings", times.ratio("hooks", "gradients to the embeddings"))
-    found.add(f"operations, d={d_model}", "hooks", ways["hooks"].num_flops / ways[_CACHED].num_flops)
+    step = StepCost(
+        forward=forward_cost(base, seq_len=setting.seq_len), sites=candidate.sites, rank=candidate.options["rank"]
+    )
+    num_tokens = len(batches) * setting.batch_size * setting.seq_len
+    off = [
+        abs(ways[name].num_flops / (model * num_tokens) - 1)
+        for name, model in ((_CACHED, step.cached), ("hooks", step.hooks))
+    ]
+    found.ask(
+        "prefix_flops_off", f"{_CACHED} and hooks, operations counted, off by", "cost model", max(off), 0, "at_most"
+    )
+    found.add(f"hooks, operations, d={d_model}", _CACHED, step.hooks / step.cached)
 
 
 def _in_few_bits(found: Findings, setting: Setting, data: Splits, width: Width) -> None:

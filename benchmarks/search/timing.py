@@ -33,7 +33,7 @@ class Ratio:
     @property
     def is_wide(self) -> bool:
         """Whether the turns differ so much that the median says little."""
-        return max(self.high / self.median, self.median / max(self.low, 1e-12)) > 1 + _WIDE_SPREAD
+        return self.high > self.median * (1 + _WIDE_SPREAD) or self.median > self.low * (1 + _WIDE_SPREAD)
 
     def times(self, factor: float) -> "Ratio":
         """The ratio of as much work done `factor` times."""

@@ -51,6 +51,11 @@ class ForwardCost:
         """Of the whole model."""
         return self.above(0)
 
+    @property
+    def followed(self) -> int:
+        """Of a forward pass, and of a backward pass to every input with no gradient of any weight."""
+        return 2 * self.total + sum(block.attention for block in self.blocks)
+
     def above(self, boundary: int) -> int:
         """Of the blocks from `boundary` on, and the head."""
         return sum(block.total for block in self.blocks[boundary:]) + self.head

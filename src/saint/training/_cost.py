@@ -125,7 +125,7 @@ class RoundCost:
 
     @property
     def _sensitivity(self) -> int:
-        return self.sensitivity_tokens * self.steps[0].dense  # forward, and backward to every input and map
+        return self.sensitivity_tokens * self.steps[0].dense  # what a gradient map does at every linear map as well
 
     @staticmethod
     def _below(one: StepCost) -> int:
