@@ -71,13 +71,16 @@ def _as_chosen(found: Findings, setting: Setting, data: Splits) -> None:
         base = random_base(setting, data, width)
         for rows, tokens in ((_ROWS, min(_TOKENS, setting.seq_len)), (setting.batch_size, setting.seq_len)):
             num = Search().num_together(rows * tokens, base.model.device)
+            what = f"{num} together, as the engine chooses, d={setting.d_model(width)}, {rows} x {tokens} tokens"
+            if num == 1:  # it chooses solo
+                found.add(what, "solo, cached", 1.0)
+                continue
             batches = steps.batches_of(setting, data, batch_size=rows, seq_len=tokens)
             ways = {
                 name: EngineSteps(setting, base, same_site(setting, base, n), data.train, batches, cached=True)
                 for name, n in (("chosen", num), ("solo", 1))
             }
             ratio = take_turns(ways, repeats=setting.repeats).ratio("chosen", "solo", work=num)
-            what = f"{num} together, as the engine chooses, d={setting.d_model(width)}, {rows} x {tokens} tokens"
             found.add(what, "solo, cached", ratio)
             choices.append((ratio, what))
     ratio, what = min(choices, key=lambda choice: choice[0].median)

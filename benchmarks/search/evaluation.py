@@ -19,7 +19,7 @@ from saint.records import Site
 from saint.testing import naive_gain
 from saint.training import train
 
-_NUM = 6
+_NUM = 3
 
 
 def measure(setting: Setting) -> Findings:

@@ -10,7 +10,7 @@ from benchmarks.search import steps
 from benchmarks.search.base import random_base, splits
 from benchmarks.search.engine import EngineSteps
 from benchmarks.search.findings import Findings
-from benchmarks.search.setting import Setting, Width
+from benchmarks.search.setting import Setting, Width, called
 from benchmarks.search.timing import Gemm, Ratio, take_turns
 
 _TARGETS: dict[Width, float] = {"small": 0.50, "large": 0.70}
@@ -36,7 +36,7 @@ def measure(setting: Setting) -> Findings:
             share = _share(way.num_flops, times.seconds[what], gemm.num_flops, peak_s)
             name = f"{what}, d={setting.d_model(width)}, share of peak"
             if what == "step at every linear map":
-                found.ask(f"efficiency_{_called(width)}", name, _PEAK, share, target)
+                found.ask(f"efficiency_{called(width)}", name, _PEAK, share, target)
             else:
                 found.add(name, _PEAK, share)
         found.notes.append(f"peak in float32: {gemm.num_flops / times.median_s(_PEAK) / 1e9:.1f} GFLOP/s on one thread")
@@ -45,8 +45,3 @@ def measure(setting: Setting) -> Findings:
 
 def _share(num_flops: int, seconds: list[float], peak_flops: int, peak_s: list[float]) -> Ratio:
     return Ratio.of([(num_flops / s) / (peak_flops / p) for s, p in zip(seconds, peak_s, strict=True)])
-
-
-def _called(width: Width) -> str:
-    """By the width of the full size, whatever this run's is."""
-    return {"small": "d128", "middle": "d256", "large": "d512"}[width]

@@ -1,6 +1,6 @@
 """What it saves not to compute the frozen blocks below: LoRA at every linear map of the last third of the blocks."""
 
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -8,7 +8,7 @@ from benchmarks.search import steps
 from benchmarks.search.base import random_base, splits
 from benchmarks.search.engine import EngineSteps
 from benchmarks.search.findings import Findings
-from benchmarks.search.setting import Setting, Width
+from benchmarks.search.setting import Setting, Width, called
 from benchmarks.search.timing import take_turns
 from saint.data import Splits
 from saint.models import forward_cost
@@ -20,7 +20,8 @@ _CACHED = "cached prefix"
 def measure(setting: Setting) -> Findings:
     """Ratios at the widths that they were asked for, and operations against the cost model."""
     found, data = Findings(setting=setting), splits(setting)
-    _against_hooks(found, setting, data, "small")
+    for width in get_args(Width):
+        _against_hooks(found, setting, data, width)
     _in_few_bits(found, setting, data, "large")
     return found
 
@@ -36,8 +37,8 @@ def _against_hooks(found: Findings, setting: Setting, data: Splits, width: Width
     }
     times, d_model = take_turns(ways, repeats=setting.repeats), setting.d_model(width)
     what = f"{_CACHED}, last third, d={d_model}"
-    found.ask("prefix_vs_hooks", what, "hooks", times.ratio(_CACHED, "hooks"), 1.6)
-    found.ask("prefix_vs_dense", what, "dense training", times.ratio(_CACHED, "dense training"), 3.5)
+    found.ask(f"prefix_vs_hooks_{called(width)}", what, "hooks", times.ratio(_CACHED, "hooks"), 1.6)
+    found.ask(f"prefix_vs_dense_{called(width)}", what, "dense training", times.ratio(_CACHED, "dense training"), 3.5)
     found.add(f"hooks, d={d_model}", "gradients to the embeddings", times.ratio("hooks", "gradients to the embeddings"))
     step = StepCost(
         forward=forward_cost(base, seq_len=setting.seq_len), sites=candidate.sites, rank=candidate.options["rank"]
@@ -48,7 +49,12 @@ def _against_hooks(found: Findings, setting: Setting, data: Splits, width: Width
         for name, model in ((_CACHED, step.cached), ("hooks", step.hooks))
     ]
     found.ask(
-        "prefix_flops_off", f"{_CACHED} and hooks, operations counted, off by", "cost model", max(off), 0, "at_most"
+        f"prefix_flops_off_{called(width)}",
+        f"{_CACHED} and hooks, operations counted, off by",
+        "cost model",
+        max(off),
+        0,
+        "at_most",
     )
     found.add(f"hooks, operations, d={d_model}", _CACHED, step.hooks / step.cached)
 

@@ -59,3 +59,8 @@ class Setting:
     def timed_steps(self) -> int:
         """Steps in one timing."""
         return 4 if self.size == "full" else 2
+
+
+def called(width: Width) -> str:
+    """How figures name a width: by that of the full size, whatever this run's is."""
+    return {"small": "d128", "middle": "d256", "large": "d512"}[width]

@@ -45,8 +45,8 @@ def cost(
 ) -> None:
     """Floating-point operations by the cost model beside those counted, for BASE (a folder or hub name).
 
-    Steps train LoRA at every linear map of the last third of the blocks. Without BASE it is the demo's model, with random
-    weights: the count does not depend on them. Exit status 1 if a count is not what the model says.
+    Steps train LoRA at every linear map of the last third of the blocks. Without BASE it is the demo's model, with
+    random weights: counts do not depend on them. Exit status 1 if a count is not what the model says.
     """
     from saint.models import forward_cost
 

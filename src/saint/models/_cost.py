@@ -70,7 +70,7 @@ def forward_cost(base: FrozenBase, *, seq_len: int) -> ForwardCost:
     """The cost model of `base`: each weight of a linear map once, and causal attention over `seq_len` tokens.
 
     Raises:
-        ConfigError: The base is not a decoder with one stack of blocks, of which each token goes through every map once.
+        ConfigError: The base is not a decoder with one stack of blocks.
     """
     stacks = block_stacks(base.model)
     if len(stacks) != 1 or getattr(base.model.config, "is_encoder_decoder", False):

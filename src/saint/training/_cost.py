@@ -63,7 +63,7 @@ class StepCost:
         return min(map(self._place, self.sites))
 
     def _place(self, site: Site) -> tuple[int, int]:
-        """(blocks below, where in the block)"""
+        """How many blocks are below it, and where in its block it is."""
         return (site.depth if site.depth >= 0 else len(self.forward.blocks)), order_of(site.role)
 
 
