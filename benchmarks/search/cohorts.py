@@ -18,7 +18,7 @@ from benchmarks.search.timing import Ratio, take_turns
 from saint.data import Splits
 from saint.models import FrozenBase
 from saint.records import Candidate
-from saint.training import Search
+from saint.training import Search, train_many
 
 _ROWS, _TOKENS = 2, 64
 _COHORT = 8
@@ -31,6 +31,7 @@ def measure(setting: Setting) -> Findings:
     for width in ("small", "middle"):
         _by_size(found, setting, data, width)
     _as_chosen(found, setting, data)
+    _same_bits(found, setting, data)
     _memory(found, setting)
     return found
 
@@ -85,6 +86,22 @@ def _as_chosen(found: Findings, setting: Setting, data: Splits) -> None:
             choices.append((ratio, what))
     ratio, what = min(choices, key=lambda choice: choice[0].median)
     found.ask("cohort_never_slower", f"slowest choice: {what}", "solo, cached", ratio, 1.0)
+
+
+def _same_bits(found: Findings, setting: Setting, data: Splits) -> None:
+    """In exact mode a candidate comes to the same bytes, whether one or eight are trained together."""
+    base = random_base(setting, data, "small")
+    candidates, select = same_site(setting, base, _COHORT), data.select[data.grown_domain]
+    schedule = steps.schedule_of(setting, num_steps=6, batch_size=_ROWS, seq_len=min(_TOKENS, setting.seq_len))
+    came = []
+    for together in (1, _COHORT):
+        search = Search(max_cohort=together, exact=True)
+        trained = train_many(base, (), candidates, data.train, select=select, schedule=schedule, search=search)
+        came.append([one.graft.to_bytes() for one in trained if one.graft is not None])
+    equal = sum(one == other for one, other in zip(*came, strict=True)) / _COHORT
+    found.ask(
+        "cohort_same_bits", f"share of {_COHORT} grafts equal to the bit, exact mode", "one at a time", equal, 1.0
+    )
 
 
 def _memory(found: Findings, setting: Setting) -> None:
