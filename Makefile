@@ -10,6 +10,10 @@ DEVELOPMENT := .venv/.development
 # Two workers with one thread each use two cores better than one worker with two threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2
 
+# Ratios of the search to its rivals, on one thread; the first run trains a base. ONLY=prefix runs one group.
+bench-search: $(DEVELOPMENT)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.search $(foreach group,$(ONLY),--only $(group))
+
 .PHONY: demo test check format lint types contracts clean
 .DEFAULT_GOAL := check
 

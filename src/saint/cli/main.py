@@ -2,6 +2,7 @@ import click
 
 from saint.cli._terminal import SaintGroup
 from saint.cli.base import train
+from saint.cli.benching import bench
 from saint.cli.comparing import compare
 from saint.cli.data import data
 from saint.cli.demo import demo
@@ -40,6 +41,7 @@ for command in (
     export,
     compare,
     study,
+    bench,
     train,
     data,
     kinds,

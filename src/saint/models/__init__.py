@@ -1,5 +1,11 @@
 """The frozen base: any Hugging Face language model, its sites, its identity and its losses."""
 
+from saint.models._cost import (
+    BlockCost as BlockCost,
+    ForwardCost as ForwardCost,
+    forward_cost as forward_cost,
+    order_of as order_of,
+)
 from saint.models._frozen import (
     FrozenBase as FrozenBase,
     family_of as family_of,
@@ -12,6 +18,7 @@ from saint.models._loss import (
     must_read as must_read,
     token_nats as token_nats,
 )
+from saint.models._operations import counting_flops as counting_flops
 from saint.models._quantised import dequantize as dequantize, float_weight as float_weight
 from saint.models._structure import (
     Linear as Linear,

@@ -1,4 +1,7 @@
-"""What a kind, a gate, a map, a policy or a model has to prove, as suites and assertions; for plug-ins' authors too."""
+"""What a kind, a gate, a map, a policy or a model has to prove, as suites and assertions; for plug-ins' authors too.
+
+Also the search written down plainly, which the engine must agree with.
+"""
 
 from saint.testing._assertions import (
     assert_base_untouched as assert_base_untouched,
@@ -8,5 +11,11 @@ from saint.testing._assertions import (
 from saint.testing._gates import GateSuite as GateSuite, an_evidence as an_evidence
 from saint.testing._grafts import GraftSuite as GraftSuite
 from saint.testing._maps import MapSuite as MapSuite
+from saint.testing._naive import (
+    NaiveTrial as NaiveTrial,
+    naive_gain as naive_gain,
+    naive_round as naive_round,
+    naive_train as naive_train,
+)
 from saint.testing._policies import PolicySuite as PolicySuite
 from saint.testing._tiny import double_base as double_base, tiny_base as tiny_base, tiny_splits as tiny_splits

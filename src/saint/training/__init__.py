@@ -1,5 +1,6 @@
 """Grafts learn on a stack; bases and controls learn too. Nothing else moves, and everything resumes."""
 
+from saint.training._cost import RoundCost as RoundCost, StepCost as StepCost
 from saint.training._count import StepCount as StepCount, count_step as count_step
 from saint.training._many import (
     Trained as Trained,

@@ -1,0 +1,30 @@
+"""The benchmarks of the search run, at a size at which ratios mean nothing, and count what they say they count."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_groups_run_and_say_a_line_for_each_figure(tmp_path: Path) -> None:
+    told = tmp_path / "told.json"
+    groups = ("prefix", "evaluation")
+    command = [sys.executable, "-m", "benchmarks.search", "--size", "tiny", "--repeats", "1", "--seeds", "1"]
+    command += ["--work", str(tmp_path), "--json", str(told), *(part for group in groups for part in ("--only", group))]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode in (0, 1), done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("FIGURE ")]
+    record = json.loads(told.read_text())
+    figures = {f["name"]: f for found in record["groups"].values() for f in found["figures"]}
+    assert [line.split()[1] for line in lines] == list(figures)
+    assert all(name.startswith("smoke_") for name in figures)
+    assert done.returncode == (0 if all(figure["ok"] for figure in figures.values()) else 1)
+    assert {figures[f"smoke_prefix_flops_off_{width}"]["value"] for width in ("d128", "d256", "d512")} == {0}
+    assert figures["smoke_evaluation_readings"]["value"] == 1
