@@ -15,7 +15,7 @@ import click
 from click.testing import CliRunner
 
 from saint import discovery
-from saint.candidates import Proposal
+from saint.candidates import Proposal, Routing
 from saint.cli.main import main
 from saint.comparison import ArmPlan, ComparisonPlan, Targets
 from saint.data import DataPlan, Domain
@@ -25,7 +25,7 @@ from saint.growth import Controls, Plan, Stage
 from saint.records import Budget
 from saint.sensitivity import Map, Sensitivity
 from saint.studies import StudyPlan, StudyTargets
-from saint.training import BasePlan, Schedule
+from saint.training import BasePlan, Rung, Schedule, Search
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -100,6 +100,9 @@ def plans_page() -> str:
         ("`[schedule]`", Schedule),
         ("`[[stages]]`", Stage),
         ("`[sensitivity]`", Sensitivity),
+        ("`[routing]`", Routing),
+        ("`[search]`", Search),
+        ("`[[search.rungs]]`", Rung),
         ("`[controls]`", Controls),
         ("A base plan", BasePlan),
         ("A comparison's plan", ComparisonPlan),

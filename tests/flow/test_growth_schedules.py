@@ -307,7 +307,10 @@ def test_a_ledger_from_before_there_were_stages_goes_on(workshop: Workshop) -> N
     """Its plan has no stages, its rounds name none, and its trials are known by schedules without a fade."""
     one = begin(workshop, *QUICK, "rounds=1", "candidates_per_round=1", "finalists_per_round=1")
     plain = records.to_plain(one.plan)
-    del plain["stages"], plain["schedule"]["fade_in"]
+    for key in ("stages", "search", "routing"):
+        del plain[key]
+    for key in ("fade_in", "shift", "accumulate", "recompute", "autocast"):
+        del plain["schedule"][key]
     assert config.build(plain, Plan, where="an old ledger") == one.plan
     state = one.grow()
     [(name, trial)] = state.trained.items()

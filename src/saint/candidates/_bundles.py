@@ -36,12 +36,12 @@ class Proposal:
     blocks is a range of its own."""
     union: bool = False
     """Whether all the bundles together are one more candidate."""
-    lr: float = 1e-2
-    """Peak learning rate of its training."""
+    lr: float | None = None
+    """Peak learning rate of its training; by default that of the kind (`saint.grafts.default_lr`)."""
 
     def __post_init__(self) -> None:
         """Refuse a rate that cannot teach, and settings without effect."""
-        if self.lr <= 0:
+        if self.lr is not None and self.lr <= 0:
             raise ConfigError(f"lr is {self.lr}; it must be positive")
         if self.regions < 1:
             raise ConfigError(f"regions is {self.regions}; it must be at least 1")

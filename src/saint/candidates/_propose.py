@@ -4,7 +4,7 @@ from saint import discovery, records
 from saint.candidates._bundles import Proposal, bundles
 from saint.candidates._policy import Offer, Policy, take_turns
 from saint.candidates._price import Limit, check_blocks, price, tightest, too_dear
-from saint.grafts import kind_and_options
+from saint.grafts import default_lr, kind_and_options
 from saint.records import Budget, Candidate, SensitivityMap, Site
 
 
@@ -71,9 +71,8 @@ def _ideas(
     """The candidates of a proposal, each with the group that it compares in."""
     kind, _ = kind_and_options(proposal.kind, proposal.options)
     for bundle in bundles(sites, proposal, kind, within):
-        candidate = Candidate(
-            sites=bundle.sites, kind=proposal.kind, options=proposal.options, lr=proposal.lr, seed=seed
-        )
+        lr = default_lr(proposal.kind, proposal.options, bundle.sites) if proposal.lr is None else proposal.lr
+        candidate = Candidate(sites=bundle.sites, kind=proposal.kind, options=proposal.options, lr=lr, seed=seed)
         yield candidate, bundle.group
 
 

@@ -13,24 +13,16 @@ from saint.records import Candidate, Interval, SensitivityMap
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Routing:
-    """How growth chooses what to try, and what to ask the gates about."""
+    """How growth chooses what to try."""
 
     policy: str = "sensitivity_first"
     """In which order the candidates of a proposal are tried: `sensitivity_first`, what a parameter is expected to buy,
     compared within a role; `quality_first`, the highest expected gain; `budget_first`, the most of it for what is
     scarcest; `random`, a control."""
-    redundancy: bool = False
-    """Whether sites count for less where the stack spans the directions that a candidate would take; needs a
-    sensitivity map that gives directions."""
-    rerank_top: int = 0
-    """How many of the candidates that are best on *select* are ranked again by their gain there with its interval, the
-    cheapest first where it does not tell them apart; 0 for none."""
 
     def __post_init__(self) -> None:
         """Refuse a policy that there is not."""
         discovery.find("candidates", self.policy, Policy)
-        if self.rerank_top < 0:
-            raise ConfigError(f"rerank_top is {self.rerank_top}; it must be at least 0, which is for none")
 
 
 def discounted(sensitivity: SensitivityMap, redundancy: Mapping[str, float]) -> SensitivityMap:

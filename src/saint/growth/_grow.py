@@ -1,9 +1,8 @@
-from functools import partial
+from collections.abc import Sequence
 
 from saint.candidates import propose
 from saint.composition import restore
 from saint.data import Splits
-from saint.errors import DivergedError
 from saint.evaluation import Losses, choose_strength, evaluate
 from saint.gates import build_gates, judge
 from saint.grafts import Graft
@@ -15,9 +14,8 @@ from saint.growth._trial import Trial
 from saint.models import FrozenBase
 from saint.progress import Progress, Silent
 from saint.registry import Entry, Registry
-from saint.search import Serial
 from saint.sensitivity import measure_sensitivity
-from saint.training import train
+from saint.training import train_many
 
 
 def grow(
@@ -47,8 +45,9 @@ def grow(
                     base, data.train, stack=stack, progress=progress, **journal.sensitivity(number)
                 )
                 candidates = propose(base.sites(), sensitivity, **journal.proposing(number))
+                candidates = journal.affordable(number, candidates)
                 journal.open_round(number, stack, sensitivity, candidates)
-            grafts = list(Serial().map(partial(_train, journal), journal.trials(number, stack, candidates)))
+            grafts = _train(journal, stack, journal.trials(number, stack, candidates))
             while finalists := journal.finalists(number, grafts):  # again after each that comes to stand
                 stack, judged = restore(registry), []
                 for graft in finalists:
@@ -64,15 +63,10 @@ def grow(
     return registry.state.judged
 
 
-def _train(journal: Journal, trial: Trial) -> Graft | None:
-    """Train one candidate, unless an earlier run has; None if its training diverged."""
-    if done := journal.trained(trial):
-        return done
-    if journal.has_failed(trial):
-        return None
-    try:
-        graft = train(journal.base, trial.stack, trial.candidate, journal.data.train, **journal.training(trial))
-    except DivergedError as error:
-        journal.fail(trial, error)
-        return None
-    return journal.keep(trial, graft)
+def _train(journal: Journal, stack: Sequence[Graft], trials: Sequence[Trial]) -> list[Graft | None]:
+    """Train the candidates of a round, as far as an earlier run has not; None for one that came to nothing."""
+    if journal.missing(trials):
+        candidates = [trial.candidate for trial in trials]
+        found = train_many(journal.base, stack, candidates, journal.data.train, **journal.training(trials))
+        journal.keep(trials, found)
+    return [journal.trained(trial) for trial in trials]

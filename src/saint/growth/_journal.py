@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, final
 
 from saint import config, records
-from saint.candidates import fits, left_of, num_params, price, refined_sites
+from saint.candidates import affordable, fits, left_of, num_params, price, refined_sites, train_flops
 from saint.composition import overlap, restore, restore_one
 from saint.data import Splits
 from saint.errors import BudgetError
@@ -19,6 +19,7 @@ from saint.models import FrozenBase
 from saint.progress import Progress
 from saint.records import Arm, Budget, Candidate, Decision, Evidence, Outcome, SensitivityMap, Site
 from saint.registry import Entry, Registry, State
+from saint.training import Trained, Workspace
 
 
 @final
@@ -119,6 +120,7 @@ class Journal:
             "seed": self.plan.seed,
             "without": self.settled(),
             "within": self._refined_sites() if stage.sites == "refined" else None,
+            "policy": self.plan.routing.policy,
         }
 
     def trials(self, number: int, stack: Sequence[Graft], candidates: Sequence[Candidate]) -> list[Trial]:
@@ -133,7 +135,22 @@ class Journal:
         return replace(
             left_of(self.plan.budget, [price(candidate, self.base.sites()) for candidate in standing]),
             train_tokens=self.plan.budget.train_tokens - sum(trial["train_tokens"] for trial in state.trained.values()),
+            train_flops=None if (limit := self.plan.budget.train_flops) is None else limit - self._spent("train_flops"),
         )
+
+    def affordable(self, number: int, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Those whose training the operations that are left allow."""
+        schedule = self.plan.schedule_of(self.stage(number))
+        counts = {"num_tokens": schedule.num_tokens, "seq_len": schedule.seq_len}
+        try:
+            return affordable(candidates, self.base.sites(), self.budget_left(), **counts)
+        except BudgetError:
+            if not self.state.trained:
+                raise
+            return []
+
+    def _spent(self, name: str) -> float:
+        return float(sum(trial.get(name, 0.0) for trial in self.state.trained.values()))
 
     def num_affordable(self, stage: Stage) -> int:
         """How many candidates of a round the tokens that are left can train."""
@@ -155,28 +172,36 @@ class Journal:
             or (was_refused(entry) and (records.digest(entry.candidate), entry.evidence.stack) in trained)
         ]
 
-    def has_failed(self, trial: Trial) -> bool:
-        """Whether a trial was tried earlier and came to nothing."""
-        found = self._found(trial)
-        return bool(found and not found["graft"])
+    def missing(self, trials: Sequence[Trial]) -> bool:
+        """Whether one of them is not in the ledger yet; once all are, what is kept of their training goes."""
+        if any(self._digest(trial) not in self.state.trained for trial in trials):
+            return True
+        for trial in trials:
+            self.forget(self._digest(trial))
+        return False
 
     def trained(self, trial: Trial) -> Graft | None:
-        """The graft of a trial that was finished earlier."""
-        found = self._found(trial)
-        if not found or not found["graft"]:
+        """The graft of a trial that is in the ledger; None for one that came to nothing."""
+        found = self.state.trained[self._digest(trial)]
+        if not found["graft"]:
             return None
         graft = grow_from(trial.candidate, weights=self.registry.payload(found["graft"])).eval()
         graft.requires_grad_(requires_grad=False)
         graft.history = config.build(found["history"], History, where="trained")
         return graft
 
-    def training(self, trial: Trial) -> dict[str, Any]:
-        """The settings that training a candidate takes from the plan."""
+    def training(self, trials: Sequence[Trial]) -> dict[str, Any]:
+        """The settings that training the candidates of a round takes from the plan."""
+        named = {records.digest(trial.candidate): self._digest(trial) for trial in trials}
         return {
             "select": self.data.select[self.data.grown_domain],
-            "schedule": trial.schedule,
-            "checkpoint": self.checkpoint(self._digest(trial)),
-            "progress": self.progress,
+            "schedule": trials[0].schedule,
+            "search": self.plan.search,
+            "work": Workspace(
+                checkpoint_of=lambda candidate: self.checkpoint(named[records.digest(candidate)]),
+                folder=self.registry.work / "prefix",
+                progress=self.progress,
+            ),
         }
 
     def checkpoint(self, name: str) -> Path:
@@ -187,33 +212,30 @@ class Journal:
         """Remove what is kept of a training run, now that its end is in the ledger."""
         self.checkpoint(name).unlink(missing_ok=True)
 
-    def keep(self, trial: Trial, graft: Graft) -> Graft:
-        """Record a trained graft."""
-        assert graft.history is not None  # it was just trained
-        body = {
-            **self._about(trial),
-            "graft": graft.digest,
-            "num_params": graft.num_params,
-            "train_tokens": graft.history.train_tokens,
-            "history": graft.history,
-            "overlap": overlap(trial.stack, graft),
-        }
-        self.registry.write("trained", body, contents=[graft.to_bytes()])
-        self.forget(self._digest(trial))
-        return graft
+    def keep(self, trials: Sequence[Trial], found: Sequence[Trained]) -> None:
+        """Record what came of the trials of a round, first of all of them, as far as an earlier run has not."""
+        for trial, trained in zip(trials, found, strict=True):
+            if self._digest(trial) in self.state.trained:
+                continue
+            stack = [graft.digest for graft in trial.stack]
+            body = {"trial": self._digest(trial), "candidate": trial.candidate, "stack": stack}
+            body |= {"num_params": num_params(trial.candidate), "train_tokens": trained.train_tokens}
+            body |= {"train_flops": float(self._train_flops(trial, trained.train_tokens))}
+            graft = trained.graft
+            if graft is None or trained.stopped:
+                why = {"stopped": trained.stopped} if trained.stopped else {"failure": trained.failure}
+                self.registry.write("trained", {**body, "graft": "", **why})
+                said = f"stopped: {trained.stopped}" if trained.stopped else f"failed: {trained.failure}"
+                self.progress.note(f"{trial.candidate.kind} at {len(trial.candidate.sites)} sites {said}")
+                continue
+            body |= {"graft": graft.digest, "history": graft.history, "overlap": overlap(trial.stack, graft)}
+            self.registry.write("trained", body, contents=[graft.to_bytes()])
+        for trial in trials:  # the rungs needed to know all of them until now
+            self.forget(self._digest(trial))
 
-    def fail(self, trial: Trial, error: Exception) -> None:
-        """Record that training a candidate came to nothing."""
-        body = {
-            **self._about(trial),
-            "graft": "",
-            "num_params": num_params(trial.candidate),
-            "train_tokens": trial.schedule.num_tokens,
-            "failure": str(error),
-        }
-        self.registry.write("trained", body)
-        self.forget(self._digest(trial))
-        self.progress.note(f"{trial.candidate.kind} at {len(trial.candidate.sites)} sites failed: {error}")
+    def _train_flops(self, trial: Trial, num_tokens: int) -> int:
+        seq_len = trial.schedule.seq_len
+        return train_flops(trial.candidate, self.base.sites(), num_tokens=num_tokens, seq_len=seq_len)
 
     def finalists(self, number: int, grafts: Sequence[Graft | None]) -> list[Graft]:
         """Those of the round that the gates are to be asked about on the stack that stands now, best on *select* first.
@@ -317,6 +339,9 @@ class Journal:
         """What stands in the way of another round of `stage`; "" for nothing."""
         if stage.sites == "refined" and not self._refined_sites():
             return "it refines the sites of grafts that stand, and none stands"
+        seconds = sum(trial.get("history", {}).get("time_s", 0.0) for trial in self.state.trained.values())
+        if (limit := self.plan.budget.gpu_seconds) is not None and seconds >= limit:
+            return f"trials have trained for {seconds:,.0f} s, and budget.gpu_seconds is {limit:,.0f}"
         if self.num_affordable(stage) > 0:
             return ""
         num_tokens = self.plan.schedule_of(stage).num_tokens
@@ -331,17 +356,6 @@ class Journal:
     def _name(self, index: int) -> str:
         name = self.plan.in_full[index].name
         return f"stage {index + 1} of {len(self.plan.in_full)}{f' ({name})' if name else ''}"
-
-    def _found(self, trial: Trial) -> dict[str, Any] | None:
-        """What the ledger says of a trial; once it does, a checkpoint that a killed process left is of no use."""
-        found = self.state.trained.get(self._digest(trial))
-        if found:
-            self.forget(self._digest(trial))
-        return found
-
-    def _about(self, trial: Trial) -> dict[str, Any]:
-        stack = [graft.digest for graft in trial.stack]
-        return {"trial": self._digest(trial), "candidate": trial.candidate, "stack": stack}
 
     def _digest(self, trial: Trial) -> str:
         return records.digest(trial.identity(text=self.data.train.digest, base=self.base.digest))

@@ -3,14 +3,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, final
 
 from saint import config, records
-from saint.candidates import Proposal
+from saint.candidates import Proposal, Routing
 from saint.data import DataPlan
 from saint.errors import ConfigError
 from saint.gates import build_gates
 from saint.grafts import kind_and_options
 from saint.records import Budget
 from saint.sensitivity import Sensitivity
-from saint.training import Schedule
+from saint.training import Schedule, Search
 
 
 @final
@@ -93,6 +93,8 @@ class Plan:
     """What a trained graft's change may be multiplied by; chosen on *select*."""
     schedule: Schedule = field(default_factory=Schedule)
     sensitivity: Sensitivity = field(default_factory=Sensitivity)
+    routing: Routing = field(default_factory=Routing)
+    search: Search = field(default_factory=Search)
     controls: Controls = field(default_factory=Controls)
     stages: tuple[Stage, ...] = ()
     """Grown one after the other; empty for one stage of the settings above, in which one graft a round may stand."""

@@ -174,6 +174,7 @@ def report_parts(summary: Mapping[str, Any]) -> list[RenderableType]:
     if others:
         parts.append(judged_table(others, title="What did not work, or has to wait its turn"))
     parts.extend(Text(f"failed: {t['candidate']['kind']}: {t['failure']}") for t in summary["failed"])
+    parts.extend(Text(f"stopped: {_what(t['candidate'])}: {t['stopped']}") for t in summary["stopped"])
     if summary["not_asked"]:
         kinds = ", ".join(_what(trial["candidate"]) for trial in summary["not_asked"])
         parts.append(Text(f"trained, but not among the finalists: {kinds}"))
@@ -298,7 +299,9 @@ _GISTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "round_closed": _round,
     "stage_skipped": lambda body: f"stage {body['stage'] + 1}: {body['reason']}",
     "stage_resumed": lambda body: f"stage {body['stage'] + 1}",
-    "trained": lambda body: f"{_what(body['candidate'])}: {body['graft'][:12] or body['failure']}",
+    "trained": lambda body: (
+        f"{_what(body['candidate'])}: {body['graft'][:12] or body.get('failure') or body['stopped']}"
+    ),
     "judged": lambda body: f"{body['outcome']}: {body['graft'][:12]}, {_what(body['evidence']['candidate'])}",
     "submitted": lambda body: (
         f"{body['graft'][:12]}: {', '.join(filter(None, (body['name'], body['reason'], body['folder'])))}"

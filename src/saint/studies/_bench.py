@@ -1,6 +1,6 @@
 """The work of a study: candidates are trained to the end, measured, and what came of each is kept."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -11,16 +11,15 @@ from typing import Any, final
 from saint import discovery, records
 from saint.composition import compose
 from saint.data import Splits, open_splits
-from saint.errors import DivergedError
 from saint.evaluation import Losses
 from saint.grafts import Graft, Kind
 from saint.models import FrozenBase, freeze
 from saint.progress import Progress, Silent
 from saint.records import Candidate
 from saint.search import Result, Store, code_digest, defining_digest
-from saint.sensitivity import Map, measure_sensitivity
+from saint.sensitivity import Map, measure_sensitivities
 from saint.studies._plan import StudyPlan
-from saint.training import train
+from saint.training import Trained, Workspace, train_many
 
 _PACKAGES = ("saint-g", "torch", "transformers")
 
@@ -77,9 +76,9 @@ class Bench:
     def do(self, job: Cohort) -> Result:
         """Train and measure what is missing of a cohort; each result is on the disk before the next is measured."""
         missing = [candidate for candidate in job.candidates if self.result(candidate) is None]
-        for candidate, graft in zip(missing, self._train(missing), strict=True):
-            name = self.digest(candidate)
-            self.store.write(name, {"failure": str(graft)} if isinstance(graft, Exception) else self._measured(graft))
+        for trained in self._train(missing) if missing else ():
+            name = self.digest(trained.candidate)
+            self.store.write(name, self._measured(trained.graft) if trained.graft else {"failure": trained.failure})
             self.store.checkpoint(name).unlink(missing_ok=True)
         return {}
 
@@ -102,31 +101,24 @@ class Bench:
         about = {"maps": digests, **settings, "base": self.base.digest, "text": self.data.train.digest, "code": code()}
 
         def measure() -> dict[str, Any]:
-            maps = (
-                measure_sensitivity(self.base, self.data.train, method=name, progress=self._progress, **settings)
-                for name in plan.methods
-            )
-            return {found.method: found.scores for found in maps}
+            found = measure_sensitivities(self.base, self.data.train, plan.methods, progress=self._progress, **settings)
+            return {name: one.scores for name, one in found.items()}
 
         return self.store.once(records.digest(about), measure)
 
-    def _train(self, candidates: Sequence[Candidate]) -> Iterator[Graft | DivergedError]:
-        """Each candidate on the bare base, in their order; the error of one that ran away."""
-        select = self.data.select[self.data.grown_domain]
-        for candidate in candidates:
-            try:
-                yield train(
-                    self.base,
-                    (),
-                    candidate,
-                    self.data.train,
-                    select=select,
-                    schedule=self.plan.schedule,
-                    checkpoint=self.store.checkpoint(self.digest(candidate)),
-                    progress=self._progress,
-                )
-            except DivergedError as error:
-                yield error
+    def _train(self, candidates: Sequence[Candidate]) -> list[Trained]:
+        """Each candidate on the bare base, in their order."""
+        return train_many(
+            self.base,
+            (),
+            candidates,
+            self.data.train,
+            select=self.data.select[self.data.grown_domain],
+            schedule=self.plan.schedule,
+            work=Workspace(
+                checkpoint_of=lambda candidate: self.store.checkpoint(self.digest(candidate)), progress=self._progress
+            ),
+        )
 
     def _measured(self, graft: Graft) -> Result:
         assert graft.history is not None  # it was just trained

@@ -15,14 +15,16 @@ import torch
 from torch import nn
 
 from saint.composition import compose, measure_signals, newborn, place_of, wanted_signals
-from saint.data import Corpus
+from saint.data import Batches, Corpus
+from saint.errors import ConfigError
 from saint.evaluation import Losses, negated, paired_interval
 from saint.grafts import Graft, History
 from saint.models import FrozenBase, document_nats, token_nats
 from saint.records import Candidate, Interval
-from saint.training import Schedule
+from saint.training import Schedule, loss_on, take_first_step
 
 _SIGNAL_TOKENS, _SIGNAL_TOKENS_PER_RANK = 4096, 4  # what `saint.training` shows a newborn that wants signals
+_STEP_TOKENS = 1024  # that the length of a first step is chosen on
 _HELD_OUT = "held_out"
 
 
@@ -52,8 +54,13 @@ def naive_train(
     """What `saint.training.train` does, in one plain loop: equal arguments, equal weights.
 
     It cannot be stopped or resumed and does not look whether a loss is still a number.
+
+    Raises:
+        ConfigError: The schedule says how a step is computed, which here is in one way only.
     """
     schedule, started = schedule or Schedule(), time.monotonic()
+    if schedule.accumulate > 1 or schedule.recompute or schedule.autocast:
+        raise ConfigError("the plain search computes a step in one way; leave out accumulate, recompute and autocast")
     graft = _newborn(base, stack, candidate, text, schedule)
     model = compose(base, [*stack, graft]).eval()
     for standing in stack:
@@ -66,7 +73,7 @@ def naive_train(
         weight_decay=schedule.weight_decay,
         fused=True,
     )
-    batches = text.batches(batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=candidate.seed)
+    batches = _batches(text, schedule, candidate)
     seen: list[tuple[int, float]] = []
     best, num_worse, step = _copied(parameters), 0, 0
     while step < schedule.num_steps and num_worse < schedule.patience:
@@ -139,14 +146,21 @@ def naive_gain(base: FrozenBase, stack: Sequence[Graft], graft: Graft, text: Cor
 def _newborn(base: FrozenBase, stack: Sequence[Graft], candidate: Candidate, text: Corpus, schedule: Schedule) -> Graft:
     """The start that `candidate` names, from signals on the first of the text where its kind wants any."""
     wants = wanted_signals(candidate)
-    batches = text.batches(batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=candidate.seed)
+    batches = _batches(text, schedule, candidate)
     num_tokens = max([_SIGNAL_TOKENS, *(_SIGNAL_TOKENS_PER_RANK * min(site.d_in, site.d_out) for site in wants)])
     num_batches = math.ceil(num_tokens / schedule.tokens_per_step) if wants else 0
     signals = measure_signals(base, stack, wants, [batches[step] for step in range(num_batches)])
     graft = newborn(base, candidate, stack=stack, signals=signals)
-    for site in candidate.sites:
-        graft.parts[site.key].begin(place_of(base, site, signals=signals.get(site.key)))
+    places = {site.key: place_of(base, site, signals=signals.get(site.key)) for site in candidate.sites}
+    after = [batches[num_batches + step] for step in range(math.ceil(_STEP_TOKENS / schedule.tokens_per_step))]
+    take_first_step(graft, places, loss_on(compose(base, [*stack, graft]).eval(), after))
     return graft
+
+
+def _batches(text: Corpus, schedule: Schedule, candidate: Candidate) -> Batches:
+    return text.batches(
+        batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=candidate.seed, shift=schedule.shift
+    )
 
 
 def _bpb(model: nn.Module, text: Corpus, schedule: Schedule) -> float:

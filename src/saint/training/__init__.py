@@ -2,6 +2,7 @@
 
 from saint.training._cost import RoundCost as RoundCost, StepCost as StepCost
 from saint.training._count import StepCount as StepCount, count_step as count_step
+from saint.training._first_step import loss_on as loss_on, take_first_step as take_first_step
 from saint.training._many import (
     Trained as Trained,
     Workspace as Workspace,
@@ -9,6 +10,7 @@ from saint.training._many import (
     train_many as train_many,
 )
 from saint.training._prefix import Prefix as Prefix, PrefixCache as PrefixCache
+from saint.training._rates import best_try as best_try, rate_tries as rate_tries
 from saint.training._schedule import Schedule as Schedule
 from saint.training._search import Rung as Rung, Search as Search, halving as halving, promote as promote
 from saint.training._tokens import check_tokenizer as check_tokenizer

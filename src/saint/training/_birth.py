@@ -1,36 +1,64 @@
 """Newborn grafts with what they are born from, and their first step in closed form."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import final
 
-from saint.composition import measure_signals, newborn, place_of, wanted_signals
-from saint.data import Corpus
+from torch import Tensor
+
+from saint.composition import compose, measure_signals, newborn, place_of, wanted_signals
+from saint.data import Batches, Corpus
 from saint.grafts import Graft, Moment, Signals
 from saint.models import FrozenBase
 from saint.records import Candidate, Site
+from saint.training._first_step import loss_on, take_first_step
 from saint.training._schedule import Schedule
 
+Tried = tuple[tuple[float, float], ...]
 _MIN_SIGNAL_TOKENS = 4096
+_STEP_TOKENS = 1024
 _TOKENS_PER_RANK = 4  # fewer tokens than directions would leave some of these without any evidence
 
 
 def begun(
     base: FrozenBase, stack: Sequence[Graft], candidates: Sequence[Candidate], text: Corpus, schedule: Schedule
-) -> list[Graft]:
+) -> list[tuple[Graft, Tried]]:
     """A newborn for each candidate, once it has taken the first step that its kind takes in closed form.
 
     The signals that kinds want are measured on the first of the text that a candidate will learn from, in one pass for
-    all candidates that learn from the same.
+    all candidates that learn from the same; a first step is as long as is best on the text after that.
+
+    Returns:
+        Each graft with (scale, loss) of the lengths that were tried; none for a kind that takes no such step.
     """
     signals = _measure(base, stack, candidates, text, schedule)
-    return [_begin(base, stack, candidate, signals.get(_text_of(candidate, schedule), {})) for candidate in candidates]
+    grafts = []
+    for candidate in candidates:
+        shown = _text_of(candidate, schedule)
+        graft = newborn(base, candidate, stack=stack, signals=signals[shown])
+        places = {site.key: place_of(base, site, signals=signals[shown].get(site.key)) for site in candidate.sites}
+        batches = _batches(text, schedule, candidate.seed)
+        after = [batches[shown[1] + index] for index in range(-(-_STEP_TOKENS // schedule.tokens_per_step))]
+        grafts.append((graft, take_first_step(graft, places, _Loss(base, [*stack, graft], after).read)))
+    return grafts
 
 
-def _begin(base: FrozenBase, stack: Sequence[Graft], candidate: Candidate, signals: dict[str, Signals]) -> Graft:
-    graft = newborn(base, candidate, stack=stack, signals=signals)
-    for site in candidate.sites:
-        graft.parts[site.key].begin(place_of(base, site, signals=signals.get(site.key)))
-    return graft
+@final
+class _Loss:
+    """The mean loss on some text, of a model that is made when it is first asked for: most kinds take no step."""
+
+    def __init__(self, base: FrozenBase, stack: Sequence[Graft], batches: Sequence[Tensor]) -> None:
+        self._base, self._stack, self._batches = base, stack, batches
+        self._score: Callable[[], float] | None = None
+
+    def read(self) -> float:
+        """Nats per token as the stack stands."""
+        self._score = self._score or loss_on(compose(self._base, self._stack).eval(), self._batches)
+        return self._score()
+
+
+def _batches(text: Corpus, schedule: Schedule, seed: int) -> Batches:
+    return text.batches(batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=seed, shift=schedule.shift)
 
 
 def _measure(
@@ -44,9 +72,7 @@ def _measure(
             there[site] = there.get(site, frozenset()) | moments
     found = {}
     for (seed, num_batches), wants in wanted.items():
-        batches = text.batches(
-            batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=seed, shift=schedule.shift
-        )
+        batches = _batches(text, schedule, seed)
         found[seed, num_batches] = measure_signals(base, stack, wants, [batches[step] for step in range(num_batches)])
     return found
 

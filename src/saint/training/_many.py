@@ -1,7 +1,7 @@
 """Training the candidates of a round: together where that pays, and to the end where they are worth it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import final
@@ -15,7 +15,7 @@ from saint.grafts import Graft
 from saint.models import FrozenBase, must_read
 from saint.progress import Progress, Silent, Task
 from saint.records import Candidate
-from saint.training._birth import begun
+from saint.training._birth import Tried, begun
 from saint.training._learn import learn
 from saint.training._learner import Learner
 from saint.training._prefix import Prefix, PrefixCache
@@ -53,6 +53,8 @@ class Workspace:
     once all that came of a call is stored, for its rungs need to know all of them."""
     cache: PrefixCache | None = None
     """What the blocks below give; one that is handed over is kept for the next call."""
+    folder: Path | None = None
+    """Where a cache that is made for one call may use the disk."""
     progress: Progress = field(default_factory=Silent)
 
 
@@ -87,11 +89,11 @@ def train_many(
     must_read(base.model.config, schedule.seq_len)
     for standing in stack:
         standing.requires_grad_(requires_grad=False)
-    cache = work.cache or cache_of(search, progress=work.progress)
+    cache = work.cache or cache_of(search, folder=work.folder, progress=work.progress)
     round_ = _Round(base, stack, text, select, schedule, search, cache, is_kept=work.cache is not None)
     runs = [
-        _Run(graft, round_.learner(graft, work.checkpoint_of(graft.candidate)))
-        for graft in begun(base, stack, candidates, text, schedule)
+        _Run(graft, round_.learner(graft, work.checkpoint_of(graft.candidate)), tried)
+        for graft, tried in begun(base, stack, candidates, text, schedule)
     ]
     what = candidates[0].kind if len({one.kind for one in candidates}) == 1 else "grafts"
     of = f"at {len(candidates[0].sites)} sites" if len(candidates) == 1 else f"x {len(candidates)}"
@@ -123,10 +125,11 @@ def cache_of(search: Search, *, folder: Path | None = None, progress: Progress |
 @final
 @dataclass(slots=True)
 class _Run:
-    """A graft, what learns of it, and where it was stopped."""
+    """A graft, what learns of it, its first step, and where it was stopped."""
 
     graft: Graft
     learner: Learner
+    tried: Tried
     stopped: str = ""
 
 
@@ -276,6 +279,6 @@ def _outcome(run: _Run, *, keep_best: bool) -> Trained:
     candidate, tokens = run.graft.candidate, run.learner.step * run.learner.schedule.tokens_per_step
     if run.learner.failure:
         return Trained(candidate=candidate, graft=None, train_tokens=tokens, failure=run.learner.failure)
-    run.graft.history = run.learner.finish(keep_best=keep_best)
+    run.graft.history = replace(run.learner.finish(keep_best=keep_best), first_step=run.tried)
     graft = run.graft.requires_grad_(requires_grad=False).eval()
     return Trained(candidate=candidate, graft=graft, train_tokens=tokens, stopped=run.stopped)

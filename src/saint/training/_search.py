@@ -47,9 +47,10 @@ class Search:
     tokens_together: int = 0
     """Most tokens in a shared pass, for a pass that fills the caches gains nothing from being wider; 0 for 1,024 on a
     processor and 16,384 on an accelerator."""
-    exact: bool = False
+    exact: bool = True
     """Whether candidates that share passes are computed in an order that gives each the bits it has alone; it is
-    checked before the first step, and what differs is trained alone."""
+    checked before the first step, and what differs is trained alone. Without, those of one kind, options and site are
+    one batched product, which rounds differently."""
     cache_prefix: bool = True
     """Whether what the frozen blocks below give is computed once for each window of text."""
     cache_dtype: Literal["float32", "bfloat16"] | None = None

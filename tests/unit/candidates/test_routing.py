@@ -205,12 +205,9 @@ def test_of_what_measurement_does_not_tell_apart_the_cheapest_is_first() -> None
 
 
 def test_routing_is_a_table_of_a_plan() -> None:
-    built = config.build({"policy": "budget_first", "redundancy": True, "rerank_top": 3}, Routing, where="routing")
-    assert built == Routing(policy="budget_first", redundancy=True, rerank_top=3)
+    assert config.build({"policy": "budget_first"}, Routing, where="routing") == Routing(policy="budget_first")
     with pytest.raises(UnknownNameError, match=r"routing: saint.candidates has nothing called 'best'"):
         config.build({"policy": "best"}, Routing, where="routing")
-    with pytest.raises(ConfigError, match="rerank_top is -1; it must be at least 0"):
-        Routing(rerank_top=-1)
 
 
 def test_a_budget_is_a_table_of_a_plan_with_and_without_limits() -> None:
