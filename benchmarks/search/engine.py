@@ -66,7 +66,6 @@ class EngineSteps:
             boundary,
             prefix,
             schedule=schedule,
-            select=None,
             stacked=stacked,
             keep=cached,
         )

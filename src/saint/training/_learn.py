@@ -21,6 +21,25 @@ from saint.training._schedule import Schedule
 _SAVE_EVERY_S = 20.0
 
 
+@final
+class Development:
+    """The text that what learns is evaluated on, cut into windows once for all."""
+
+    def __init__(self, select: Corpus, schedule: Schedule) -> None:
+        self.num_bytes_each, self._schedule = select.num_bytes_each, schedule
+        self._num_documents, self._num_bytes = select.num_documents, select.num_bytes
+        self._windows = list(select.windows(seq_len=schedule.seq_len, batch_size=4 * schedule.batch_size))
+
+    def nats(self, model: nn.Module) -> PerDocument:
+        """What a model pays for each document."""
+        with precision(self._schedule, next(model.parameters()).device):
+            return document_nats(model, self._windows, self._num_documents)
+
+    def bpb(self, nats: PerDocument) -> float:
+        """Bits per byte."""
+        return float(nats.sum()) / log(2) / self._num_bytes
+
+
 class Passes(ABC):
     """How gradients and scores of some learners come about."""
 
@@ -29,12 +48,17 @@ class Passes(ABC):
         """Give each learner the gradient of the mean loss of its own next batch; all are at the same step."""
 
     @abstractmethod
-    def nats(self, learner: Learner) -> PerDocument:
-        """What the model that one learner is part of pays for each document of *select*, as it stands."""
+    def model(self, learner: Learner) -> nn.Module:
+        """What one learner is part of, as it stands, to be evaluated."""
 
 
 def learn(
-    learners: Sequence[Learner], passes: Passes, task: Task, *, until: int | None = None, select: Corpus | None = None
+    learners: Sequence[Learner],
+    passes: Passes,
+    task: Task,
+    *,
+    until: int | None = None,
+    development: Development | None = None,
 ) -> None:
     """Let learners learn until each is done, or has come to step `until`.
 
@@ -43,7 +67,7 @@ def learn(
 
     Args:
         task: Told of the tokens learnt from.
-        select: Development text, if they are to be evaluated.
+        development: What they are evaluated on, if they are.
 
     Raises:
         Interrupted: A stop was asked for; the checkpoints hold everything.
@@ -53,7 +77,7 @@ def learn(
     try:
         while going := [one for one in learners if not one.is_done and (until is None or one.step < until)]:
             first = min(one.step for one in going)
-            _step([one for one in going if one.step == first], passes, task, select)
+            _step([one for one in going if one.step == first], passes, task, development)
             if time.monotonic() - saved > _SAVE_EVERY_S:
                 for one in learners:
                     one.save()
@@ -63,7 +87,7 @@ def learn(
             one.save()
 
 
-def _step(learners: Sequence[Learner], passes: Passes, task: Task, select: Corpus | None) -> None:
+def _step(learners: Sequence[Learner], passes: Passes, task: Task, development: Development | None) -> None:
     started = time.monotonic()
     for one in learners:
         one.begin_step()
@@ -73,28 +97,23 @@ def _step(learners: Sequence[Learner], passes: Passes, task: Task, select: Corpu
     for one in learners:
         one.spend((time.monotonic() - started) / len(learners))
     for one in learners:
-        if select is not None and one.is_due:
+        if development is not None and one.is_due:
             began = time.monotonic()
-            one.evaluate(partial(_bpb, passes, one, select))
+            one.evaluate(partial(_bpb, passes, one, development))
             one.spend(time.monotonic() - began)
     task.advance(sum(one.schedule.tokens_per_step for one in learners))
 
 
-def _bpb(passes: Passes, learner: Learner, select: Corpus) -> float:
-    """Bits per byte."""
-    return float(passes.nats(learner).sum()) / log(2) / select.num_bytes
+def _bpb(passes: Passes, learner: Learner, development: Development) -> float:
+    return development.bpb(development.nats(passes.model(learner)))
 
 
 @final
 class Whole(Passes):
     """A whole model that learns by itself."""
 
-    def __init__(self, model: nn.Module, schedule: Schedule, select: Corpus | None) -> None:
+    def __init__(self, model: nn.Module, schedule: Schedule) -> None:
         self._model, self._schedule = model, schedule
-        self._windows = (
-            [] if select is None else list(select.windows(seq_len=schedule.seq_len, batch_size=4 * schedule.batch_size))
-        )
-        self._num_documents = select.num_documents if select else 0
 
     @override
     def backward(self, learners: Sequence[Learner]) -> None:
@@ -106,9 +125,8 @@ class Whole(Passes):
             (nats.mean() / self._schedule.accumulate).backward()
 
     @override
-    def nats(self, learner: Learner) -> PerDocument:
-        with precision(self._schedule, next(self._model.parameters()).device):
-            return document_nats(self._model, self._windows, self._num_documents)
+    def model(self, learner: Learner) -> nn.Module:
+        return self._model
 
 
 def precision(schedule: Schedule, device: torch.device) -> AbstractContextManager[Any]:

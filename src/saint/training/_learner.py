@@ -133,16 +133,18 @@ class Learner:
         else:
             self._at.num_worse += 1
 
-    def at_rung(self, read: Callable[[], PerDocument]) -> PerDocument:
-        """What it pays for each document of *select* at the rung that it has come to; measured once.
+    def at_rung(self, step: int, read: Callable[[], PerDocument]) -> PerDocument:
+        """What it paid for each document of *select* at a rung, or when it stopped before; measured once, and saved.
 
         Args:
+            step: Of the rung, which it has not gone beyond unless it was measured there.
             read: Nats per document as the weights stand.
         """
-        if self._at.step not in self._at.rungs:
+        if step not in self._at.rungs:
             self._strengthen(1.0)
-            self._at.rungs[self._at.step] = read().tolist()
-        return np.array(self._at.rungs[self._at.step])
+            self._at.rungs[step] = read().tolist()
+            self.save()
+        return np.array(self._at.rungs[step])
 
     def spend(self, time_s: float) -> None:
         """Add to the time that it took."""
@@ -232,4 +234,4 @@ class _Position:
     num_worse: int = 0
     time_s: float = 0.0
     rungs: dict[int, list[float]] = field(default_factory=dict)
-    """Step -> nats of each document of *select* there."""
+    """Step of a rung -> nats of each document of *select* there."""

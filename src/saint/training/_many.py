@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -11,12 +10,13 @@ import torch
 from saint import records
 from saint.composition import blocks_of, boundary_of
 from saint.data import Corpus
+from saint.errors import ConfigError
 from saint.grafts import Graft
 from saint.models import FrozenBase, must_read
 from saint.progress import Progress, Silent, Task
 from saint.records import Candidate
 from saint.training._birth import Tried, begun
-from saint.training._learn import learn
+from saint.training._learn import Development, learn
 from saint.training._learner import Learner
 from saint.training._prefix import Prefix, PrefixCache
 from saint.training._schedule import Schedule
@@ -86,25 +86,37 @@ def train_many(
         BaseChangedError: Something wrote to the base.
     """
     schedule, search, work = schedule or Schedule(), search or Search(), work or Workspace()
+    if not candidates:
+        return []
+    if search.rungs and select is None:
+        raise ConfigError("rungs compare candidates on development text, and none was given; give select or no rungs")
     must_read(base.model.config, schedule.seq_len)
     for standing in stack:
         standing.requires_grad_(requires_grad=False)
     cache = work.cache or cache_of(search, folder=work.folder, progress=work.progress)
     round_ = _Round(base, stack, text, select, schedule, search, cache, is_kept=work.cache is not None)
-    runs = [
-        _Run(graft, round_.learner(graft, work.checkpoint_of(graft.candidate)), tried)
-        for graft, tried in begun(base, stack, candidates, text, schedule)
-    ]
-    what = candidates[0].kind if len({one.kind for one in candidates}) == 1 else "grafts"
-    of = f"at {len(candidates[0].sites)} sites" if len(candidates) == 1 else f"x {len(candidates)}"
-    with work.progress.task(f"{what} {of}", total=len(runs) * schedule.num_tokens, unit="tokens") as task:
-        task.advance(sum(run.learner.step for run in runs) * schedule.tokens_per_step)
-        for bracket in range(search.brackets):
-            round_.run(runs[bracket :: search.brackets], search.rungs_of(bracket), task)
-    if work.cache is None:
-        cache.close()
+    try:
+        runs = [
+            _Run(graft, round_.learner(graft, work.checkpoint_of(graft.candidate)), tried)
+            for graft, tried in begun(base, stack, candidates, text, schedule)
+        ]
+        with work.progress.task(_described(candidates), total=len(runs) * schedule.num_tokens, unit="tokens") as task:
+            task.advance(sum(run.learner.step for run in runs) * schedule.tokens_per_step)
+            for bracket in range(search.brackets):
+                round_.run(runs[bracket :: search.brackets], search.rungs_of(bracket), task)
+    finally:
+        if work.cache is None:
+            cache.close()
     base.check()
     return [_outcome(run, keep_best=select is not None) for run in runs]
+
+
+def _described(candidates: Sequence[Candidate]) -> str:
+    """What is trained, for people."""
+    first = candidates[0]
+    if len(candidates) == 1:
+        return f"{first.kind} at {len(first.sites)} sites"
+    return f"{len(candidates)} candidates"
 
 
 def cache_of(search: Search, *, folder: Path | None = None, progress: Progress | None = None) -> PrefixCache:
@@ -149,7 +161,8 @@ class _Round:
         *,
         is_kept: bool,
     ) -> None:
-        self._base, self._stack, self._text, self._select = base, stack, text, select
+        self._base, self._stack, self._text = base, stack, text
+        self._development = None if select is None else Development(select, schedule)
         self._schedule, self._search, self._cache = schedule, search, cache
         self._is_kept = is_kept or not schedule.shift
         self._about = {"stack": [standing.digest for standing in stack], "base": base.digest}
@@ -172,18 +185,22 @@ class _Round:
     def run(self, runs: Sequence[_Run], rungs: Sequence[Rung], task: Task) -> None:
         """Train to the end, with those that lose at a rung left behind there."""
         left = list(runs)
-        for rung in rungs if self._select is not None else ():
+        for rung in rungs:
             step = max(1, round(rung.at * self._schedule.num_steps))
             passes = self._train(left, task, until=step)
             left = self._promoted([run for run in left if not run.learner.failure], rung, passes, step)
         self._train(left, task)
 
     def _promoted(self, runs: list[_Run], rung: Rung, passes: Mapping[int, Together], step: int) -> list[_Run]:
-        assert self._select is not None  # without it there are no rungs
+        development = self._development
+        assert development is not None  # without it there are no rungs
         if len(runs) < 2:
             return runs
-        nats = [run.learner.at_rung(partial(passes[id(run)].nats, run.learner)) for run in runs]
-        kept = promote(nats, self._select.num_bytes_each, rung)
+        nats = [
+            run.learner.at_rung(step, lambda run=run: development.nats(passes[id(run)].model(run.learner)))  # type: ignore[misc]
+            for run in runs
+        ]
+        kept = promote(nats, development.num_bytes_each, rung)
         order = sorted(range(len(runs)), key=lambda index: float(nats[index].sum()))
         for place, index in enumerate(order, 1):
             if index not in kept:
@@ -201,7 +218,7 @@ class _Round:
         for cohort in cohorts:
             together = self._passes(cohort, prefix, keep=len(cohorts) > 1 or self._is_kept)
             passes |= {id(run): together for run in cohort}
-            learn([run.learner for run in cohort], together, task, until=until, select=self._select)
+            learn([run.learner for run in cohort], together, task, until=until, development=self._development)
         return passes
 
     def _passes(self, cohort: Sequence[_Run], prefix: Prefix, *, keep: bool) -> Together:
@@ -212,7 +229,6 @@ class _Round:
             self._boundary(cohort),
             prefix,
             schedule=self._schedule,
-            select=self._select,
             stacked=not self._search.exact,
             keep=keep,
         )

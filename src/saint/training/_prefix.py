@@ -2,9 +2,10 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import IO, Any, NamedTuple, final
 
 import numpy as np
 import torch
@@ -50,12 +51,14 @@ class PrefixCache:
         Args:
             memory_bytes: Most that is kept in memory; by default a quarter of what is free now.
             disk_bytes: Most that is kept in a file; by default half of what is free now.
-            folder: Where the file is to be; without one nothing is kept on disk. It is removed by `close`.
+            folder: Where the file is to be; without one nothing is kept on disk. It has no name, so that a process that
+                is killed leaves nothing behind.
             dtype: What is kept is rounded to this; by default it is kept as it is.
             progress: Told once if not everything can be kept.
         """
         self._memory_left = _free_memory() if memory_bytes is None else memory_bytes
-        self._path = None if folder is None else folder / f"prefix-{os.getpid()}.bin"
+        self._folder = folder
+        self._file: IO[bytes] | None = None
         self._disk_left = disk_bytes
         self._dtype, self._progress = dtype, progress or Silent()
         self._places: dict[tuple[Any, ...], _Place] = {}
@@ -78,7 +81,7 @@ class PrefixCache:
 
     def keep(self, keys: Sequence[tuple[Any, ...]], hidden: Float[Tensor, "rows seq d"]) -> Tensor:
         """Keep rows under their keys, as far as there is room; what a later `find` would give is returned."""
-        kept = hidden if self._dtype is None else hidden.to(self._dtype)
+        kept = hidden.to("cpu", self._dtype or hidden.dtype)  # the memory that is counted is the machine's
         piece = self._store(kept)
         if piece is not None:
             for row, key in enumerate(keys):
@@ -86,17 +89,18 @@ class PrefixCache:
         return kept
 
     def close(self) -> None:
-        """Forget everything and remove the file."""
+        """Forget everything."""
         self._places.clear()
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _store(self, kept: Tensor) -> Any:
         size = kept.numel() * kept.element_size()
         if size <= self._memory_left:
             self._memory_left -= size
             return kept
-        if self._path is not None and (on_disk := self._write(self._path, kept, size)) is not None:
+        if self._folder is not None and (on_disk := self._write(self._folder, kept, size)) is not None:
             return on_disk
         if not self._is_full:
             self._is_full = True
@@ -106,22 +110,23 @@ class PrefixCache:
             )
         return None
 
-    def _write(self, path: Path, kept: Tensor, size: int) -> Tensor | None:
+    def _write(self, folder: Path, kept: Tensor, size: int) -> Tensor | None:
         """Append to the file and map what was written; None if that may not be, or cannot."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             if self._disk_left is None:
-                self._disk_left = int(_SHARE_OF_DISK * shutil.disk_usage(path.parent).free)
+                self._disk_left = int(_SHARE_OF_DISK * shutil.disk_usage(folder).free)
             if size > self._disk_left:
                 return None
-            with path.open("ab") as file:
-                start = file.tell()
-                file.write(kept.cpu().contiguous().view(torch.uint8).numpy().data)
+            self._file = self._file or tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it is open as long as this is
+            start = self._file.seek(0, os.SEEK_END)
+            self._file.write(kept.contiguous().view(torch.uint8).numpy().data)
+            self._file.flush()
         except OSError:
             self._disk_left = 0
             return None
         self._disk_left -= size
-        mapped = np.memmap(path, dtype=np.uint8, mode="c", offset=start, shape=(size,))
+        mapped = np.memmap(self._file, dtype=np.uint8, mode="c", offset=start, shape=(size,))
         return torch.from_numpy(mapped).view(kept.dtype).view(kept.shape)
 
 

@@ -10,18 +10,17 @@ from torch import Tensor
 from typing_extensions import override
 
 from saint.composition import Above
-from saint.data import Corpus
 from saint.grafts import Graft
-from saint.models import FrozenBase, document_nats, token_nats
+from saint.models import FrozenBase, token_nats
 from saint.training._learn import Passes, precision
-from saint.training._learner import Learner, PerDocument
+from saint.training._learner import Learner
 from saint.training._prefix import Prefix
 from saint.training._schedule import Schedule
 
 
 @final
 class Together(Passes):
-    """Gradients for several grafts from one pass over base and stack; scores one by one."""
+    """Gradients for several grafts from one pass over base and stack; each is evaluated by itself."""
 
     def __init__(
         self,
@@ -32,7 +31,6 @@ class Together(Passes):
         prefix: Prefix,
         *,
         schedule: Schedule,
-        select: Corpus | None,
         stacked: bool,
         keep: bool,
     ) -> None:
@@ -47,15 +45,11 @@ class Together(Passes):
         self._base, self._stack, self._boundary, self._prefix = base, list(stack), boundary, prefix
         self._graft_of = {id(learner): graft for learner, graft in grafts}
         self._schedule, self._stacked, self._keep = schedule, stacked, keep
-        self._windows = (
-            [] if select is None else list(select.windows(seq_len=schedule.seq_len, batch_size=4 * schedule.batch_size))
-        )
-        self._num_documents = select.num_documents if select else 0
         self._now: tuple[tuple[int, ...], Above] | None = None
 
     @override
     def backward(self, learners: Sequence[Learner]) -> None:
-        model, schedule = self._model(learners), self._schedule
+        model, schedule = self._shared(learners), self._schedule
         device = next(iter(learners[0].learning.values())).device
         batches = _batches(learners, device)  # C times (B, T + 1)
         for piece in zip(*(batch.chunk(schedule.accumulate) for batch in batches), strict=True):
@@ -65,13 +59,11 @@ class Together(Passes):
             loss.backward()
 
     @override
-    def nats(self, learner: Learner) -> PerDocument:
-        graft = self._graft_of[id(learner)]
-        model = Above(self._base, self._stack, [graft], self._boundary, partial(self._prefix.read, self._boundary))
-        with precision(self._schedule, next(iter(learner.learning.values())).device):
-            return document_nats(model, self._windows, self._num_documents)
+    def model(self, learner: Learner) -> Above:
+        read: Callable[[Tensor], Tensor] = partial(self._prefix.read, self._boundary)
+        return Above(self._base, self._stack, [self._graft_of[id(learner)]], self._boundary, read)
 
-    def _model(self, learners: Sequence[Learner]) -> Above:
+    def _shared(self, learners: Sequence[Learner]) -> Above:
         """The model of those that still learn."""
         names = tuple(map(id, learners))
         if self._now is None or self._now[0] != names:

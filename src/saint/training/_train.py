@@ -15,7 +15,7 @@ from saint.grafts import Graft, History
 from saint.models import FrozenBase, family_of, must_read
 from saint.progress import Progress, Silent
 from saint.records import Candidate
-from saint.training._learn import Whole, learn
+from saint.training._learn import Development, Whole, learn
 from saint.training._learner import Learner
 from saint.training._many import Workspace, train_many
 from saint.training._schedule import Schedule
@@ -168,7 +168,8 @@ def _learn_whole(
     schedule = learner.schedule
     with (progress or Silent()).task(description, total=schedule.num_tokens, unit="tokens") as task:
         task.advance(learner.step * schedule.tokens_per_step)
-        learn([learner], Whole(model, schedule, select), task, select=select)
+        development = None if select is None else Development(select, schedule)
+        learn([learner], Whole(model, schedule), task, development=development)
     return learner.finish(keep_best=select is not None)
 
 

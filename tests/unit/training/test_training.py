@@ -18,7 +18,7 @@ from saint.progress import Silent
 from saint.records import Candidate
 from saint.testing import assert_base_untouched
 from saint.training import BasePlan, Schedule, continue_training, pretrain, train
-from saint.training._learn import Whole, learn
+from saint.training._learn import Development, Whole, learn
 from saint.training._learner import Learner
 
 SCHEDULE = Schedule(num_steps=10, batch_size=4, seq_len=16, warmup=0.2, evaluate_every=5)
@@ -224,11 +224,11 @@ def test_a_graft_fades_in_from_the_identity_and_is_read_at_full_strength(
         strengthen=graft.set_strength,
     )
     select = data.select["prose"]
-    passes = Whole(model, schedule, select)
+    passes = Whole(model, schedule)
     monkeypatch.setattr("saint.training._learn._bpb", lambda *_: seen.append(graft.strength) or 1.0)
     model.register_forward_pre_hook(lambda *_: seen.append(graft.strength))
     assert all(part.phi.abs().sum() == 0 for part in graft.parts.values())
-    learn([learner], passes, Silent(), select=select)
+    learn([learner], passes, Silent(), development=Development(select, schedule))
     learner.finish(keep_best=True)
     assert all(part.phi.abs().sum() > 0 for part in graft.parts.values())
     assert seen == pytest.approx([0.2, 1.0, 0.4, 1.0, 0.6, 1.0, 0.8, 1.0])  # the score does not fall: patience is 3
