@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from saint.training import (
 )
 from saint.training._learn import Whole, learn
 from saint.training._learner import Learner
+from saint.training._together import Together
 
 SCHEDULE = Schedule(num_steps=10, batch_size=4, seq_len=16, warmup=0.2, evaluate_every=5)
 EXACT = Search(exact=True)
@@ -82,6 +84,31 @@ def test_together_each_comes_to_the_bits_it_comes_to_alone(base: FrozenBase, dat
         assert alone.history is not None
         assert one.graft.history.select_bpb == alone.history.select_bpb
     assert_base_untouched(base)
+
+
+def test_where_sharing_a_pass_would_round_otherwise_each_is_trained_alone(
+    base: FrozenBase, data: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stands for a processor on which wider passes round differently."""
+
+    def rounds_otherwise(*args: Any, **kwargs: Any) -> Together:
+        passes = Together(*args, **kwargs)
+        exactly = passes.backward
+
+        def backward(learners: Sequence[Learner]) -> None:
+            exactly(learners)
+            for parameter in (one for learner in learners if len(learners) > 1 for one in learner.learning.values()):
+                assert parameter.grad is not None
+                parameter.grad.mul_(1 + 1e-6)
+
+        monkeypatch.setattr(passes, "backward", backward)
+        return passes
+
+    monkeypatch.setattr("saint.training._many.Together", rounds_otherwise)
+    trio = candidates(base)[:3]
+    found = train_many(base, (), trio, data.train, schedule=SCHEDULE, search=EXACT)
+    alone = [train(base, (), candidate, data.train, schedule=SCHEDULE) for candidate in trio]
+    assert bytes_of(found) == [graft.to_bytes() for graft in alone]
 
 
 def test_stacked_parameters_round_and_no_more(base: FrozenBase, data: Splits) -> None:
