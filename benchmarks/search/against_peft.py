@@ -22,12 +22,12 @@ from benchmarks.search.base import random_base, random_model, splits
 from benchmarks.search.findings import Findings
 from benchmarks.search.setting import Setting
 from benchmarks.search.timing import take_turns
-from saint.composition import compose, newborn
+from saint.composition import PrefixCache, compose, newborn
 from saint.data import Splits
 from saint.grafts import Graft
 from saint.models import FrozenBase, token_nats
 from saint.records import Candidate
-from saint.training import PrefixCache, Schedule, Workspace, train_many
+from saint.training import Schedule, Workspace, train_many
 
 _EQUAL = 1e-5
 

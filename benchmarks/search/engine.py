@@ -7,13 +7,11 @@ from torch import Tensor
 
 from benchmarks.search.setting import Setting
 from benchmarks.search.steps import schedule_of
-from saint.composition import boundary_of, newborn
+from saint.composition import Prefix, PrefixCache, boundary_of, newborn
 from saint.data import Corpus
 from saint.models import FrozenBase, counting_flops
 from saint.records import Candidate
-from saint.training import PrefixCache
 from saint.training._learner import Learner
-from saint.training._prefix import Prefix
 from saint.training._together import Together
 
 _FOR_EVER = 1_000_000  # steps: no timing comes to the end of a schedule

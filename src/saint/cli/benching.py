@@ -121,7 +121,8 @@ class _Counted:
 
     def cached(self) -> int:
         """By the engine, whose cache an earlier training has filled; of its second step, for the first has set-up."""
-        from saint.training import PrefixCache, Workspace, train_many
+        from saint.composition import PrefixCache
+        from saint.training import Workspace, train_many
 
         work = Workspace(cache=PrefixCache())
 

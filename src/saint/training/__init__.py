@@ -9,7 +9,6 @@ from saint.training._many import (
     cache_of as cache_of,
     train_many as train_many,
 )
-from saint.training._prefix import Prefix as Prefix, PrefixCache as PrefixCache
 from saint.training._rates import best_try as best_try, rate_tries as rate_tries
 from saint.training._schedule import Schedule as Schedule
 from saint.training._search import Rung as Rung, Search as Search, halving as halving, promote as promote

@@ -8,7 +8,7 @@ from typing import final
 import torch
 
 from saint import records
-from saint.composition import blocks_of, boundary_of
+from saint.composition import Prefix, PrefixCache, blocks_of, boundary_of
 from saint.data import Corpus
 from saint.errors import ConfigError
 from saint.grafts import Graft
@@ -18,7 +18,6 @@ from saint.records import Candidate
 from saint.training._birth import Tried, begun
 from saint.training._learn import Development, learn
 from saint.training._learner import Learner
-from saint.training._prefix import Prefix, PrefixCache
 from saint.training._schedule import Schedule
 from saint.training._search import Rung, Search, promote
 from saint.training._together import Together

@@ -9,12 +9,11 @@ from jaxtyping import Int
 from torch import Tensor
 from typing_extensions import override
 
-from saint.composition import Above
+from saint.composition import Above, Prefix
 from saint.grafts import Graft
 from saint.models import FrozenBase, token_nats
 from saint.training._learn import Passes, precision
 from saint.training._learner import Learner
-from saint.training._prefix import Prefix
 from saint.training._schedule import Schedule
 
 

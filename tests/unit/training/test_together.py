@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from interrupting import StopsAfter
-from saint.composition import compose, newborn
+from saint.composition import PrefixCache, compose, newborn
 from saint.data import Corpus, Splits
 from saint.errors import ConfigError, Interrupted
 from saint.models import FrozenBase
@@ -18,7 +18,6 @@ from saint.progress import Progress, Silent
 from saint.records import Candidate
 from saint.testing import assert_base_untouched
 from saint.training import (
-    PrefixCache,
     Rung,
     Schedule,
     Search,

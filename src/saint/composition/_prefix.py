@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saint.composition import Below
+from saint.composition._suffix import Below
 from saint.grafts import Graft
 from saint.models import FrozenBase
 from saint.progress import Progress, Silent
