@@ -1,13 +1,12 @@
 """What a graft does to the composed model, measured in pairs, document by document."""
 
 from saint.evaluation._evaluate import (
-    Losses as Losses,
-    PerDocument as PerDocument,
     evaluate as evaluate,
     leave_one_out as leave_one_out,
     measure_arm as measure_arm,
     measure_cost as measure_cost,
 )
+from saint.evaluation._losses import Losses as Losses, PerDocument as PerDocument
 from saint.evaluation._strength import choose_strength as choose_strength, search_strength as search_strength
 from saint.statistics import (
     negated as negated,

@@ -1,55 +1,15 @@
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, final
 
-import numpy as np
 import torch
-from jaxtyping import Float64
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from saint.composition import compose, logits_digest, overlap, probe_logits
 from saint.data import Corpus
+from saint.evaluation._losses import Losses, PerDocument
 from saint.grafts import Graft
-from saint.models import FrozenBase, document_nats
-from saint.progress import Progress
+from saint.models import FrozenBase
 from saint.records import Arm, Cost, Evidence, Interval, Removal
 from saint.statistics import negated, paired_interval
-
-_TOKENS_TOGETHER = 4096
-PerDocument = Float64[np.ndarray, " documents"]
-
-
-@final
-class Losses:
-    """The total loss of each document, measured once for each model and corpus and then remembered."""
-
-    def __init__(self, *, seq_len: int = 256, batch_size: int = 0, progress: Progress | None = None) -> None:
-        """Fix how documents are cut.
-
-        Args:
-            seq_len: Predictions per window; a token sees at most this much text before it.
-            batch_size: Windows that are scored together; 0 for as many as make 4,096 tokens.
-        """
-        self._seq_len, self._progress = seq_len, progress
-        self._batch_size = batch_size or max(1, _TOKENS_TOGETHER // seq_len)
-        self._known: dict[tuple[Any, ...], PerDocument] = {}
-
-    def of(self, base: FrozenBase, stack: Sequence[Graft], corpus: Corpus) -> PerDocument:
-        """Nats per document of base + stack, as remembered."""
-        key = (base.digest, tuple((graft.digest, graft.strength) for graft in stack), corpus.digest)
-        if key not in self._known:
-            self._known[key] = self.measure(compose(base, stack), corpus)
-        return self._known[key]
-
-    def saved(self, base: FrozenBase, before: Sequence[Graft], after: Sequence[Graft], corpus: Corpus) -> Interval:
-        """Bits per byte that base + `after` saves against base + `before`; positive is better."""
-        return paired_interval(self.of(base, before, corpus), self.of(base, after, corpus), corpus.num_bytes_each)
-
-    def measure(self, model: nn.Module, corpus: Corpus) -> PerDocument:
-        """Nats per document of any model, measured now."""
-        longest = getattr(model.config, "max_position_embeddings", None) or self._seq_len
-        windows = corpus.windows(seq_len=min(self._seq_len, longest), batch_size=self._batch_size)
-        return document_nats(model, windows, corpus.num_documents, progress=self._progress)
 
 
 def evaluate(

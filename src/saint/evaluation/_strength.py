@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from saint.data import Corpus
-from saint.evaluation._evaluate import Losses
+from saint.evaluation._losses import Losses
 from saint.grafts import Graft
 from saint.models import FrozenBase
 

@@ -8,7 +8,7 @@ What a submitted graft learnt from is not known, so it adds nothing to those tok
 no controls, as none could be called equal.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,11 +21,10 @@ from torch import nn
 
 from saint import config, records
 from saint.candidates import lora_control
-from saint.composition import compose
 from saint.data import Corpus
 from saint.errors import DivergedError, LedgerError, QuantizedBaseError, StorageError
-from saint.evaluation import Losses, choose_strength, measure_arm, paired_interval, search_strength
-from saint.grafts import grow_from
+from saint.evaluation import Losses, PerDocument, choose_strength, measure_arm, paired_interval, search_strength
+from saint.grafts import Graft, grow_from
 from saint.growth._journal import Journal
 from saint.models import share_weights
 from saint.records import Arm, Candidate, Interval
@@ -64,31 +63,32 @@ def measure_arms(journal: Journal, losses: Losses, split: Mapping[str, Corpus]) 
     """The standing stack and its controls, each held against the bare base on `split` (domain -> text)."""
     costs = [entry.evidence.cost for entry in journal.registry.accepted()]
     tokens = sum(cost.train_tokens for cost in costs)
-    models: dict[str, tuple[nn.Module, int, int]] = {
-        "grafts": (compose(journal.base, journal.stack()), sum(cost.num_params for cost in costs), tokens)
+    stack = journal.stack()
+    arms: dict[str, tuple[Callable[[Corpus], PerDocument], int, int]] = {
+        "grafts": (partial(losses.of, journal.base, stack), sum(cost.num_params for cost in costs), tokens)
     }
     for name, control in _controls(journal).items():
         if "failure" in control:
             continue
         size = (control["num_params"], control["train_tokens"])
         if name == "lora":
-            models["lora"] = (_lora_model(journal, control), *size)
+            arms["lora"] = (partial(losses.of, journal.base, [_lora_graft(journal, control)]), *size)
         else:
-            models["full"] = (_full_model(journal, control, 1.0), *size)
-            models["full, interpolated"] = (_full_model(journal, control, control["strength"]), *size)
+            arms["full"] = (partial(_full_nats, journal, losses, control, 1.0), *size)
+            arms["full, interpolated"] = (partial(_full_nats, journal, losses, control, control["strength"]), *size)
     grown = journal.data.grown_domain
     return [
         measure_arm(
             name,
             journal.base,
-            partial(losses.measure, model),
+            nats_of,
             grown=split[grown],
             retained={domain: corpus for domain, corpus in split.items() if domain != grown},
             num_params=num_params,
             train_tokens=train_tokens,
             losses=losses,
         )
-        for name, (model, num_params, train_tokens) in models.items()
+        for name, (nats_of, num_params, train_tokens) in arms.items()
     ]
 
 
@@ -178,7 +178,7 @@ def _train_full(
     settings = journal.strength(number, whole_round=True)
 
     def saved(strength: float, corpus: Corpus) -> Interval:
-        part = losses.measure(_full_model(journal, outcome, strength), corpus)
+        part = _full_nats(journal, losses, outcome, strength, corpus)
         return paired_interval(losses.of(journal.base, (), corpus), part, corpus.num_bytes_each)
 
     strength = search_strength(
@@ -199,9 +199,16 @@ def _schedule(journal: Journal, num_tokens: int) -> Schedule:
     return replace(schedule, num_steps=max(1, -(-num_tokens // schedule.tokens_per_step)), fade_in=0.0)
 
 
-def _lora_model(journal: Journal, control: Mapping[str, Any]) -> nn.Module:
+def _lora_graft(journal: Journal, control: Mapping[str, Any]) -> Graft:
     candidate = config.build(control["candidate"], Candidate, where="control")
-    return compose(journal.base, [grow_from(candidate, weights=journal.registry.payload(control["graft"]))])
+    return grow_from(candidate, weights=journal.registry.payload(control["graft"]))
+
+
+def _full_nats(
+    journal: Journal, losses: Losses, control: Mapping[str, Any], strength: float, corpus: Corpus
+) -> PerDocument:
+    name = (control["weights"], strength, corpus.digest)
+    return losses.remembered(name, partial(_full_model, journal, control, strength), corpus)
 
 
 @torch.no_grad()

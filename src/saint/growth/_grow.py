@@ -50,6 +50,7 @@ def grow(
             grafts = _train(journal, stack, journal.trials(number, stack, candidates))
             while finalists := journal.finalists(number, grafts):  # again after each that comes to stand
                 stack, judged = restore(registry), []
+                losses.expect(base, stack, finalists)
                 for graft in finalists:
                     gain = choose_strength(base, stack, graft, losses=losses, **journal.strength(number))
                     evidence = evaluate(

@@ -1,0 +1,98 @@
+"""What models pay for text, measured once and remembered, above blocks that are computed once."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, final
+
+import numpy as np
+from jaxtyping import Float64
+from torch import nn
+
+from saint.composition import Above, Prefix, PrefixCache, boundary_of, compose
+from saint.data import Corpus
+from saint.grafts import Graft
+from saint.models import FrozenBase, document_nats
+from saint.progress import Progress
+from saint.records import Interval
+from saint.statistics import paired_interval
+
+_TOKENS_TOGETHER = 4096
+PerDocument = Float64[np.ndarray, " documents"]
+
+
+@final
+class Losses:
+    """The total loss of each document, measured once for each model and corpus and then remembered.
+
+    What the blocks below the topmost graft of a stack give for a window is remembered too, so that the same graft at
+    another strength, or another graft there, is measured from its own first block on. The numbers are those of the
+    whole model, to the bit.
+    """
+
+    def __init__(
+        self,
+        *,
+        seq_len: int = 256,
+        batch_size: int = 0,
+        cache: PrefixCache | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Fix how documents are cut.
+
+        Args:
+            seq_len: Predictions per window; a token sees at most this much text before it.
+            batch_size: Windows that are scored together; 0 for as many as make 4,096 tokens.
+            cache: Where hidden states are kept; by default in a quarter of the memory that is free.
+        """
+        self._seq_len, self._progress = seq_len, progress
+        self._batch_size = batch_size or max(1, _TOKENS_TOGETHER // seq_len)
+        self._cache = cache or PrefixCache(progress=progress)
+        self._known: dict[tuple[Any, ...], PerDocument] = {}
+        self._boundaries: dict[tuple[Any, ...], set[int]] = defaultdict(set)
+
+    def expect(self, base: FrozenBase, stack: Sequence[Graft], grafts: Sequence[Graft]) -> None:
+        """Say that `grafts` will be measured on `stack`, each alone: one pass then gives what is below any of them."""
+        below = {boundary_of(base, stack, graft.candidate.sites) for graft in grafts}
+        self._boundaries[_name(base, stack)] |= below - {0}
+
+    def of(self, base: FrozenBase, stack: Sequence[Graft], corpus: Corpus) -> PerDocument:
+        """Nats per document of base + stack, as remembered."""
+        return self.remembered((*_name(base, stack), corpus.digest), lambda: self._composed(base, stack), corpus)
+
+    def remembered(self, name: tuple[Any, ...], make: Callable[[], nn.Module], corpus: Corpus) -> PerDocument:
+        """Nats per document of a model that is only made if it was not measured before.
+
+        Args:
+            name: What no other model and corpus have.
+        """
+        if name not in self._known:
+            self._known[name] = self.measure(make(), corpus)
+        return self._known[name]
+
+    def saved(self, base: FrozenBase, before: Sequence[Graft], after: Sequence[Graft], corpus: Corpus) -> Interval:
+        """Bits per byte that base + `after` saves against base + `before`; positive is better."""
+        return paired_interval(self.of(base, before, corpus), self.of(base, after, corpus), corpus.num_bytes_each)
+
+    def measure(self, model: nn.Module, corpus: Corpus) -> PerDocument:
+        """Nats per document of any model, measured now."""
+        longest = getattr(model.config, "max_position_embeddings", None) or self._seq_len
+        windows = corpus.windows(seq_len=min(self._seq_len, longest), batch_size=self._batch_size)
+        return document_nats(model, windows, corpus.num_documents, progress=self._progress)
+
+    def _composed(self, base: FrozenBase, stack: Sequence[Graft]) -> nn.Module:
+        """The whole model, or as much of it as lies above what no change of the topmost graft can reach."""
+        if not stack:
+            return compose(base, ())
+        *below, top = stack
+        boundary = boundary_of(base, below, top.candidate.sites)
+        if not boundary:
+            return compose(base, stack)
+        expected = self._boundaries[_name(base, below)]
+        expected.add(boundary)
+        read = partial(Prefix(base, below, expected, self._cache).read, boundary)
+        return Above(base, below, [top], boundary, read)
+
+
+def _name(base: FrozenBase, stack: Sequence[Graft]) -> tuple[Any, ...]:
+    return base.digest, tuple((graft.digest, graft.strength) for graft in stack)
