@@ -14,6 +14,7 @@ from typing_extensions import override
 from saint.errors import ConfigError
 from saint.grafts import Kind, Place
 from saint.grafts._activations import ACTIVATIONS, Activation
+from saint.grafts._thin import widen
 from saint.records import Site, SiteSort
 
 
@@ -90,4 +91,4 @@ class Block(Kind):
     ) -> Float[Tensor, "*batch d_out"]:
         waist = F.linear(y, self.up)
         waist = self._activation(waist) if self.gate is None else self._activation(F.linear(y, self.gate)) * waist
-        return y + F.linear(waist, self.strength * self.down)
+        return y + widen(waist, self.strength * self.down)

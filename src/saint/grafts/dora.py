@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from saint.errors import ConfigError, SiteError
 from saint.grafts import Kind, Place
+from saint.grafts._thin import widen
 from saint.records import Site, SiteSort
 
 _Fingerprint = tuple[ref[nn.Module], int, int, torch.dtype]
@@ -125,7 +126,7 @@ class Dora(Kind):
         self, x: Float[Tensor, "*batch d_in"], y: Float[Tensor, "*batch d_out"]
     ) -> Float[Tensor, "*batch d_out"]:
         stretch = self._stretch()
-        turned = F.linear(F.linear(x, self.a), self.scale * self.b)
+        turned = widen(F.linear(x, self.a), self.scale * self.b)
         return y + self.strength * ((stretch - 1) * (y - self._bias) + stretch * turned)
 
     @override

@@ -16,6 +16,7 @@ from saint.grafts import FirstStep, Kind, LowRankFactors, Moment, Place
 from saint.grafts._bases import find_bases, moment
 from saint.grafts._least_squares import ETA, output_rms
 from saint.grafts._natural import natural_inputs, natural_outputs
+from saint.grafts._thin import widen
 from saint.records import Site, SiteSort
 
 
@@ -156,7 +157,7 @@ class Lora(Kind):
     def forward(
         self, x: Float[Tensor, "*batch d_in"], y: Float[Tensor, "*batch d_out"]
     ) -> Float[Tensor, "*batch d_out"]:
-        return y + F.linear(F.linear(x, self.a), self.strength * self.scale * self.b)
+        return y + widen(F.linear(x, self.a), self.strength * self.scale * self.b)
 
     @override
     def factors(self) -> LowRankFactors:

@@ -17,6 +17,7 @@ from saint.grafts._forms import LinearForm
 from saint.grafts._indices import is_blank, must_rise, smallest_dtype
 from saint.grafts._least_squares import ETA, follow_gradient, output_rms
 from saint.grafts._phi_options import REGROWN, Options as PhiOptions, form_of
+from saint.grafts._thin import widen
 from saint.grafts._walsh import draw_walsh_seed, walsh_bases
 from saint.records import Site, SiteSort
 
@@ -262,7 +263,7 @@ class Phi(Kind):
         else:
             h = F.linear(x, self.b).unflatten(-1, (self._options.terms, self._options.rank))
             h = self._form.apply(self._numbers(), h).flatten(-2)
-            changed = changed + F.linear(self.strength * h, self.a)
+            changed = changed + widen(self.strength * h, self.a)
         if not self._options.residual:
             return changed
         rows, columns = self._coordinates()

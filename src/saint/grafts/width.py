@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from saint.errors import ConfigError, SiteError
 from saint.grafts import Kind, NewChannels, Place
+from saint.grafts._thin import widen
 from saint.records import Site, SiteSort
 
 _PASSES_ON = (nn.Identity, nn.Dropout)
@@ -104,7 +105,7 @@ class Width(Kind):
         assert self._activation is not None  # it is attached before it is used
         up = F.linear(x, self.up)
         channels = self._activation(up) if self.gate is None else self._activation(F.linear(x, self.gate)) * up
-        return y + F.linear(channels, self.strength * self.down)
+        return y + widen(channels, self.strength * self.down)
 
     @override
     def growth(self) -> NewChannels:

@@ -55,7 +55,8 @@ class Learner:
         self.failure = ""
         """Why it came to nothing; empty as long as it did not."""
         self._lr, self._checkpoint = lr, checkpoint
-        self._strengthen: Callable[[float], None] = strengthen or (lambda _: None)
+        self._set_strength: Callable[[float], None] = strengthen or (lambda _: None)
+        self._strength: float | None = None
         self._optimizer = torch.optim.AdamW(
             list(learning.values()),
             lr=lr,
@@ -194,6 +195,11 @@ class Learner:
         except OSError as error:
             draft.unlink(missing_ok=True)
             raise StorageError(f"{self._checkpoint} was not written ({error.strerror}); make room") from error
+
+    def _strengthen(self, strength: float) -> None:
+        if strength != self._strength:  # else every part of a graft would be written to at every step
+            self._set_strength(strength)
+            self._strength = strength
 
     @torch.no_grad()
     def _put(self, state: Mapping[str, Tensor]) -> None:
