@@ -12,13 +12,14 @@ from torch.func import functional_call, vmap
 from saint.grafts import Kind
 
 
-class Rows(NamedTuple):
-    """What happens to the rows of some neighbouring grafts at one module."""
+class _Share(NamedTuple):
+    """What happens to the rows of neighbouring grafts at one module."""
 
     start: int
     """The first of the grafts whose rows these are."""
-    parts: tuple[Kind | None, ...]
-    """What each of them has there; nothing for one that leaves the module as it is."""
+    num: int
+    part: "Kind | _Stacked | None"
+    """What they have there; nothing if they leave the module as it is."""
 
 
 @final
@@ -38,37 +39,40 @@ class Beside:
             stacked: Whether any may be stacked.
         """
         self._num = len(parts)
-        self._rows: list[tuple[Rows, _Stacked | None]] = []
+        self._shares: list[_Share] = []
         for _, found in groupby(range(len(parts)), key=lambda index: parts[index] is not None and alike[index]):
             own = list(found)
             there = [part for index in own if (part := parts[index]) is not None]
-            together = stacked and len(there) > 1 and all(part.can_stack for part in there)
-            rows = Rows(own[0], tuple(parts[index] for index in own))
-            self._rows.append((rows, _Stacked(there) if together else None))
+            if not there:
+                self._shares.append(_Share(own[0], len(own), None))
+            elif stacked and len(there) > 1 and all(part.can_stack for part in there):
+                self._shares.append(_Share(own[0], len(own), _Stacked(there)))
+            else:
+                self._shares += [_Share(index, 1, part) for index, part in zip(own, there, strict=True)]
 
     def answer(self, x: Tensor, y: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
         """The answer `y` to the input `x` with every graft's rows changed by that graft."""
-        pieces = []
-        for (start, parts), stacked in self._rows:
-            own = self._share(len(y), start, len(parts))
-            if stacked is not None:
-                pieces.append(stacked(x[own], y[own]))
-                continue
-            for place, part in enumerate(parts, start):
-                one = self._share(len(y), place, 1)
-                pieces.append(y[one] if part is None else self._alone(part, one, (x, y), args, kwargs))
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        if self._num == 1:
+            return self._changed(self._shares[0], (x, y), args, kwargs)
+        each = len(y) // self._num
+        sizes = [share.num * each for share in self._shares]
+        pieces = []  # by `split`, whose gradient is put together once; that of a slice is as large as the whole
+        for share, *flow in zip(self._shares, x.split(sizes), y.split(sizes), strict=True):
+            own = slice(share.start * each, (share.start + share.num) * each)
+            mine = tuple(_cut(value, own, len(y)) for value in args)
+            named = {name: _cut(value, own, len(y)) for name, value in kwargs.items()}
+            pieces.append(self._changed(share, (flow[0], flow[1]), mine, named))
+        return torch.cat(pieces)
 
-    def _share(self, num_rows: int, start: int, num: int) -> slice:
-        each = num_rows // self._num
-        return slice(start * each, (start + num) * each)
-
-    def _alone(
-        self, part: Kind, own: slice, flow: tuple[Tensor, Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    def _changed(
+        self, share: _Share, flow: tuple[Tensor, Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Tensor:
         x, y = flow
-        mine = tuple(_cut(value, own, len(y)) for value in args)
-        return part.answer(x[own], y[own], mine, {name: _cut(value, own, len(y)) for name, value in kwargs.items()})
+        if share.part is None:
+            return y
+        if isinstance(share.part, _Stacked):
+            return share.part(x, y)
+        return share.part.answer(x, y, args, kwargs)
 
 
 @final
