@@ -37,7 +37,8 @@ class Watch:
             sites: All that see the same there: a linear map, an mlp, or a block with its insertion point.
             make_seen: `Seen` with the settings that are the same at every site.
         """
-        self._base, self._sites, self._show, self._make_seen = base, sites, show, make_seen
+        self._sites, self._show, self._make_seen = sites, show, make_seen
+        self._frozen = base.model.get_submodule(sites[0].module)
         self._backward = backward
         self._calls: list[_Call] = []
         self._num_open = self._num_sequences = 0
@@ -81,8 +82,7 @@ class Watch:
             self.finish()
 
     def _read_weight(self) -> Tensor | None:
-        site = self._sites[0]
-        return float_weight(self._base.model.get_submodule(site.module)) if site.sort == "linear" else None
+        return float_weight(self._frozen) if self._sites[0].sort == "linear" else None
 
     def _in_sequences(self, values: Tensor) -> Tensor:
         """Of shape (batch, tokens, width); some models call their maps with all tokens in one row."""

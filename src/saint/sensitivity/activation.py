@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar, final
 
+import torch
 from typing_extensions import override
 
 from saint.records import Site
@@ -27,7 +28,7 @@ class Activation(Map):
 
     @override
     def observe(self, site: Site, seen: Seen) -> None:
-        self._means.add(site.key, seen.y.square().mean())
+        self._means.add(site.key, torch.linalg.vector_norm(seen.y).square() / seen.y.numel())
 
     @override
     def scores(self) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar, final
 
-import torch
 from typing_extensions import override
 
 from saint.records import Site
@@ -29,7 +28,8 @@ class ActivationGradient(Map):
 
     @override
     def observe(self, site: Site, seen: Seen) -> None:
-        self._means.add(site.key, torch.linalg.vector_norm(seen.gate_gradient, ord=1))
+        # not as a norm of order 1: PyTorch adds that up number by number, five times as slow and worse rounded
+        self._means.add(site.key, seen.gate_gradient.abs().sum())
 
     @override
     def scores(self) -> dict[str, float]:

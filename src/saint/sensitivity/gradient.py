@@ -3,6 +3,7 @@
 from collections import defaultdict
 from typing import Any, ClassVar, final
 
+import torch
 from typing_extensions import override
 
 from saint.records import Site
@@ -30,7 +31,7 @@ class Gradient(Map):
 
     @override
     def observe(self, site: Site, seen: Seen) -> None:
-        self._squares[site.key].append(float(seen.weight_gradient.square().sum()))
+        self._squares[site.key].append(float(torch.linalg.vector_norm(seen.weight_gradient)) ** 2)
 
     @override
     def scores(self) -> dict[str, float]:

@@ -37,6 +37,8 @@ class Random(Map):
 
     @override
     def observe(self, site: Site, seen: Seen) -> None:
+        if site.key in self._scores:
+            return
         digest = hashlib.sha256(f"{self.options.seed}:{site.key}".encode()).digest()
         self._scores[site.key] = int.from_bytes(digest[:6], "big") / (1 << 48)
 
