@@ -57,6 +57,12 @@ def lora_at(sites: tuple[Site, ...], *, rank: int = LORA_RANK, lr: float = LR, s
     return Candidate(sites=sites, kind="lora", options={"rank": rank}, lr=lr, seed=seed)
 
 
+def blocks_at(base: FrozenBase, depths: Sequence[int], *, width: int) -> Candidate:
+    """A residual block of so many hidden units after each of some of the base's blocks, as one candidate."""
+    sites = tuple(site for site in base.sites() if site.sort == "block" and site.depth in depths)
+    return Candidate(sites=sites, kind="block", options={"width": width}, lr=LR)
+
+
 @final
 class Steps:
     """Steps down a loss, some for each call."""
