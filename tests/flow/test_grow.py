@@ -209,7 +209,7 @@ def test_what_was_rolled_back_is_not_proposed_again(workshop: Workshop) -> None:
     grow(one)
     taken_back = one.registry.accepted()[0]
     one.registry.rollback(taken_back.digest, reason="worse on code")
-    assert taken_back.candidate in journal.settled()
+    assert taken_back.candidate in journal.settings.settled()
 
 
 def test_a_trial_that_failed_is_neither_trained_nor_proposed_again(workshop: Workshop) -> None:

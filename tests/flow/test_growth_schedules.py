@@ -246,7 +246,10 @@ def test_what_may_be_forgotten_is_split_over_all_rounds_of_all_stages(workshop: 
     allowed = []
     for number, stage in enumerate((0, 1, 1)):
         one.registry.write("round_opened", {"round": number, "stage": stage, "stack": [], "candidates": []})
-        allowed += [journal.strength(number)["at_most_bpb"], journal.strength(number, whole_round=True)["at_most_bpb"]]
+        allowed += [
+            journal.settings.strength(number)["at_most_bpb"],
+            journal.settings.strength(number, whole_round=True)["at_most_bpb"],
+        ]
     assert allowed == pytest.approx([0.15, 0.3, 0.6, 0.6, 0.9, 0.9])
 
 

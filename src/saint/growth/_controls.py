@@ -128,7 +128,7 @@ def _train_lora(
         progress=journal.progress,
     )
     assert graft.history is not None  # it was just trained
-    choose_strength(base, (), graft, losses=losses, **journal.strength(number, whole_round=True))
+    choose_strength(base, (), graft, losses=losses, **journal.settings.strength(number, whole_round=True))
     outcome = {
         "candidate": candidate,
         "graft": graft.digest,
@@ -175,7 +175,7 @@ def _train_full(
         "history": history,
         "lr": plan.controls.full_lr,
     }
-    settings = journal.strength(number, whole_round=True)
+    settings = journal.settings.strength(number, whole_round=True)
 
     def saved(strength: float, corpus: Corpus) -> Interval:
         part = _full_nats(journal, losses, outcome, strength, corpus)

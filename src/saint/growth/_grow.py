@@ -42,17 +42,17 @@ def grow(
             stack = journal.stack_below(number)
             if not (candidates := journal.candidates(number)):
                 sensitivity = measure_sensitivity(
-                    base, data.train, stack=stack, progress=progress, **journal.sensitivity(number)
+                    base, data.train, stack=stack, progress=progress, **journal.settings.sensitivity(number)
                 )
-                candidates = propose(base.sites(), sensitivity, **journal.proposing(number))
-                candidates = journal.affordable(number, candidates)
+                candidates = propose(base.sites(), sensitivity, **journal.settings.proposing(number))
+                candidates = journal.settings.affordable(number, candidates)
                 journal.open_round(number, stack, sensitivity, candidates)
             grafts = _train(journal, stack, journal.trials(number, stack, candidates))
             while finalists := journal.finalists(number, grafts):  # again after each that comes to stand
                 stack, judged = restore(registry), []
                 losses.expect(base, stack, finalists)
                 for graft in finalists:
-                    gain = choose_strength(base, stack, graft, losses=losses, **journal.strength(number))
+                    gain = choose_strength(base, stack, graft, losses=losses, **journal.settings.strength(number))
                     evidence = evaluate(
                         base, stack, graft, held_out=data.held_out, retain=data.protected, losses=losses
                     )

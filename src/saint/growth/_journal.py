@@ -1,24 +1,23 @@
 """What growth has done so far: asked of the ledger before each step, told to it after."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
 from saint import config, records
-from saint.candidates import affordable, fits, left_of, num_params, price, refined_sites, train_flops
+from saint.candidates import fits, num_params, price, train_flops
 from saint.composition import overlap, restore, restore_one
 from saint.data import Splits
-from saint.errors import BudgetError
 from saint.grafts import Graft, History, grow_from
 from saint.growth._plan import Plan, Stage
-from saint.growth._stages import next_stage, share_of_allowance, stage_of
+from saint.growth._settings import Settings
+from saint.growth._stages import next_stage, stage_of
 from saint.growth._trial import Trial
-from saint.growth._turns import has_turn, num_accepted, wait_for, was_refused
+from saint.growth._turns import has_turn, judged_in, num_accepted, wait_for
 from saint.models import FrozenBase
 from saint.progress import Progress
-from saint.records import Arm, Budget, Candidate, Decision, Evidence, Outcome, SensitivityMap, Site
-from saint.registry import Entry, Registry, State
+from saint.records import Arm, Candidate, Decision, Evidence, Outcome, SensitivityMap
+from saint.registry import Registry, State
 from saint.training import Trained, Workspace
 
 
@@ -28,6 +27,7 @@ class Journal:
 
     def __init__(self, registry: Registry, base: FrozenBase, data: Splits, plan: Plan, progress: Progress) -> None:
         self.registry, self.base, self.data, self.plan, self.progress = registry, base, data, plan, progress
+        self.settings = Settings(registry, base, data, plan)
 
     @property
     def state(self) -> State:
@@ -50,10 +50,6 @@ class Journal:
         """The grafts that stand, less those of round `number`: what its candidates are trained on."""
         return [restore_one(self.registry, digest) for digest in self._standing_below(number)]
 
-    def stage(self, number: int) -> Stage:
-        """The stage of a round, with all that it leaves to the plan."""
-        return self.plan.in_full[stage_of(self.plan, self.state, number)]
-
     def rounds(self) -> Iterator[int]:
         """The rounds that are still to be done or finished, until the stages, the budget or the ideas are spent."""
         while not (state := self.state).measured:
@@ -68,7 +64,7 @@ class Journal:
                 continue
             elif (index := next_stage(self.plan, state)) is None:
                 return
-            elif reason := self._why_not(self.plan.in_full[index]):
+            elif reason := self.settings.why_not(self.plan.in_full[index]):
                 self._skip(index, reason)
             else:
                 yield number + 1
@@ -99,78 +95,10 @@ class Journal:
         """Nothing more is to be done in it; `arms` say on development text where growth has come to."""
         self.registry.write("round_closed", {"round": number, "stack": self.state.standing, "arms": list(arms)})
 
-    def sensitivity(self, number: int) -> dict[str, Any]:
-        """The settings that the sensitivity pass takes from the plan: as many tokens a batch as training takes."""
-        schedule, chosen = self.plan.schedule_of(self.stage(number)), self.plan.sensitivity
-        return {
-            "method": chosen.method,
-            "num_batches": chosen.num_batches,
-            "batch_size": schedule.batch_size,
-            "seq_len": schedule.seq_len,
-            "seed": self.plan.seed,
-        }
-
-    def proposing(self, number: int) -> dict[str, Any]:
-        """The settings that proposing takes from the plan, and from what was tried so far."""
-        stage = self.stage(number)
-        return {
-            "proposals": stage.proposals,
-            "budget": self.budget_left(),
-            "top": self.num_affordable(stage),
-            "seed": self.plan.seed,
-            "without": self.settled(),
-            "within": self._refined_sites() if stage.sites == "refined" else None,
-            "policy": self.plan.routing.policy,
-        }
-
     def trials(self, number: int, stack: Sequence[Graft], candidates: Sequence[Candidate]) -> list[Trial]:
         """What is to be trained in a round."""
-        schedule = self.plan.schedule_of(self.stage(number))
+        schedule = self.settings.schedule(number)
         return [Trial(candidate=candidate, stack=stack, schedule=schedule) for candidate in candidates]
-
-    def budget_left(self) -> Budget:
-        """What standing grafts and all trials so far have left of the plan's budget."""
-        state = self.state
-        standing = [entry.candidate for entry in state.judged if entry.status == "stands"]
-        return replace(
-            left_of(self.plan.budget, [price(candidate, self.base.sites()) for candidate in standing]),
-            train_tokens=self.plan.budget.train_tokens - sum(trial["train_tokens"] for trial in state.trained.values()),
-            train_flops=None if (limit := self.plan.budget.train_flops) is None else limit - self._spent("train_flops"),
-        )
-
-    def affordable(self, number: int, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Those whose training the operations that are left allow."""
-        schedule = self.plan.schedule_of(self.stage(number))
-        counts = {"num_tokens": schedule.num_tokens, "seq_len": schedule.seq_len}
-        try:
-            return affordable(candidates, self.base.sites(), self.budget_left(), **counts)
-        except BudgetError:
-            if not self.state.trained:
-                raise
-            return []
-
-    def _spent(self, name: str) -> float:
-        return float(sum(trial.get(name, 0.0) for trial in self.state.trained.values()))
-
-    def num_affordable(self, stage: Stage) -> int:
-        """How many candidates of a round the tokens that are left can train."""
-        num_tokens = self.plan.schedule_of(stage).num_tokens
-        return min(stage.candidates_per_round, self.budget_left().train_tokens // num_tokens)
-
-    def settled(self) -> list[Candidate]:
-        """What is not worth proposing again: what stands or was taken back, and what came to nothing on this stack.
-
-        A finalist that was refused on a stack that had meanwhile grown deserves to be trained on that stack.
-        """
-        state = self.state
-        trained = {(records.digest(trial["candidate"]), tuple(trial["stack"])) for trial in state.trained.values()}
-        failed = [trial for trial in state.trained.values() if not trial["graft"] and trial["stack"] == state.standing]
-        return [config.build(trial["candidate"], Candidate, where="trained") for trial in failed] + [
-            entry.candidate
-            for entry in state.judged
-            if entry.status in ("stands", "rolled back")
-            or (was_refused(entry) and (records.digest(entry.candidate), entry.evidence.stack) in trained)
-        ]
 
     def missing(self, trials: Sequence[Trial]) -> bool:
         """Whether one of them is not in the ledger yet; once all are, what is kept of their training goes."""
@@ -243,10 +171,10 @@ class Journal:
         To begin with the round's best; each time that one has come to stand, those that passed beside it, as far as
         they still fit the budget; none once as many stand as the stage lets.
         """
-        stage, entries = self.stage(number), self._judged_in(number)
+        stage, entries = self.settings.stage(number), judged_in(self.state, number)
         if num_accepted(entries) >= stage.accept:
             return []
-        stack, left = self.stack(), self.budget_left()
+        stack, left = self.stack(), self.settings.budget_left()
         finished = [graft for graft in grafts if graft is not None and not _repeats(stack, graft, stage)]
         ranked = sorted(finished, key=lambda graft: graft.history.best_bpb or 0.0 if graft.history else 0.0)
         return [
@@ -255,28 +183,6 @@ class Journal:
             if has_turn(graft.candidate, entries, self.state.standing)
             and fits(price(graft.candidate, self.base.sites()), left)
         ]
-
-    def strength(self, number: int | None, *, whole_round: bool = False) -> dict[str, Any]:
-        """The settings that choosing a strength takes from the plan.
-
-        A round may use up an equal part of what may be forgotten in all, so that later rounds have room as well; in it
-        each graft that may come to stand an equal part of that.
-
-        Args:
-            number: The round; None for what is of no round, to which all of it is allowed.
-            whole_round: Allow what all grafts of the round may use up together.
-        """
-        allowed, share = self.plan.allowed_regression_bpb, 1.0
-        if number is not None:
-            turn = (num_accepted(self._judged_in(number)) + 1) / self.stage(number).accept
-            share = share_of_allowance(self.plan, self.state, number, 1.0 if whole_round else turn)
-        grown = self.data.grown_domain
-        return {
-            "grown": self.data.select[grown],
-            "retained": {name: corpus for name, corpus in self.data.select.items() if name != grown},
-            "at_most_bpb": None if allowed is None else allowed * share,
-            "strengths": self.plan.strengths,
-        }
 
     def record(self, number: int | None, judged: Sequence[tuple[float, Graft, Evidence, Decision]]) -> None:
         """Write judgements on one stack down; of those that pass, the one that gained most on *select* stands.
@@ -290,7 +196,7 @@ class Journal:
         """
         passed = [(gain, graft) for gain, graft, _, decision in judged if decision.outcome is Outcome.ACCEPT]
         _, winner = max(passed, key=lambda pair: pair[0], default=(0.0, None))
-        more_may_stand = number is not None and num_accepted(self._judged_in(number)) + 1 < self.stage(number).accept
+        more_may_stand = number is not None and self._num_accepted(number) + 1 < self.settings.stage(number).accept
         for _, graft, evidence, decision in sorted(judged, key=lambda item: item[1] is winner):
             if winner is not None and graft is not winner:
                 decision = Decision(verdicts=(*decision.verdicts, wait_for(winner, again=more_may_stand)))  # noqa: PLW2901
@@ -305,16 +211,13 @@ class Journal:
                 if verdict.outcome is not Outcome.ACCEPT:
                     self.progress.note(f"  {verdict.gate}: {verdict.reason}")
 
-    def _judged_in(self, number: int) -> list[Entry]:
-        return [entry for entry in self.state.judged if entry.round == number]
+    def _num_accepted(self, number: int) -> int:
+        return num_accepted(judged_in(self.state, number))
 
     def _standing_below(self, number: int) -> list[str]:
         """What stands now, less what the round itself has accepted."""
-        own = {entry.digest for entry in self._judged_in(number) if entry.status == "stands"}
+        own = {entry.digest for entry in judged_in(self.state, number) if entry.status == "stands"}
         return [digest for digest in self.state.standing if digest not in own]
-
-    def _refined_sites(self) -> list[Site]:
-        return refined_sites(self.base.sites(), [entry.candidate for entry in self.registry.accepted()])
 
     def _has_reconsidered(self) -> bool:
         """Whether a stage was skipped for a reason that does not hold any more, which the ledger then says.
@@ -322,7 +225,7 @@ class Journal:
         A graft that came to stand since, by a later stage or a submission, can be refined.
         """
         for index, reason in self.state.skipped.items():
-            if (now := self._why_not(self.plan.in_full[index])) != reason:
+            if (now := self.settings.why_not(self.plan.in_full[index])) != reason:
                 self._skip(index, now) if now else self._resume(index)
                 return True
         return False
@@ -334,24 +237,6 @@ class Journal:
     def _resume(self, index: int) -> None:
         self.registry.write("stage_resumed", {"stage": index})
         self.progress.note(f"{self._name(index)} goes on: what it was skipped for does not hold any more")
-
-    def _why_not(self, stage: Stage) -> str:
-        """What stands in the way of another round of `stage`; "" for nothing."""
-        if stage.sites == "refined" and not self._refined_sites():
-            return "it refines the sites of grafts that stand, and none stands"
-        seconds = sum(trial.get("history", {}).get("time_s", 0.0) for trial in self.state.trained.values())
-        if (limit := self.plan.budget.gpu_seconds) is not None and seconds >= limit:
-            return f"trials have trained for {seconds:,.0f} s, and budget.gpu_seconds is {limit:,.0f}"
-        if self.num_affordable(stage) > 0:
-            return ""
-        num_tokens = self.plan.schedule_of(stage).num_tokens
-        if not self.state.trained:
-            raise BudgetError(
-                f"budget.train_tokens is {self.plan.budget.train_tokens:,}, and one candidate learns from "
-                f"{num_tokens:,} tokens; raise the budget or shorten the schedule"
-            )
-        left = max(0, self.budget_left().train_tokens)
-        return f"one candidate learns from {num_tokens:,} tokens, and the budget has {left:,} left"
 
     def _name(self, index: int) -> str:
         name = self.plan.in_full[index].name

@@ -64,7 +64,7 @@ def submit(
     with registry.alone():
         stack, gain = restore(registry), 0.0
         if submission.choose_strength:
-            gain = choose_strength(base, stack, graft, losses=losses, **journal.strength(None))
+            gain = choose_strength(base, stack, graft, losses=losses, **journal.settings.strength(None))
         if graft.digest in journal.state.standing:
             raise LedgerError(f"{submission.folder} is graft {graft.digest[:12]}, which stands already")
         body = {

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from saint import records
 from saint.grafts import Graft
 from saint.records import Candidate, Outcome, Verdict
-from saint.registry import Entry
+from saint.registry import Entry, State
 
 _TURN = "turn"
 
@@ -27,6 +27,11 @@ def wait_for(winner: Graft, *, again: bool) -> Verdict:
 def was_refused(entry: Entry) -> bool:
     """By a gate, not only by its turn."""
     return any(verdict.outcome is not Outcome.ACCEPT and verdict.gate != _TURN for verdict in entry.decision.verdicts)
+
+
+def judged_in(state: State, number: int) -> list[Entry]:
+    """What was judged in round `number` so far, oldest first."""
+    return [entry for entry in state.judged if entry.round == number]
 
 
 def num_accepted(entries: Sequence[Entry]) -> int:

@@ -1,0 +1,151 @@
+"""What each step of growth takes from the plan, and from what the ledger says is left of it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, final
+
+from saint import config, records
+from saint.candidates import affordable, left_of, price, refined_sites
+from saint.data import Splits
+from saint.errors import BudgetError
+from saint.growth._plan import Plan, Stage
+from saint.growth._stages import share_of_allowance, stage_of
+from saint.growth._turns import judged_in, num_accepted, was_refused
+from saint.models import FrozenBase
+from saint.records import Budget, Candidate, Site
+from saint.registry import Registry, State
+from saint.training import Schedule
+
+
+@final
+class Settings:
+    """The settings of every step, as they are at the moment when they are asked for."""
+
+    def __init__(self, registry: Registry, base: FrozenBase, data: Splits, plan: Plan) -> None:
+        self._registry, self._base, self._data, self._plan = registry, base, data, plan
+
+    @property
+    def state(self) -> State:
+        """What the ledger adds up to now."""
+        return self._registry.state
+
+    def stage(self, number: int) -> Stage:
+        """The stage of a round, with all that it leaves to the plan."""
+        return self._plan.in_full[stage_of(self._plan, self.state, number)]
+
+    def schedule(self, number: int) -> Schedule:
+        """What the candidates of a round are trained with."""
+        return self._plan.schedule_of(self.stage(number))
+
+    def sensitivity(self, number: int) -> dict[str, Any]:
+        """The settings that the sensitivity pass takes from the plan: as many tokens a batch as training takes."""
+        schedule, chosen = self.schedule(number), self._plan.sensitivity
+        return {
+            "method": chosen.method,
+            "num_batches": chosen.num_batches,
+            "batch_size": schedule.batch_size,
+            "seq_len": schedule.seq_len,
+            "seed": self._plan.seed,
+        }
+
+    def proposing(self, number: int) -> dict[str, Any]:
+        """The settings that proposing takes from the plan, and from what was tried so far."""
+        stage = self.stage(number)
+        return {
+            "proposals": stage.proposals,
+            "budget": self.budget_left(),
+            "top": self.num_affordable(stage),
+            "seed": self._plan.seed,
+            "without": self.settled(),
+            "within": self.refined_sites() if stage.sites == "refined" else None,
+            "policy": self._plan.routing.policy,
+        }
+
+    def budget_left(self) -> Budget:
+        """What standing grafts and all trials so far have left of the plan's budget."""
+        state = self.state
+        standing = [entry.candidate for entry in state.judged if entry.status == "stands"]
+        budget = left_of(self._plan.budget, [price(candidate, self._base.sites()) for candidate in standing])
+        return replace(
+            budget,
+            train_tokens=budget.train_tokens - sum(trial["train_tokens"] for trial in state.trained.values()),
+            train_flops=None if budget.train_flops is None else budget.train_flops - self._spent("train_flops"),
+        )
+
+    def affordable(self, number: int, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Those whose training the operations that are left allow."""
+        schedule = self.schedule(number)
+        counts = {"num_tokens": schedule.num_tokens, "seq_len": schedule.seq_len}
+        try:
+            return affordable(candidates, self._base.sites(), self.budget_left(), **counts)
+        except BudgetError:
+            if not self.state.trained:
+                raise
+            return []
+
+    def _spent(self, name: str) -> float:
+        return float(sum(trial.get(name, 0.0) for trial in self.state.trained.values()))
+
+    def num_affordable(self, stage: Stage) -> int:
+        """How many candidates of a round the tokens that are left can train."""
+        num_tokens = self._plan.schedule_of(stage).num_tokens
+        return min(stage.candidates_per_round, self.budget_left().train_tokens // num_tokens)
+
+    def settled(self) -> list[Candidate]:
+        """What is not worth proposing again: what stands or was taken back, and what came to nothing on this stack.
+
+        A finalist that was refused on a stack that had meanwhile grown deserves to be trained on that stack.
+        """
+        state = self.state
+        trained = {(records.digest(trial["candidate"]), tuple(trial["stack"])) for trial in state.trained.values()}
+        failed = [trial for trial in state.trained.values() if not trial["graft"] and trial["stack"] == state.standing]
+        return [config.build(trial["candidate"], Candidate, where="trained") for trial in failed] + [
+            entry.candidate
+            for entry in state.judged
+            if entry.status in ("stands", "rolled back")
+            or (was_refused(entry) and (records.digest(entry.candidate), entry.evidence.stack) in trained)
+        ]
+
+    def strength(self, number: int | None, *, whole_round: bool = False) -> dict[str, Any]:
+        """The settings that choosing a strength takes from the plan.
+
+        A round may use up an equal part of what may be forgotten in all, so that later rounds have room as well; in it
+        each graft that may come to stand an equal part of that.
+
+        Args:
+            number: The round; None for what is of no round, to which all of it is allowed.
+            whole_round: Allow what all grafts of the round may use up together.
+        """
+        allowed, share = self._plan.allowed_regression_bpb, 1.0
+        if number is not None:
+            turn = (num_accepted(judged_in(self.state, number)) + 1) / self.stage(number).accept
+            share = share_of_allowance(self._plan, self.state, number, 1.0 if whole_round else turn)
+        grown = self._data.grown_domain
+        return {
+            "grown": self._data.select[grown],
+            "retained": {name: corpus for name, corpus in self._data.select.items() if name != grown},
+            "at_most_bpb": None if allowed is None else allowed * share,
+            "strengths": self._plan.strengths,
+        }
+
+    def refined_sites(self) -> list[Site]:
+        """The sites that a stage of refinement may take, as the stack is now."""
+        return refined_sites(self._base.sites(), [entry.candidate for entry in self._registry.accepted()])
+
+    def why_not(self, stage: Stage) -> str:
+        """What stands in the way of another round of `stage`; "" for nothing."""
+        if stage.sites == "refined" and not self.refined_sites():
+            return "it refines the sites of grafts that stand, and none stands"
+        seconds = sum(trial.get("history", {}).get("time_s", 0.0) for trial in self.state.trained.values())
+        if (limit := self._plan.budget.gpu_seconds) is not None and seconds >= limit:
+            return f"trials have trained for {seconds:,.0f} s, and budget.gpu_seconds is {limit:,.0f}"
+        if self.num_affordable(stage) > 0:
+            return ""
+        num_tokens = self._plan.schedule_of(stage).num_tokens
+        if not self.state.trained:
+            raise BudgetError(
+                f"budget.train_tokens is {self._plan.budget.train_tokens:,}, and one candidate learns from "
+                f"{num_tokens:,} tokens; raise the budget or shorten the schedule"
+            )
+        left = max(0, self.budget_left().train_tokens)
+        return f"one candidate learns from {num_tokens:,} tokens, and the budget has {left:,} left"
