@@ -7,6 +7,7 @@ from saint.evaluation import Losses, choose_strength, evaluate
 from saint.gates import build_gates, judge
 from saint.grafts import Graft
 from saint.growth._controls import measure_arms, train_controls
+from saint.growth._curve import extend_curve
 from saint.growth._journal import Journal
 from saint.growth._plan import Plan
 from saint.growth._result import measure_result
@@ -47,6 +48,7 @@ def grow(
                 candidates = propose(base.sites(), sensitivity, **journal.settings.proposing(number))
                 candidates = journal.settings.affordable(number, candidates)
                 journal.open_round(number, stack, sensitivity, candidates)
+            extend_curve(journal, losses, None)
             grafts = _train(journal, stack, journal.trials(number, stack, candidates))
             while finalists := journal.finalists(number, grafts):  # again after each that comes to stand
                 stack, judged = restore(registry), []
@@ -58,6 +60,7 @@ def grow(
                     )
                     judged.append((gain, graft, evidence, judge(evidence, gates)))
                 journal.record(number, judged)
+            extend_curve(journal, losses, number)
             train_controls(journal, losses, number)
             journal.close_round(number, measure_arms(journal, losses, data.select))
         measure_result(journal, losses)

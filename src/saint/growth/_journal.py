@@ -149,6 +149,7 @@ class Journal:
             body = {"trial": self._digest(trial), "candidate": trial.candidate, "stack": stack}
             body |= {"num_params": num_params(trial.candidate), "train_tokens": trained.train_tokens}
             body |= {"train_flops": float(self._train_flops(trial, trained.train_tokens))}
+            body |= {"train_seconds": trained.time_s}
             graft = trained.graft
             if graft is None or trained.stopped:
                 why = {"stopped": trained.stopped} if trained.stopped else {"failure": trained.failure}

@@ -65,11 +65,11 @@ class Settings:
         """What standing grafts and all trials so far have left of the plan's budget."""
         state = self.state
         standing = [entry.candidate for entry in state.judged if entry.status == "stands"]
-        budget = left_of(self._plan.budget, [price(candidate, self._base.sites()) for candidate in standing])
+        budget, spent = left_of(self._plan.budget, [price(one, self._base.sites()) for one in standing]), state.spent
         return replace(
             budget,
-            train_tokens=budget.train_tokens - sum(trial["train_tokens"] for trial in state.trained.values()),
-            train_flops=None if budget.train_flops is None else budget.train_flops - self._spent("train_flops"),
+            train_tokens=budget.train_tokens - spent.train_tokens,
+            train_flops=None if budget.train_flops is None else budget.train_flops - spent.train_flops,
         )
 
     def affordable(self, number: int, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -82,9 +82,6 @@ class Settings:
             if not self.state.trained:
                 raise
             return []
-
-    def _spent(self, name: str) -> float:
-        return float(sum(trial.get(name, 0.0) for trial in self.state.trained.values()))
 
     def num_affordable(self, stage: Stage) -> int:
         """How many candidates of a round the tokens that are left can train."""
@@ -136,7 +133,7 @@ class Settings:
         """What stands in the way of another round of `stage`; "" for nothing."""
         if stage.sites == "refined" and not self.refined_sites():
             return "it refines the sites of grafts that stand, and none stands"
-        seconds = sum(trial.get("history", {}).get("time_s", 0.0) for trial in self.state.trained.values())
+        seconds = self.state.spent.train_seconds
         if (limit := self._plan.budget.gpu_seconds) is not None and seconds >= limit:
             return f"trials have trained for {seconds:,.0f} s, and budget.gpu_seconds is {limit:,.0f}"
         if self.num_affordable(stage) > 0:

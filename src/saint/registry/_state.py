@@ -8,6 +8,7 @@ from saint import config
 from saint.errors import ConfigError, LedgerError
 from saint.records import Candidate, Decision, Evidence, Outcome
 from saint.registry._ledger import Event
+from saint.registry._spent import Spent, spent_in
 
 Status = Literal["stands", "rolled back", "deferred", "rejected"]
 _STATUS_OF: dict[Outcome, Status] = {
@@ -61,7 +62,14 @@ class State:
     measured: list[dict[str, Any]] = field(default_factory=list)
     """What was measured on the vault, each time that it was opened."""
     num_vault_openings: int = 0
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    """What was measured of the bare base, and of the stack at the end of each round, beside what growth had spent."""
     others: list[Event] = field(default_factory=list)
+
+    @property
+    def spent(self) -> Spent:
+        """What all trials so far took."""
+        return spent_in(self.trained.values())
 
 
 def replay(events: Iterable[Event]) -> State:
@@ -132,6 +140,10 @@ def _measure(state: State, event: Event) -> None:
     state.measured.append({**event.body, "number": event.number, "time": event.time})
 
 
+def _extend_curve(state: State, event: Event) -> None:
+    state.curve.append(dict(event.body))
+
+
 def _judge(state: State, event: Event) -> None:
     evidence = config.build(event.body["evidence"], Evidence, where=f"entry {event.number}")
     decision = config.build(event.body["decision"], Decision, where=f"entry {event.number}")
@@ -191,4 +203,5 @@ _ADDED: dict[str, Callable[[State, Event], None]] = {
     "controls_left_out": _leave_controls_out,
     "vault_opened": _open_vault,
     "measured": _measure,
+    "curve_measured": _extend_curve,
 }

@@ -12,6 +12,7 @@ from saint.report._comparison_page import (
     write_comparison as write_comparison,
 )
 from saint.report._figure import Figure as Figure
+from saint.report._growth_curve import curve_table as curve_table
 from saint.report._html import to_html as to_html
 from saint.report._study import study_markdown as study_markdown, study_parts as study_parts
 from saint.report._study_figures import (
@@ -27,6 +28,6 @@ from saint.report._text import (
     entry_lines as entry_lines,
     judged_table as judged_table,
     log_table as log_table,
-    report_parts as report_parts,
     status_lines as status_lines,
 )
+from saint.report._whole import report_parts as report_parts

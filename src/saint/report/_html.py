@@ -5,6 +5,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from saint.report._growth_curve import curve_pictures, curve_rows
 from saint.report._svg import Point, Row, Series, chart, forest, places
 from saint.report._text import (
     ARM_LABELS,
@@ -38,6 +39,8 @@ def to_html(summary: Mapping[str, Any]) -> str:
         arm_tokens=arm_tokens,
         tokens_of=tokens_of,
         trained_elsewhere=trained_elsewhere(summary),
+        growth_curve=curve_rows(summary["growth_curve"]),
+        axes=[Markup(svg) for svg in curve_pictures(summary["growth_curve"])],  # noqa: S704 - escaped in _svg
         limit=_limit(summary, "retention", "at_most_bpb"),
         plan_text=json.dumps(summary["plan"], indent=2),
         pictures={name: Markup(svg) for name, svg in _pictures(summary, arms).items()},  # noqa: S704 - escaped in _svg

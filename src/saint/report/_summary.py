@@ -15,7 +15,6 @@ def summarise(registry: Registry) -> dict[str, Any]:
     standing = set(state.standing)
     created = state.created
     stages, judged = _stages(state), [_graft(entry, state) for entry in state.judged]
-    tokens = sum(trial["train_tokens"] for trial in state.trained.values())
     return {
         "registry": str(registry.folder),
         "name": created.get("plan", {}).get("name", ""),
@@ -39,6 +38,7 @@ def summarise(registry: Registry) -> dict[str, Any]:
         "stopped": [trial for trial in state.trained.values() if trial.get("stopped")],
         "not_asked": _not_asked(state.trained, state.judged),
         "curve": [{"round": number, "arms": one.get("arms", [])} for number, one in sorted(state.rounds.items())],
+        "growth_curve": state.curve,
         "sensitivity": next((one["sensitivity"] for _, one in sorted(state.rounds.items())), None),
         "controls": state.controls,
         "controls_left_out": state.controls_left_out,
@@ -49,8 +49,8 @@ def summarise(registry: Registry) -> dict[str, Any]:
             "num_params": sum(e.evidence.cost.num_params for e in state.judged if e.status == "stands"),
             "num_bytes": sum(e.evidence.cost.num_bytes for e in state.judged if e.status == "stands"),
             "stack_tokens": sum(e.evidence.cost.train_tokens for e in state.judged if e.digest in standing),
-            "search_tokens": tokens,
-            "search_time_s": sum(trial.get("history", {}).get("time_s", 0.0) for trial in state.trained.values()),
+            "search_tokens": state.spent.train_tokens,
+            "search_time_s": state.spent.train_seconds,
         },
     }
 

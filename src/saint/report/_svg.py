@@ -57,6 +57,19 @@ def chart(
     return f'<div class="legend">{_legend(series)}</div>{_svg(_WIDTH, height, parts)}'
 
 
+def line(points: Sequence[Point], *, x_label: str, y_label: str) -> str:
+    """One of several small pictures: a line, its vertical axis no longer than its values need."""
+    width, height = 400, 230
+    xs = _Axis([0.0, *(point.x for point in points)], _MARGIN_LEFT, width - 2 * _MARGIN_RIGHT)
+    ys = _Axis(
+        [bound for p in points for bound in (p.y, p.y_low, p.y_high) if bound is not None],
+        height - _MARGIN_BOTTOM,
+        _MARGIN_TOP,
+    )
+    drawn = _drawn(Series("", points), "c0", xs, ys, 0.0)
+    return _svg(width, height, [*_axes(xs, ys, height, x_label, y_label, width), *drawn])
+
+
 def _drawn(one: Series, color: str, xs: "_Axis | _LogAxis", ys: "_Axis", shift: float) -> Iterable[str]:
     """The line, whiskers and dots of a series, `shift` pixels to the right of their places."""
     if one.joined and len(one.points) > 1:
@@ -67,7 +80,7 @@ def _drawn(one: Series, color: str, xs: "_Axis | _LogAxis", ys: "_Axis", shift: 
         if point.y_low is not None and point.y_high is not None:
             low, high = ys.at(point.y_low), ys.at(point.y_high)
             yield f'<line class="whisker {color}" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>'
-        label = escape(f"{one.name}: {point.label}")
+        label = escape(f"{one.name}: {point.label}" if one.name else point.label)
         yield _mark(color, x, y, label)
 
 
@@ -293,12 +306,14 @@ def _round_step(size: float) -> float:
     return next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= size * (1 - 1e-9))
 
 
-def _axes(xs: "_Axis | _LogAxis", ys: _Axis, height: int, x_label: str, y_label: str) -> Iterable[str]:
+def _axes(
+    xs: "_Axis | _LogAxis", ys: _Axis, height: int, x_label: str, y_label: str, width: int = _WIDTH
+) -> Iterable[str]:
     yield from _x_axis(xs, height - _MARGIN_BOTTOM, x_label)
-    for tick in ys.ticks:
+    for tick, said in zip(ys.ticks, _ticks(ys.ticks), strict=True):
         y = ys.at(tick)
-        yield f'<line class="grid" x1="{_MARGIN_LEFT}" x2="{_WIDTH - _MARGIN_RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        yield f'<text class="tick" x="{_MARGIN_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_tick(tick)}</text>'
+        yield f'<line class="grid" x1="{_MARGIN_LEFT}" x2="{width - _MARGIN_RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        yield f'<text class="tick" x="{_MARGIN_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{said}</text>'
     middle = (height - _MARGIN_BOTTOM + _MARGIN_TOP) / 2
     turned = f'transform="translate(14,{middle:.1f}) rotate(-90)"'
     yield f'<text class="axis" {turned} text-anchor="middle">{escape(y_label)}</text>'
@@ -312,11 +327,17 @@ def _x_axis(xs: "_Axis | _LogAxis", bottom: float, label: str) -> Iterable[str]:
     yield f'<text class="axis" x="{middle:.1f}" y="{bottom + 34:.1f}" text-anchor="middle">{escape(label)}</text>'
 
 
-def _tick(value: float) -> str:
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+def _ticks(values: Sequence[float]) -> list[str]:
+    """In as few digits, from three on, as tell them apart."""
+    said = ([_tick(value, digits) for value in values] for digits in range(3, 12))
+    return next(one for one in said if len(set(one)) == len(values))
+
+
+def _tick(value: float, digits: int = 3) -> str:
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}" if abs(value) > 1e-12 else "0"
+            return f"{value / size:.{digits}g}{unit}"
+    return f"{value:.{digits}g}" if abs(value) > 1e-12 else "0"
 
 
 def _svg(width: float, height: float, parts: Iterable[str]) -> str:

@@ -167,36 +167,6 @@ def _add_row(table: Table, *cells: str | Text) -> None:
     table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
 
 
-def report_parts(summary: Mapping[str, Any]) -> list[RenderableType]:
-    """The whole report for a terminal."""
-    parts = [*status_lines(summary)]
-    others = [graft for graft in summary["judged"] if graft["status"] != "stands" and not graft["judged_again"]]
-    if others:
-        parts.append(judged_table(others, title="What did not work, or has to wait its turn"))
-    parts.extend(Text(f"failed: {t['candidate']['kind']}: {t['failure']}") for t in summary["failed"])
-    parts.extend(Text(f"stopped: {_what(t['candidate'])}: {t['stopped']}") for t in summary["stopped"])
-    if summary["not_asked"]:
-        kinds = ", ".join(_what(trial["candidate"]) for trial in summary["not_asked"])
-        parts.append(Text(f"trained, but not among the finalists: {kinds}"))
-    if summary["result"]:
-        parts.append(arms_table(summary["result"]))
-        parts.append(Text(given_to_controls(summary["result"]) or no_controls(summary)))
-        if not summary["result_stands"]:
-            parts.append(Text(CHANGED_SINCE))
-    else:
-        parts.append(Text("the vault is closed: the result is measured when growth is finished"))
-    cost = summary["cost"]
-    if note := trained_elsewhere(summary):
-        parts.append(Text(note))
-    parts.append(
-        Text(
-            f"the standing grafts learnt from {cost['stack_tokens']:,} tokens; the whole search took "
-            f"{cost['search_tokens']:,} tokens and {cost['search_time_s']:.0f} s of training"
-        )
-    )
-    return parts
-
-
 CHANGED_SINCE = "the stack has changed since: this is the result of the stack as it was then, not of what stands now"
 
 
@@ -269,7 +239,8 @@ def _gist(event: Event) -> str:
     return ", ".join(f"{key} {value}" for key, value in event.body.items() if isinstance(value, (str, int)))[:80]
 
 
-def _what(candidate: Mapping[str, Any]) -> str:
+def what(candidate: Mapping[str, Any]) -> str:
+    """A candidate in a few words."""
     return f"{candidate['kind']} at {len(candidate['sites'])} sites"
 
 
@@ -300,9 +271,12 @@ _GISTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "stage_skipped": lambda body: f"stage {body['stage'] + 1}: {body['reason']}",
     "stage_resumed": lambda body: f"stage {body['stage'] + 1}",
     "trained": lambda body: (
-        f"{_what(body['candidate'])}: {body['graft'][:12] or body.get('failure') or body['stopped']}"
+        f"{what(body['candidate'])}: {body['graft'][:12] or body.get('failure') or body['stopped']}"
     ),
-    "judged": lambda body: f"{body['outcome']}: {body['graft'][:12]}, {_what(body['evidence']['candidate'])}",
+    "curve_measured": lambda body: (
+        f"{'the bare base' if body['round'] is None else _round(body)}: {body['held_out_bpb']:.4f} bits per byte"
+    ),
+    "judged": lambda body: f"{body['outcome']}: {body['graft'][:12]}, {what(body['evidence']['candidate'])}",
     "submitted": lambda body: (
         f"{body['graft'][:12]}: {', '.join(filter(None, (body['name'], body['reason'], body['folder'])))}"
     ),

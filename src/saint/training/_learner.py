@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,6 +85,11 @@ class Learner:
         return self._at.step
 
     @property
+    def time_s(self) -> float:
+        """Seconds that it took so far, those before an interruption included."""
+        return self._at.time_s
+
+    @property
     def is_done(self) -> bool:
         """Whether it has come to the end of its schedule, stopped getting better, or failed."""
         at, schedule = self._at, self.schedule
@@ -143,7 +149,9 @@ class Learner:
         """
         if step not in self._at.rungs:
             self._strengthen(1.0)
+            began = time.monotonic()
             self._at.rungs[step] = read().tolist()
+            self.spend(time.monotonic() - began)
             self.save()
         return np.array(self._at.rungs[step])
 

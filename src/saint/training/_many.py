@@ -36,6 +36,9 @@ class Trained:
     """None for one that failed."""
     train_tokens: int
     """Tokens that it learnt from."""
+    time_s: float = 0.0
+    """Seconds that it trained for, those before an interruption included; of a pass that several share, each has an
+    equal part."""
     failure: str = ""
     """Why it failed; empty if it did not."""
     stopped: str = ""
@@ -292,8 +295,10 @@ def _shape(candidate: Candidate) -> tuple[str, ...]:
 
 def _outcome(run: _Run, *, keep_best: bool) -> Trained:
     candidate, tokens = run.graft.candidate, run.learner.step * run.learner.schedule.tokens_per_step
+    time_s = run.learner.time_s
     if run.learner.failure:
-        return Trained(candidate=candidate, graft=None, train_tokens=tokens, failure=run.learner.failure)
+        failure = run.learner.failure
+        return Trained(candidate=candidate, graft=None, train_tokens=tokens, time_s=time_s, failure=failure)
     run.graft.history = replace(run.learner.finish(keep_best=keep_best), first_step=run.tried)
     graft = run.graft.requires_grad_(requires_grad=False).eval()
-    return Trained(candidate=candidate, graft=graft, train_tokens=tokens, stopped=run.stopped)
+    return Trained(candidate=candidate, graft=graft, train_tokens=tokens, time_s=time_s, stopped=run.stopped)

@@ -1,0 +1,40 @@
+"""The growth curve: what the stack came to after each round, beside what that took."""
+
+from math import log
+
+from saint.data import Corpus
+from saint.evaluation import Losses
+from saint.growth._journal import Journal
+
+
+def extend_curve(journal: Journal, losses: Losses, number: int | None) -> None:
+    """Write a point of the curve down, unless an earlier run has: what the stack that stands loses on held-out text.
+
+    A stack whose topmost graft was just judged is not measured again. The bare base's point is the first, and has cost
+    nothing.
+
+    Args:
+        number: The round that ends; None for the bare base.
+    """
+    state, data = journal.state, journal.data
+    standing = [] if number is None else state.standing
+    if any(point["round"] == number and point["stack"] == standing for point in state.curve):
+        return
+    stack = [] if number is None else journal.stack()
+
+    def bpb(corpus: Corpus) -> float:
+        return float(losses.of(journal.base, stack, corpus).sum()) / log(2) / corpus.num_bytes
+
+    spent = state.spent
+    body = {
+        "round": number,
+        "stack": standing,
+        "held_out_bpb": bpb(data.held_out),
+        "gain_bpb": losses.saved(journal.base, (), stack, data.held_out) if stack else None,
+        "retain_bpb": {domain: bpb(corpus) for domain, corpus in data.protected.items()},
+        "num_params": sum(graft.num_params for graft in stack),
+        "train_tokens": 0 if number is None else spent.train_tokens,
+        "train_flops": 0.0 if number is None else spent.train_flops,
+        "train_seconds": 0.0 if number is None else spent.train_seconds,
+    }
+    journal.registry.write("curve_measured", body)
