@@ -10,6 +10,7 @@ from saint.growth._controls import measure_arms, train_controls
 from saint.growth._curve import extend_curve
 from saint.growth._journal import Journal
 from saint.growth._plan import Plan
+from saint.growth._rates import best_of_tries
 from saint.growth._result import measure_result
 from saint.growth._trial import Trial
 from saint.models import FrozenBase
@@ -68,9 +69,12 @@ def grow(
 
 
 def _train(journal: Journal, stack: Sequence[Graft], trials: Sequence[Trial]) -> list[Graft | None]:
-    """Train the candidates of a round, as far as an earlier run has not; None for one that came to nothing."""
+    """Train the candidates of a round, as far as an earlier run has not; None for one that came to nothing.
+
+    Of the tries of a candidate, each at another learning rate, only the best is returned.
+    """
     if journal.missing(trials):
         candidates = [trial.candidate for trial in trials]
         found = train_many(journal.base, stack, candidates, journal.data.train, **journal.training(trials))
         journal.keep(trials, found)
-    return [journal.trained(trial) for trial in trials]
+    return best_of_tries([journal.trained(trial) for trial in trials], journal.plan.rates)

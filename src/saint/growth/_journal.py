@@ -10,6 +10,7 @@ from saint.composition import overlap, restore, restore_one
 from saint.data import Splits
 from saint.grafts import Graft, History, grow_from
 from saint.growth._plan import Plan, Stage
+from saint.growth._rates import tries_of
 from saint.growth._settings import Settings
 from saint.growth._stages import next_stage, stage_of
 from saint.growth._trial import Trial
@@ -96,9 +97,9 @@ class Journal:
         self.registry.write("round_closed", {"round": number, "stack": self.state.standing, "arms": list(arms)})
 
     def trials(self, number: int, stack: Sequence[Graft], candidates: Sequence[Candidate]) -> list[Trial]:
-        """What is to be trained in a round."""
-        schedule = self.settings.schedule(number)
-        return [Trial(candidate=candidate, stack=stack, schedule=schedule) for candidate in candidates]
+        """What is to be trained in a round: each candidate, at each of the plan's learning rates."""
+        schedule, tries = self.settings.schedule(number), tries_of(candidates, self.plan.rates)
+        return [Trial(candidate=candidate, stack=stack, schedule=schedule) for candidate in tries]
 
     def missing(self, trials: Sequence[Trial]) -> bool:
         """Whether one of them is not in the ledger yet; once all are, what is kept of their training goes."""

@@ -89,6 +89,9 @@ class Plan:
     """How many are trained."""
     finalists_per_round: int = 2
     """How many of them, the best on *select* first, the gates are asked about."""
+    rates: tuple[float, ...] = ()
+    """What each candidate's learning rate is multiplied by in turn, as [0.33, 1, 3]: all these tries are trained, their
+    tokens count, and the best on *select* goes on. Empty for its learning rate alone."""
     strengths: tuple[float, ...] = (1.0, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.35)
     """What a trained graft's change may be multiplied by; chosen on *select*."""
     schedule: Schedule = field(default_factory=Schedule)
@@ -107,9 +110,16 @@ class Plan:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not self.strengths or not all(0 < strength <= 1 for strength in self.strengths):
             raise ConfigError(f"strengths is {self.strengths}; give numbers above 0 and up to 1")
+        if len(set(self.rates)) < len(self.rates) or any(rate <= 0 for rate in self.rates):
+            raise ConfigError(f"rates is {self.rates}; give each factor of the learning rate once, all above 0")
         for number, stage in enumerate(self.in_full):
             self._check(stage, f"stages[{number}]: " if self.stages else "")
         build_gates(self.gates)
+
+    @property
+    def num_tries(self) -> int:
+        """How often each candidate is trained, at another learning rate each time."""
+        return len(self.rates) or 1
 
     @property
     def in_full(self) -> tuple[Stage, ...]:

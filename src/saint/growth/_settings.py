@@ -9,6 +9,7 @@ from saint.candidates import affordable, left_of, price, refined_sites
 from saint.data import Splits
 from saint.errors import BudgetError
 from saint.growth._plan import Plan, Stage
+from saint.growth._rates import idea_of
 from saint.growth._stages import share_of_allowance, stage_of
 from saint.growth._turns import judged_in, num_accepted, was_refused
 from saint.models import FrozenBase
@@ -75,7 +76,7 @@ class Settings:
     def affordable(self, number: int, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Those whose training the operations that are left allow."""
         schedule = self.schedule(number)
-        counts = {"num_tokens": schedule.num_tokens, "seq_len": schedule.seq_len}
+        counts = {"num_tokens": schedule.num_tokens * self._plan.num_tries, "seq_len": schedule.seq_len}
         try:
             return affordable(candidates, self._base.sites(), self.budget_left(), **counts)
         except BudgetError:
@@ -85,23 +86,32 @@ class Settings:
 
     def num_affordable(self, stage: Stage) -> int:
         """How many candidates of a round the tokens that are left can train."""
-        num_tokens = self._plan.schedule_of(stage).num_tokens
-        return min(stage.candidates_per_round, self.budget_left().train_tokens // num_tokens)
+        return min(stage.candidates_per_round, self.budget_left().train_tokens // self._num_tokens(stage))
+
+    def _num_tokens(self, stage: Stage) -> int:
+        """What a candidate learns from, at all its learning rates together."""
+        return self._plan.schedule_of(stage).num_tokens * self._plan.num_tries
 
     def settled(self) -> list[Candidate]:
         """What is not worth proposing again: what stands or was taken back, and what came to nothing on this stack.
 
-        A finalist that was refused on a stack that had meanwhile grown deserves to be trained on that stack.
+        A candidate came to nothing if it did at all its learning rates. A finalist that was refused on a stack that had
+        meanwhile grown deserves to be trained on that stack.
         """
         state = self.state
         trained = {(records.digest(trial["candidate"]), tuple(trial["stack"])) for trial in state.trained.values()}
-        failed = [trial for trial in state.trained.values() if not trial["graft"] and trial["stack"] == state.standing]
-        return [config.build(trial["candidate"], Candidate, where="trained") for trial in failed] + [
+        return self._came_to_nothing() + [
             entry.candidate
             for entry in state.judged
             if entry.status in ("stands", "rolled back")
             or (was_refused(entry) and (records.digest(entry.candidate), entry.evidence.stack) in trained)
         ]
+
+    def _came_to_nothing(self) -> list[Candidate]:
+        here = [trial for trial in self.state.trained.values() if trial["stack"] == self.state.standing]
+        found = [(config.build(trial["candidate"], Candidate, where="trained"), trial["graft"]) for trial in here]
+        grown = {idea_of(candidate) for candidate, graft in found if graft}
+        return [candidate for candidate, _ in found if idea_of(candidate) not in grown]
 
     def strength(self, number: int | None, *, whole_round: bool = False) -> dict[str, Any]:
         """The settings that choosing a strength takes from the plan.
@@ -138,7 +148,7 @@ class Settings:
             return f"trials have trained for {seconds:,.0f} s, and budget.gpu_seconds is {limit:,.0f}"
         if self.num_affordable(stage) > 0:
             return ""
-        num_tokens = self._plan.schedule_of(stage).num_tokens
+        num_tokens = self._num_tokens(stage)
         if not self.state.trained:
             raise BudgetError(
                 f"budget.train_tokens is {self._plan.budget.train_tokens:,}, and one candidate learns from "

@@ -1,0 +1,98 @@
+"""Growth that tries several learning rates: what is trained, what goes on, and what it costs."""
+
+from collections import defaultdict
+from dataclasses import replace
+
+import pytest
+
+import saint
+from saint import config
+from saint.errors import BudgetError, ConfigError
+from saint.growth import Plan, open_data, start
+from saint.growth._rates import idea_of
+from saint.growth._settings import Settings
+from saint.records import Candidate
+from saint.registry import State
+from workshop import Workshop
+
+QUICK = (
+    "rounds=1",
+    "controls.after=never",
+    "finalists_per_round=2",
+    "gates.gain.at_least_bpb=5.0",
+    "rates=[0.25, 1, 3]",
+)
+
+
+def grown(workshop: Workshop, *overrides: str) -> State:
+    base = saint.freeze(workshop.base)
+    plan = config.load(workshop.plan, Plan, overrides=[*QUICK, *overrides])
+    registry = start(workshop.registry, base, plan, root=workshop.root)
+    saint.grow(base, open_data(registry, plan, base), plan, registry)
+    return registry.state
+
+
+def tries(state: State) -> dict[str, dict[float, float]]:
+    """Idea -> learning rate -> best loss on *select*, of what came to something."""
+    found: dict[str, dict[float, float]] = defaultdict(dict)
+    for trial in state.trained.values():
+        candidate = config.build(trial["candidate"], Candidate, where="test")
+        there = found[idea_of(candidate)]
+        if trial["graft"]:
+            there[candidate.lr] = min(bpb for _, bpb in trial["history"]["select_bpb"])
+    return found
+
+
+def test_each_candidate_is_tried_at_each_rate_and_its_best_is_judged(workshop: Workshop) -> None:
+    state = grown(workshop)
+    found = tries(state)
+    assert len(state.rounds[0]["candidates"]) == len(found) == 3
+    assert sorted(next(iter(found.values()))) == pytest.approx([0.0125, 0.05, 0.15])
+    best = {idea: min(losses, key=lambda lr: losses[lr]) for idea, losses in found.items()}
+    judged = [entry.candidate for entry in state.judged]
+    assert len({idea_of(candidate) for candidate in judged}) == len(judged) == 2
+    assert all(candidate.lr == best[idea_of(candidate)] for candidate in judged)
+    leaders = sorted(best, key=lambda idea: min(found[idea].values()))[:2]
+    assert {idea_of(candidate) for candidate in judged} == set(leaders), "a second try of one takes no other's place"
+
+
+def test_the_tokens_of_all_tries_come_from_the_budget(workshop: Workshop) -> None:
+    state = grown(workshop, "budget.train_tokens=5000", "rounds=2")
+    assert [len(one["candidates"]) for one in state.rounds.values()] == [2], "a try takes 768"
+    assert len(state.trained) == 6
+    assert sum(trial["train_tokens"] for trial in state.trained.values()) <= 5000
+
+
+def test_a_budget_that_pays_for_one_rate_only_is_refused(workshop: Workshop) -> None:
+    with pytest.raises(BudgetError, match="2,304 tokens"):
+        grown(workshop, "budget.train_tokens=2000")
+
+
+def test_only_what_came_to_nothing_at_every_rate_is_settled(workshop: Workshop) -> None:
+    base, plan = saint.freeze(workshop.base), config.load(workshop.plan, Plan, overrides=QUICK)
+    registry = start(workshop.registry, base, plan, root=workshop.root)
+    once, never = (Candidate(sites=(site,), kind="lora", options={"rank": 1}) for site in base.sites()[:2])
+    for number, (candidate, graft) in enumerate([(once, ""), (once, "5" * 64), (never, ""), (never, "")]):
+        tried = replace(candidate, lr=0.1 * (number + 1))
+        registry.write("trained", {"trial": str(number), "candidate": tried, "stack": [], "graft": graft})
+    settled = Settings(registry, base, open_data(registry, plan, base), plan).settled()
+    assert {idea_of(candidate) for candidate in settled} == {idea_of(never)}
+
+
+def test_training_that_runs_away_at_one_rate_leaves_the_others(workshop: Workshop) -> None:
+    state = grown(workshop, "rates=[1, 1e30]")
+    [failure] = [trial for trial in state.trained.values() if trial.get("failure")]
+    assert config.build(failure["candidate"], Candidate, where="test").lr > 1e20
+    assert len([losses for losses in tries(state).values() if losses]) == 3
+
+
+def test_rungs_stop_losing_tries(workshop: Workshop) -> None:
+    state = grown(workshop, "search.rungs=[{at=0.5, keep=0.34}]")
+    assert sum(bool(trial.get("stopped")) for trial in state.trained.values()) == 5
+    assert state.judged
+
+
+@pytest.mark.parametrize("rates", ["[1, 1]", "[0.0]", "[-1, 1]"])
+def test_factors_that_say_nothing_are_refused(workshop: Workshop, rates: str) -> None:
+    with pytest.raises(ConfigError, match="rates is"):
+        config.load(workshop.plan, Plan, overrides=[f"rates={rates}"])
