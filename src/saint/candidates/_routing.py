@@ -19,10 +19,23 @@ class Routing:
     """In which order the candidates of a proposal are tried: `sensitivity_first`, what a parameter is expected to buy,
     compared within a role; `quality_first`, the highest expected gain; `budget_first`, the most of it for what is
     scarcest; `random`, a control."""
+    redundancy: bool = False
+    """Whether a site counts for less where a graft would repeat what the stack changes there: its squared sensitivity
+    is multiplied by 1 - the share of the gradient's leading directions that lies within what the stack spans."""
+    rerank: int = 0
+    """How many candidates, the policy's first, are trained for a moment and ordered anew by what they then save on
+    *select*; the first of these are trained to the end. 0 for the policy's order."""
+    rerank_steps: int = 10
+    """Steps of that short training, which count against the budget."""
 
     def __post_init__(self) -> None:
-        """Refuse a policy that there is not."""
+        """Refuse a policy that there is not, and numbers that cannot be meant."""
         discovery.find("candidates", self.policy, Policy)
+        if self.rerank < 0 or self.rerank_steps < 1:
+            raise ConfigError(
+                f"rerank is {self.rerank} and rerank_steps {self.rerank_steps}; give no negative number of candidates, "
+                "and at least 1 step"
+            )
 
 
 def discounted(sensitivity: SensitivityMap, redundancy: Mapping[str, float]) -> SensitivityMap:

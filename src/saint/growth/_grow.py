@@ -1,6 +1,5 @@
 from collections.abc import Sequence
 
-from saint.candidates import propose
 from saint.composition import restore
 from saint.data import Splits
 from saint.evaluation import Losses, choose_strength, evaluate
@@ -9,6 +8,7 @@ from saint.grafts import Graft
 from saint.growth._controls import measure_arms, train_controls
 from saint.growth._curve import extend_curve
 from saint.growth._journal import Journal
+from saint.growth._opening import open_round
 from saint.growth._plan import Plan
 from saint.growth._rates import best_of_tries
 from saint.growth._result import measure_result
@@ -16,7 +16,6 @@ from saint.growth._trial import Trial
 from saint.models import FrozenBase
 from saint.progress import Progress, Silent
 from saint.registry import Entry, Registry
-from saint.sensitivity import measure_sensitivity
 from saint.training import train_many
 
 
@@ -42,13 +41,7 @@ def grow(
     with registry.alone():
         for number in journal.rounds():
             stack = journal.stack_below(number)
-            if not (candidates := journal.candidates(number)):
-                sensitivity = measure_sensitivity(
-                    base, data.train, stack=stack, progress=progress, **journal.settings.sensitivity(number)
-                )
-                candidates = propose(base.sites(), sensitivity, **journal.settings.proposing(number))
-                candidates = journal.settings.affordable(number, candidates)
-                journal.open_round(number, stack, sensitivity, candidates)
+            candidates = open_round(journal, losses, number, stack)
             extend_curve(journal, losses, None)
             grafts = _train(journal, stack, journal.trials(number, stack, candidates))
             while finalists := journal.finalists(number, grafts):  # again after each that comes to stand

@@ -76,9 +76,18 @@ class Journal:
         return [config.build(plain, Candidate, where=f"round {number}") for plain in listed]
 
     def open_round(
-        self, number: int, stack: Sequence[Graft], sensitivity: SensitivityMap, candidates: Sequence[Candidate]
+        self,
+        number: int,
+        stack: Sequence[Graft],
+        sensitivity: SensitivityMap,
+        candidates: Sequence[Candidate],
+        **told: Any,
     ) -> None:
-        """Fix what the round is going to try."""
+        """Fix what the round is going to try.
+
+        Args:
+            told: What else the ledger is to know of how they were chosen.
+        """
         index = stage_of(self.plan, self.state, number)
         body = {
             "round": number,
@@ -86,6 +95,7 @@ class Journal:
             "stack": [graft.digest for graft in stack],
             "sensitivity": sensitivity,
             "candidates": list(candidates),
+            **told,
         }
         self.registry.write("round_opened", body)
         of_stage = f", {self._name(index)}" if self.plan.stages else ""
@@ -103,15 +113,15 @@ class Journal:
 
     def missing(self, trials: Sequence[Trial]) -> bool:
         """Whether one of them is not in the ledger yet; once all are, what is kept of their training goes."""
-        if any(self._digest(trial) not in self.state.trained for trial in trials):
+        if any(self.name_of(trial) not in self.state.trained for trial in trials):
             return True
         for trial in trials:
-            self.forget(self._digest(trial))
+            self.forget(self.name_of(trial))
         return False
 
     def trained(self, trial: Trial) -> Graft | None:
         """The graft of a trial that is in the ledger; None for one that came to nothing."""
-        found = self.state.trained[self._digest(trial)]
+        found = self.state.trained[self.name_of(trial)]
         if not found["graft"]:
             return None
         graft = grow_from(trial.candidate, weights=self.registry.payload(found["graft"])).eval()
@@ -121,7 +131,7 @@ class Journal:
 
     def training(self, trials: Sequence[Trial]) -> dict[str, Any]:
         """The settings that training the candidates of a round takes from the plan."""
-        named = {records.digest(trial.candidate): self._digest(trial) for trial in trials}
+        named = {records.digest(trial.candidate): self.name_of(trial) for trial in trials}
         return {
             "select": self.data.select[self.data.grown_domain],
             "schedule": trials[0].schedule,
@@ -137,6 +147,11 @@ class Journal:
         """Where an unfinished training run is kept."""
         return self.registry.work / "checkpoints" / f"{name[:32]}.safetensors"
 
+    @property
+    def rerank_folder(self) -> Path:
+        """Where what is trained for a moment, to choose candidates by, is kept until they are chosen."""
+        return self.registry.work / "rerank"
+
     def forget(self, name: str) -> None:
         """Remove what is kept of a training run, now that its end is in the ledger."""
         self.checkpoint(name).unlink(missing_ok=True)
@@ -144,10 +159,10 @@ class Journal:
     def keep(self, trials: Sequence[Trial], found: Sequence[Trained]) -> None:
         """Record what came of the trials of a round, first of all of them, as far as an earlier run has not."""
         for trial, trained in zip(trials, found, strict=True):
-            if self._digest(trial) in self.state.trained:
+            if self.name_of(trial) in self.state.trained:
                 continue
             stack = [graft.digest for graft in trial.stack]
-            body = {"trial": self._digest(trial), "candidate": trial.candidate, "stack": stack}
+            body = {"trial": self.name_of(trial), "candidate": trial.candidate, "stack": stack}
             body |= {"num_params": num_params(trial.candidate), "train_tokens": trained.train_tokens}
             body |= {"train_flops": float(self._train_flops(trial, trained.train_tokens))}
             body |= {"train_seconds": trained.time_s}
@@ -161,7 +176,7 @@ class Journal:
             body |= {"graft": graft.digest, "history": graft.history, "overlap": overlap(trial.stack, graft)}
             self.registry.write("trained", body, contents=[graft.to_bytes()])
         for trial in trials:  # the rungs needed to know all of them until now
-            self.forget(self._digest(trial))
+            self.forget(self.name_of(trial))
 
     def _train_flops(self, trial: Trial, num_tokens: int) -> int:
         seq_len = trial.schedule.seq_len
@@ -244,7 +259,8 @@ class Journal:
         name = self.plan.in_full[index].name
         return f"stage {index + 1} of {len(self.plan.in_full)}{f' ({name})' if name else ''}"
 
-    def _digest(self, trial: Trial) -> str:
+    def name_of(self, trial: Trial) -> str:
+        """What the ledger and checkpoints know a trial by."""
         return records.digest(trial.identity(text=self.data.train.digest, base=self.base.digest))
 
 

@@ -146,6 +146,11 @@ class Plan:
     def _check(self, stage: Stage, where: str) -> None:
         if not stage.proposals:
             raise ConfigError(f"{where}proposals is empty; name at least one kind of graft to try")
+        if 0 < self.routing.rerank <= stage.candidates_per_round:
+            raise ConfigError(
+                f"{where}routing.rerank is {self.routing.rerank}, and a round trains {stage.candidates_per_round} "
+                "candidates anyway; raise it, or leave it out"
+            )
         if stage.accept > stage.finalists_per_round:
             raise ConfigError(
                 f"{where}accept is {stage.accept}, and the gates are asked about {stage.finalists_per_round} a round; "

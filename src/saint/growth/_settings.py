@@ -55,7 +55,7 @@ class Settings:
         return {
             "proposals": stage.proposals,
             "budget": self.budget_left(),
-            "top": self.num_affordable(stage),
+            "top": max(self.num_affordable(stage), self._plan.routing.rerank),
             "seed": self._plan.seed,
             "without": self.settled(),
             "within": self.refined_sites() if stage.sites == "refined" else None,
@@ -73,20 +73,46 @@ class Settings:
             train_flops=None if budget.train_flops is None else budget.train_flops - spent.train_flops,
         )
 
-    def affordable(self, number: int, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Those whose training the operations that are left allow."""
-        schedule = self.schedule(number)
-        counts = {"num_tokens": schedule.num_tokens * self._plan.num_tries, "seq_len": schedule.seq_len}
+    def rerank_schedule(self, number: int) -> Schedule:
+        """What a candidate is trained with for a moment, to choose candidates by."""
+        steps = self._plan.routing.rerank_steps
+        return replace(self.schedule(number), num_steps=steps, evaluate_every=steps)
+
+    def affordable(self, number: int, candidates: Sequence[Candidate], *, besides: float = 0.0) -> list[Candidate]:
+        """Those whose training the operations that are left allow.
+
+        Args:
+            besides: Operations that are not in the ledger yet.
+        """
         try:
-            return affordable(candidates, self._base.sites(), self.budget_left(), **counts)
+            return self._affordable(number, candidates, besides)
         except BudgetError:
             if not self.state.trained:
                 raise
             return []
 
-    def num_affordable(self, stage: Stage) -> int:
-        """How many candidates of a round the tokens that are left can train."""
-        return min(stage.candidates_per_round, self.budget_left().train_tokens // self._num_tokens(stage))
+    def pays_for_one(self, number: int, candidates: Sequence[Candidate], *, besides: float) -> bool:
+        """Whether the operations that are left allow training one of the candidates after `besides`."""
+        try:
+            return bool(self._affordable(number, candidates, besides))
+        except BudgetError:
+            return False
+
+    def _affordable(self, number: int, candidates: Sequence[Candidate], besides: float) -> list[Candidate]:
+        schedule, left = self.schedule(number), self.budget_left()
+        if left.train_flops is not None:
+            left = replace(left, train_flops=left.train_flops - besides)
+        num_tokens = schedule.num_tokens * self._plan.num_tries
+        return affordable(candidates, self._base.sites(), left, num_tokens=num_tokens, seq_len=schedule.seq_len)
+
+    def num_affordable(self, stage: Stage, *, besides: int = 0) -> int:
+        """How many candidates of a round the tokens that are left can train.
+
+        Args:
+            besides: Tokens that are not in the ledger yet.
+        """
+        left = self.budget_left().train_tokens - besides
+        return min(stage.candidates_per_round, left // self._num_tokens(stage))
 
     def _num_tokens(self, stage: Stage) -> int:
         """What a candidate learns from, at all its learning rates together."""

@@ -68,8 +68,8 @@ class State:
 
     @property
     def spent(self) -> Spent:
-        """What all trials so far took."""
-        return spent_in(self.trained.values())
+        """What all trials so far took, and the short ones that candidates were chosen by."""
+        return spent_in([*self.trained.values(), *(one.get("rerank", {}) for one in self.rounds.values())])
 
 
 def replay(events: Iterable[Event]) -> State:

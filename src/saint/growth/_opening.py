@@ -1,0 +1,54 @@
+"""How a round begins: where the model would answer, what is proposed there, and which of it is trained."""
+
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+from saint.candidates import discounted, propose
+from saint.evaluation import Losses
+from saint.grafts import Graft
+from saint.growth._journal import Journal
+from saint.growth._redundancy import measure_redundancy
+from saint.growth._rerank import rerank_on_select, why_no_rerank
+from saint.records import Candidate
+from saint.sensitivity import measure_sensitivity
+
+
+def open_round(journal: Journal, losses: Losses, number: int, stack: Sequence[Graft]) -> list[Candidate]:
+    """The candidates of round `number`: those that the ledger has, or else new ones, which it then has.
+
+    Raises:
+        BudgetError: Nothing was tried before, and no candidate fits the budget.
+    """
+    if not (candidates := journal.candidates(number)):
+        base, text, settings = journal.base, journal.data.train, journal.settings
+        looking: dict[str, Any] = {"stack": stack, "progress": journal.progress, **settings.sensitivity(number)}
+        told: dict[str, Any] = {}
+        if journal.plan.routing.redundancy:
+            sensitivity, redundancy = measure_redundancy(base, text, **looking)
+            told["redundancy"] = redundancy
+        else:
+            sensitivity, redundancy = measure_sensitivity(base, text, **looking), {}
+        proposed = propose(base.sites(), discounted(sensitivity, redundancy), **settings.proposing(number))
+        candidates, reranked = _chosen(journal, losses, number, stack, proposed)
+        journal.open_round(number, stack, sensitivity, candidates, **told, **reranked)
+    shutil.rmtree(journal.rerank_folder, ignore_errors=True)  # what it came to is in the ledger
+    return candidates
+
+
+def _chosen(
+    journal: Journal, losses: Losses, number: int, stack: Sequence[Graft], proposed: Sequence[Candidate]
+) -> tuple[list[Candidate], dict[str, Any]]:
+    """The proposed candidates that are trained, and what the ledger is told of how they were chosen."""
+    settings = journal.settings
+    stage = settings.stage(number)
+    num = settings.num_affordable(stage)
+    if not journal.plan.routing.rerank or len(proposed) <= num:
+        return settings.affordable(number, proposed[:num]), {}
+    if reason := why_no_rerank(journal, number, proposed):
+        journal.progress.note(f"no second look at the candidates: {reason}")
+        return settings.affordable(number, proposed[:num]), {"rerank": {"left_out": reason}}
+    found = rerank_on_select(journal, losses, number, stack, proposed)
+    num = settings.num_affordable(stage, besides=found.train_tokens)
+    candidates = settings.affordable(number, found.order, besides=found.train_flops)
+    return candidates[:num], {"rerank": found.entry}
