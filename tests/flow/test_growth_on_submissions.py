@@ -78,7 +78,7 @@ def test_a_stage_with_nothing_to_refine_goes_on_once_a_submission_stands(worksho
     assert garden.registry.state.skipped == {0: NONE_STANDS}
     submitted = garden.submit()
     garden.grow()
-    assert garden.names()[4:7] == ["stage_resumed", "round_opened", "trained"]
+    assert garden.names()[4:8] == ["stage_resumed", "round_opened", "curve_measured", "trained"]
     state = garden.registry.state
     assert state.skipped == {}
     assert state.standing[0] == submitted

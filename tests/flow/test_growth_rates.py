@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 import saint
 from saint import config
@@ -12,7 +13,8 @@ from saint.growth import Plan, open_data, start
 from saint.growth._rates import idea_of
 from saint.growth._settings import Settings
 from saint.records import Candidate
-from saint.registry import State
+from saint.registry import Registry, State
+from saint.report import report_parts, summarise, to_html
 from workshop import Workshop
 
 QUICK = (
@@ -54,6 +56,18 @@ def test_each_candidate_is_tried_at_each_rate_and_its_best_is_judged(workshop: W
     assert all(candidate.lr == best[idea_of(candidate)] for candidate in judged)
     leaders = sorted(best, key=lambda idea: min(found[idea].values()))[:2]
     assert {idea_of(candidate) for candidate in judged} == set(leaders), "a second try of one takes no other's place"
+
+
+def test_the_report_tells_the_tries_apart(workshop: Workshop) -> None:
+    grown(workshop)
+    summary = summarise(Registry.open(workshop.registry))
+    assert len(summary["not_asked"]) == 7
+    for lr in {trial["candidate"]["lr"] for trial in summary["not_asked"]}:
+        assert f"trained with learning rate {lr:g}, but" in to_html(summary)
+    console = Console(width=1000)
+    with console.capture() as capture:
+        console.print(*report_parts(summary))
+    assert capture.get().count(" with learning rate ") == 7
 
 
 def test_the_tokens_of_all_tries_come_from_the_budget(workshop: Workshop) -> None:

@@ -108,13 +108,14 @@ def test_a_staged_round_that_was_killed_goes_on_to_the_same_end(
 ) -> None:
     """Once so many entries are there every further write fails, as in a process that is gone.
 
-    It dies among the judgements on the first stack, between the stacks, on the second, and before the round ends.
+    It dies among the judgements on the first stack, between the stacks, on the second, before the curve's point, and
+    before the round ends.
     """
     killed, through = begin(build_workshop(tmp_path), *STAGED), staged.registry.state
     append = killed.registry.ledger.append
     names = [event.name for event in staged.registry.ledger]
-    assert names[5:11] == [*["judged"] * 5, "round_closed"]
-    for num_entries in (6, 8, 9, 10):
+    assert names[6:13] == [*["judged"] * 5, "curve_measured", "round_closed"]
+    for num_entries in (7, 9, 10, 11, 12):
 
         def dying(*args: object, num_entries: int = num_entries, **kwargs: object) -> object:
             if len(killed.registry.ledger.events()) >= num_entries:

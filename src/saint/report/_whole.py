@@ -26,7 +26,11 @@ def report_parts(summary: Mapping[str, Any]) -> list[RenderableType]:
     parts.extend(Text(f"failed: {t['candidate']['kind']}: {t['failure']}") for t in summary["failed"])
     parts.extend(Text(f"stopped: {what(t['candidate'])}: {t['stopped']}") for t in summary["stopped"])
     if summary["not_asked"]:
-        kinds = ", ".join(what(trial["candidate"]) for trial in summary["not_asked"])
+        rated = bool(summary["plan"].get("rates"))
+        kinds = ", ".join(
+            what(trial["candidate"]) + f" with learning rate {trial['candidate']['lr']:g}" * rated
+            for trial in summary["not_asked"]
+        )
         parts.append(Text(f"trained, but not among the finalists: {kinds}"))
     if summary["result"]:
         parts.append(arms_table(summary["result"]))
