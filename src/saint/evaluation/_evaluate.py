@@ -115,7 +115,7 @@ def measure_cost(base: FrozenBase, stack: Sequence[Graft], graft: Graft) -> Cost
     return Cost(
         num_params=graft.num_params,
         num_bytes=len(graft.to_bytes()),
-        train_tokens=graft.history.train_tokens if graft.history else 0,
+        train_tokens=graft.history.all_tokens if graft.history else 0,
         flops_per_token=(with_graft - without) // num_tokens
         + sum(part.uncounted_flops for part in graft.parts.values()),
         foldable=graft.foldable,

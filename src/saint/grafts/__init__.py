@@ -23,3 +23,4 @@ from saint.grafts._kind import (
     Place as Place,
     Signals as Signals,
 )
+from saint.grafts._sets import joined as joined, part_of as part_of

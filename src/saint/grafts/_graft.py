@@ -33,6 +33,15 @@ class History:
     first_step: tuple[tuple[float, float], ...] = ()
     """(scale, nats per token) of each length of a closed-form first step that was tried, with the loss on training text
     that it was not made from; the best was taken. Empty when there was no such step."""
+    earlier_tokens: int = 0
+    """Tokens that what it went on from had learnt from."""
+    strength: float = 1.0
+    """What its change was multiplied by as it learnt, and is multiplied by at full strength."""
+
+    @property
+    def all_tokens(self) -> int:
+        """Tokens learnt from, those before included."""
+        return self.earlier_tokens + self.train_tokens
 
     @property
     def first_scale(self) -> float | None:
