@@ -29,7 +29,7 @@ def choose_strength(
         retained: Development text of the domains that must be kept.
         at_most_bpb: How much each of these may lose against the bare base, by its upper confidence bound; None for
             no limit.
-        strengths: What may be chosen.
+        strengths: What may be chosen, as shares of the strength that the graft was trained at.
 
     Returns:
         Bits per byte that the graft saves on `grown` at that strength, against the present stack.
@@ -38,13 +38,14 @@ def choose_strength(
         Interpolating between base and tuned weights: Wortsman et al. 2022, arXiv:2109.01903.
     """
     measured = losses or Losses()
+    full = graft.history.strength if graft.history is not None else 1.0
 
     def gain_of(strength: float) -> float:
-        graft.set_strength(strength)
+        graft.set_strength(full * strength)
         return measured.saved(base, stack, [*stack, graft], grown).estimate
 
     def loss_of(strength: float) -> float:
-        graft.set_strength(strength)
+        graft.set_strength(full * strength)
         lost = (-measured.saved(base, (), [*stack, graft], corpus).low for corpus in retained.values())
         return max(lost, default=0.0)
 

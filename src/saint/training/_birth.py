@@ -1,14 +1,16 @@
 """Newborn grafts with what they are born from, and their first step in closed form."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
 from torch import Tensor
 
+from saint import records
 from saint.composition import compose, measure_signals, newborn, place_of, wanted_signals
 from saint.data import Batches, Corpus
-from saint.grafts import Graft, Moment, Signals
+from saint.errors import ConfigError
+from saint.grafts import Graft, Moment, Signals, grow_from
 from saint.models import FrozenBase
 from saint.records import Candidate, Site
 from saint.training._first_step import loss_on, take_first_step
@@ -21,9 +23,16 @@ _TOKENS_PER_RANK = 4  # fewer tokens than directions would leave some of these w
 
 
 def begun(
-    base: FrozenBase, stack: Sequence[Graft], candidates: Sequence[Candidate], text: Corpus, schedule: Schedule
+    base: FrozenBase,
+    stack: Sequence[Graft],
+    candidates: Sequence[Candidate],
+    text: Corpus,
+    schedule: Schedule,
+    starts: Mapping[str, Graft],
 ) -> list[tuple[Graft, Tried]]:
     """A newborn for each candidate, once it has taken the first step that its kind takes in closed form.
+
+    One that has a start is that instead, and takes no first step.
 
     The signals that kinds want are measured on the first of the text that a candidate will learn from, in one pass for
     all candidates that learn from the same; a first step is as long as is best on the text after that.
@@ -31,9 +40,12 @@ def begun(
     Returns:
         Each graft with (scale, loss) of the lengths that were tried; none for a kind that takes no such step.
     """
-    signals = _measure(base, stack, candidates, text, schedule)
-    grafts = []
+    signals = _measure(base, stack, [one for one in candidates if start_of(one, starts) is None], text, schedule)
+    grafts: list[tuple[Graft, Tried]] = []
     for candidate in candidates:
+        if (start := start_of(candidate, starts)) is not None:
+            grafts.append((_going_on(candidate, start), ()))
+            continue
         shown = _text_of(candidate, schedule)
         graft = newborn(base, candidate, stack=stack, signals=signals[shown])
         places = {site.key: place_of(base, site, signals=signals[shown].get(site.key)) for site in candidate.sites}
@@ -41,6 +53,28 @@ def begun(
         after = [batches[shown[1] + index] for index in range(-(-_STEP_TOKENS // schedule.tokens_per_step))]
         grafts.append((graft, take_first_step(graft, places, _Loss(base, [*stack, graft], after).read)))
     return grafts
+
+
+def start_of(candidate: Candidate, starts: Mapping[str, Graft]) -> Graft | None:
+    """What a candidate goes on from; None for one that is newborn."""
+    return starts.get(records.digest(candidate)) if starts else None
+
+
+def _going_on(candidate: Candidate, start: Graft) -> Graft:
+    """The graft of `candidate` with the weights and the strength of `start`, which stays as it is."""
+    for what, wanted, given in (
+        ("kind", candidate.kind, start.candidate.kind),
+        ("sites", [site.key for site in candidate.sites], [site.key for site in start.candidate.sites]),
+        ("options", records.to_plain(candidate.options), records.to_plain(start.candidate.options)),
+    ):
+        if wanted != given:
+            raise ConfigError(
+                f"a candidate with the {what} {wanted} cannot go on from a graft with the {what} {given}; start it from a "
+                "graft of its own kind, sites and options"
+            )
+    if not start.strength:
+        raise ConfigError("a graft of strength 0 learns nothing; set another strength before it goes on")
+    return grow_from(candidate, weights=start.to_bytes())
 
 
 @final

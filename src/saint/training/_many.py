@@ -15,7 +15,7 @@ from saint.grafts import Graft
 from saint.models import FrozenBase, must_read
 from saint.progress import Progress, Silent, Task
 from saint.records import Candidate
-from saint.training._birth import Tried, begun
+from saint.training._birth import Tried, begun, start_of
 from saint.training._learn import Development, learn
 from saint.training._learner import Learner
 from saint.training._schedule import Schedule
@@ -69,6 +69,7 @@ def train_many(
     select: Corpus | None = None,
     schedule: Schedule | None = None,
     search: Search | None = None,
+    starts: Mapping[str, Graft] | None = None,
     work: Workspace | None = None,
 ) -> list[Trained]:
     """Train candidates on top of `stack`, none knowing of the others, in the order in which they are given.
@@ -80,6 +81,8 @@ def train_many(
         text: Must be the train split.
         select: Development text: keeps the best state, stops early, and decides at the rungs.
         search: How many share passes, and where losers are stopped.
+        starts: Digest of a candidate (`records.digest`) -> the graft that it goes on from, at that graft's strength;
+            without one a candidate is newborn.
         work: Where unfinished work lies, and who watches.
 
     Raises:
@@ -99,8 +102,8 @@ def train_many(
     round_ = _Round(base, stack, text, select, schedule, search, cache, is_kept=work.cache is not None)
     try:
         runs = [
-            _Run(graft, round_.learner(graft, work.checkpoint_of(graft.candidate)), tried)
-            for graft, tried in begun(base, stack, candidates, text, schedule)
+            round_.begin(graft, tried, start_of(graft.candidate, starts or {}), work.checkpoint_of(graft.candidate))
+            for graft, tried in begun(base, stack, candidates, text, schedule, starts or {})
         ]
         with work.progress.task(_described(candidates), total=len(runs) * schedule.num_tokens, unit="tokens") as task:
             task.advance(sum(run.learner.step for run in runs) * schedule.tokens_per_step)
@@ -144,6 +147,8 @@ class _Run:
     graft: Graft
     learner: Learner
     tried: Tried
+    start: Graft | None
+    """What it went on from."""
     stopped: str = ""
 
 
@@ -169,20 +174,22 @@ class _Round:
         self._is_kept = is_kept or not schedule.shift
         self._about = {"stack": [standing.digest for standing in stack], "base": base.digest}
 
-    def learner(self, graft: Graft, checkpoint: Path | None) -> Learner:
-        candidate, schedule = graft.candidate, self._schedule
+    def begin(self, graft: Graft, tried: Tried, start: Graft | None, checkpoint: Path | None) -> _Run:
+        """Make ready to learn, or take up what was saved."""
+        candidate, schedule, full = graft.candidate, self._schedule, graft.strength
         batches = self._text.batches(
             batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=candidate.seed, shift=schedule.shift
         )
-        return Learner(
+        learner = Learner(
             dict(graft.named_parameters()),
             batches,
             schedule,
-            of={"candidate": candidate, **self._about},
+            of={"candidate": candidate, **self._about, **({} if start is None else {"start": start.digest})},
             lr=candidate.lr,
-            strengthen=graft.set_strength,
+            strengthen=lambda share: graft.set_strength(full * share),
             checkpoint=checkpoint,
         )
+        return _Run(graft, learner, tried, start)
 
     def run(self, runs: Sequence[_Run], rungs: Sequence[Rung], task: Task) -> None:
         """Train to the end, with those that lose at a rung left behind there."""
@@ -299,6 +306,12 @@ def _outcome(run: _Run, *, keep_best: bool) -> Trained:
     if run.learner.failure:
         failure = run.learner.failure
         return Trained(candidate=candidate, graft=None, train_tokens=tokens, time_s=time_s, failure=failure)
-    run.graft.history = replace(run.learner.finish(keep_best=keep_best), first_step=run.tried)
+    before = run.start.history if run.start is not None else None
+    run.graft.history = replace(
+        run.learner.finish(keep_best=keep_best),
+        first_step=run.tried,
+        earlier_tokens=before.all_tokens if before is not None else 0,
+        strength=run.graft.strength,
+    )
     graft = run.graft.requires_grad_(requires_grad=False).eval()
     return Trained(candidate=candidate, graft=graft, train_tokens=tokens, time_s=time_s, stopped=run.stopped)
