@@ -123,8 +123,8 @@ def compose_beside(
     Raises:
         SiteError: The base has no such site; see `check_sites`.
     """
-    for graft in grafts:
-        _attach(base, [*stack, graft])
+    for above in [[graft] for graft in grafts] or [[]]:
+        _attach(base, [*stack, *above])
     return Composed(base.model, stack, beside=grafts, stacked=stacked, below=below)
 
 

@@ -1,5 +1,6 @@
 """What a graft does to the composed model, measured in pairs, document by document."""
 
+from saint.evaluation._by_site import site_by_site as site_by_site, taylor_by_site as taylor_by_site
 from saint.evaluation._evaluate import (
     evaluate as evaluate,
     leave_one_out as leave_one_out,

@@ -1,7 +1,7 @@
 """What models pay for text, measured once and remembered, above blocks that are computed once."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, final
 
@@ -10,7 +10,7 @@ from jaxtyping import Float64
 from torch import nn
 
 from saint.composition import Above, Prefix, PrefixCache, boundary_of, compose
-from saint.data import Corpus
+from saint.data import Corpus, TextWindows
 from saint.grafts import Graft
 from saint.models import FrozenBase, document_nats
 from saint.progress import Progress
@@ -77,11 +77,14 @@ class Losses:
 
     def measure(self, model: nn.Module, corpus: Corpus) -> PerDocument:
         """Nats per document of any model, measured now."""
+        return document_nats(model, self.windows(model, corpus), corpus.num_documents, progress=self._progress)
+
+    def windows(self, model: Any, corpus: Corpus) -> Iterator[TextWindows]:
+        """The text in the pieces that a model is shown."""
         longest = getattr(model.config, "max_position_embeddings", None) or self._seq_len
         together = _TOGETHER.get(next(model.parameters()).device.type, _TOGETHER_ELSEWHERE)
         batch_size = self._batch_size or max(1, together // self._seq_len)
-        windows = corpus.windows(seq_len=min(self._seq_len, longest), batch_size=batch_size)
-        return document_nats(model, windows, corpus.num_documents, progress=self._progress)
+        return corpus.windows(seq_len=min(self._seq_len, longest), batch_size=batch_size)
 
     def _composed(self, base: FrozenBase, stack: Sequence[Graft]) -> nn.Module:
         """The whole model, or as much of it as lies above what no change of the topmost graft can reach."""

@@ -69,8 +69,8 @@ def _going_on(candidate: Candidate, start: Graft) -> Graft:
     ):
         if wanted != given:
             raise ConfigError(
-                f"a candidate with the {what} {wanted} cannot go on from a graft with the {what} {given}; start it from a "
-                "graft of its own kind, sites and options"
+                f"a candidate with the {what} {wanted} cannot go on from a graft with the {what} {given}; start it "
+                "from a graft of its own kind, sites and options"
             )
     if not start.strength:
         raise ConfigError("a graft of strength 0 learns nothing; set another strength before it goes on")
