@@ -1,22 +1,19 @@
-from collections.abc import Sequence
-
 from saint.composition import restore
 from saint.data import Splits
 from saint.evaluation import Losses, choose_strength, evaluate
 from saint.gates import build_gates, judge
-from saint.grafts import Graft
 from saint.growth._controls import measure_arms, train_controls
 from saint.growth._curve import extend_curve
 from saint.growth._journal import Journal
 from saint.growth._opening import open_round
 from saint.growth._plan import Plan
 from saint.growth._rates import best_of_tries
+from saint.growth._refine import refine
 from saint.growth._result import measure_result
-from saint.growth._trial import Trial
+from saint.growth._training import train_trials
 from saint.models import FrozenBase
 from saint.progress import Progress, Silent
 from saint.registry import Entry, Registry
-from saint.training import train_many
 
 
 def grow(
@@ -43,7 +40,9 @@ def grow(
             stack = journal.stack_below(number)
             candidates = open_round(journal, losses, number, stack)
             extend_curve(journal, losses, None)
-            grafts = _train(journal, stack, journal.trials(number, stack, candidates))
+            tries = train_trials(journal, stack, journal.trials(number, stack, candidates))
+            grafts = best_of_tries(tries, plan.rates)
+            grafts += refine(journal, losses, number, stack, grafts)
             while finalists := journal.finalists(number, grafts):  # again after each that comes to stand
                 stack, judged = restore(registry), []
                 losses.expect(base, stack, finalists)
@@ -59,15 +58,3 @@ def grow(
             journal.close_round(number, measure_arms(journal, losses, data.select))
         measure_result(journal, losses)
     return registry.state.judged
-
-
-def _train(journal: Journal, stack: Sequence[Graft], trials: Sequence[Trial]) -> list[Graft | None]:
-    """Train the candidates of a round, as far as an earlier run has not; None for one that came to nothing.
-
-    Of the tries of a candidate, each at another learning rate, only the best is returned.
-    """
-    if journal.missing(trials):
-        candidates = [trial.candidate for trial in trials]
-        found = train_many(journal.base, stack, candidates, journal.data.train, **journal.training(trials))
-        journal.keep(trials, found)
-    return best_of_tries([journal.trained(trial) for trial in trials], journal.plan.rates)

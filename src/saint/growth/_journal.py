@@ -136,6 +136,7 @@ class Journal:
             "select": self.data.select[self.data.grown_domain],
             "schedule": trials[0].schedule,
             "search": self.plan.search,
+            "starts": {records.digest(one.candidate): one.start for one in trials if one.start is not None},
             "work": Workspace(
                 checkpoint_of=lambda candidate: self.checkpoint(named[records.digest(candidate)]),
                 folder=self.registry.work / "prefix",
@@ -166,6 +167,7 @@ class Journal:
             body |= {"num_params": num_params(trial.candidate), "train_tokens": trained.train_tokens}
             body |= {"train_flops": float(self._train_flops(trial, trained.train_tokens))}
             body |= {"train_seconds": trained.time_s}
+            body |= {"start": trial.start.digest} if trial.start is not None else {}
             graft = trained.graft
             if graft is None or trained.stopped:
                 why = {"stopped": trained.stopped} if trained.stopped else {"failure": trained.failure}

@@ -8,6 +8,7 @@ from saint.data import DataPlan
 from saint.errors import ConfigError
 from saint.gates import build_gates
 from saint.grafts import kind_and_options
+from saint.growth._sets import Joint, Overgrow
 from saint.records import Budget
 from saint.sensitivity import Sensitivity
 from saint.training import Schedule, Search
@@ -101,6 +102,10 @@ class Plan:
     controls: Controls = field(default_factory=Controls)
     stages: tuple[Stage, ...] = ()
     """Grown one after the other; empty for one stage of the settings above, in which one graft a round may stand."""
+    joint: Joint | None = None
+    """Whether the best grafts of each round are also tried as one; by default they are not."""
+    overgrow: Overgrow | None = None
+    """Whether a graft at every site, pruned, is tried in each round as well; by default none is."""
     evaluation_seq_len: int = 256
 
     def __post_init__(self) -> None:
@@ -114,6 +119,8 @@ class Plan:
             raise ConfigError(f"rates is {self.rates}; give each factor of the learning rate once, all above 0")
         for number, stage in enumerate(self.in_full):
             self._check(stage, f"stages[{number}]: " if self.stages else "")
+        if self.joint is not None and all(stage.candidates_per_round < 2 for stage in self.in_full):
+            raise ConfigError("joint makes one graft of several of a round, and candidates_per_round is 1; raise it")
         build_gates(self.gates)
 
     @property

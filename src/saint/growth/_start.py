@@ -10,8 +10,9 @@ import torch
 from saint import records
 from saint.candidates import propose
 from saint.data import SHARES, Splits, open_splits, read_splits, save_splits
-from saint.errors import DataError, NotARegistryError
+from saint.errors import ConfigError, DataError, NotARegistryError, SaintError
 from saint.growth._plan import Plan
+from saint.growth._sets import Overgrow
 from saint.models import FrozenBase, must_read
 from saint.progress import Progress
 from saint.records import SensitivityMap
@@ -141,6 +142,22 @@ def _check_proposals(base: FrozenBase, plan: Plan) -> None:
     for stage in plan.in_full:
         budget = replace(plan.budget, num_params=unlimited) if stage.sites == "refined" else plan.budget
         propose(base.sites(), nothing_known, stage.proposals, budget, seed=plan.seed)
+    if plan.overgrow is not None:
+        _check_overgrow(base, plan.overgrow)
+
+
+def _check_overgrow(base: FrozenBase, plan: Overgrow) -> None:
+    """See to it that there are more sites than are to be left."""
+    everything = records.Budget(num_params=records.LARGEST_EXACT_INT, train_tokens=records.LARGEST_EXACT_INT)
+    try:
+        [whole] = propose(base.sites(), SensitivityMap(method="none", scores={}), [plan.proposal], everything)
+    except SaintError as error:
+        raise type(error)(f"overgrow: {error}") from error
+    if len(whole.sites) <= plan.keep:
+        raise ConfigError(
+            f"overgrow.keep is {plan.keep}, and {plan.kind} would be at {len(whole.sites)} sites, so there is nothing "
+            "to prune; lower it or name more roles"
+        )
 
 
 def _seen_from(folder: Path, place: Path) -> str:

@@ -15,13 +15,16 @@ class Trial:
     candidate: Candidate
     stack: Sequence[Graft]
     schedule: Schedule
+    start: Graft | None = None
+    """What it goes on from; None for one that is newborn."""
 
     def identity(self, *, text: str, base: str) -> dict[str, Any]:
         """What makes a trial the same one; `text` and `base` are digests."""
-        return {
+        identity = {
             "candidate": self.candidate,
             "stack": [graft.digest for graft in self.stack],
             "schedule": self.schedule.identity,
             "text": text,
             "base": base,
         }
+        return identity if self.start is None else identity | {"start": self.start.digest}

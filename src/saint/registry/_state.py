@@ -62,6 +62,10 @@ class State:
     measured: list[dict[str, Any]] = field(default_factory=list)
     """What was measured on the vault, each time that it was opened."""
     num_vault_openings: int = 0
+    sets: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
+    """(round, `joint` or `overgrow`) -> the event that says what is made of trained grafts there, or why nothing is."""
+    pruned: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Digest of a trial -> the event that says what each site of its graft was worth, and which were kept."""
     curve: list[dict[str, Any]] = field(default_factory=list)
     """What was measured of the bare base, and of the stack at the end of each round, beside what growth had spent."""
     others: list[Event] = field(default_factory=list)
@@ -144,6 +148,14 @@ def _extend_curve(state: State, event: Event) -> None:
     state.curve.append(dict(event.body))
 
 
+def _open_set(state: State, event: Event) -> None:
+    state.sets[event.body["round"], event.body["way"]] = dict(event.body)
+
+
+def _prune(state: State, event: Event) -> None:
+    state.pruned[event.body["trial"]] = dict(event.body)
+
+
 def _judge(state: State, event: Event) -> None:
     evidence = config.build(event.body["evidence"], Evidence, where=f"entry {event.number}")
     decision = config.build(event.body["decision"], Decision, where=f"entry {event.number}")
@@ -196,6 +208,8 @@ _ADDED: dict[str, Callable[[State, Event], None]] = {
     "stage_skipped": _skip_stage,
     "stage_resumed": _resume_stage,
     "trained": _train,
+    "set_opened": _open_set,
+    "pruned": _prune,
     "submitted": _submit,
     "judged": _judge,
     "rolled_back": _roll_back,

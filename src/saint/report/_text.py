@@ -264,6 +264,10 @@ def _overlap(overlap: Mapping[str, float] | None) -> str:
     )
 
 
+def _number_of_parts(body: Mapping[str, Any]) -> str:
+    return f"{len(body['members'])} grafts" if "members" in body else what(body["candidate"])
+
+
 _GISTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "created": lambda body: f"{body['plan']['name']} on {body['base']['architecture']} {body['base']['digest'][:12]}",
     "round_opened": _round,
@@ -273,6 +277,11 @@ _GISTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "trained": lambda body: (
         f"{what(body['candidate'])}: {body['graft'][:12] or body.get('failure') or body['stopped']}"
     ),
+    "set_opened": lambda body: (
+        f"{_round(body)}: {body['way']}"
+        + (f" left out: {body['left_out']}" if body["left_out"] else f" of {_number_of_parts(body)}")
+    ),
+    "pruned": lambda body: f"{len(body['scores'])} sites to {len(body['kept'])}, by {body['by']}",
     "curve_measured": lambda body: (
         f"{'the bare base' if body['round'] is None else _round(body)}: {body['held_out_bpb']:.4f} bits per byte"
     ),

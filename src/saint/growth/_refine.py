@@ -1,0 +1,207 @@
+"""Grafts that are made of trained ones: the best of a round as one set, and an overgrown graft pruned."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from saint import config, records
+from saint.candidates import fits, price, propose, train_flops
+from saint.evaluation import Losses, site_by_site, taylor_by_site
+from saint.grafts import Graft, joined, part_of
+from saint.growth._journal import Journal
+from saint.growth._sets import Joint, Overgrow
+from saint.growth._training import train_trials
+from saint.growth._trial import Trial
+from saint.records import Budget, Candidate, SensitivityMap
+from saint.training import Schedule
+
+
+def refine(
+    journal: Journal, losses: Losses, number: int, stack: Sequence[Graft], grafts: Sequence[Graft | None]
+) -> list[Graft | None]:
+    """Make and train the sets that the plan wants of a round, as far as an earlier run has not.
+
+    What is tried, or why nothing is, is in the ledger before it is trained, so that a run which goes on later tries the
+    same although the budget has changed meanwhile.
+
+    Args:
+        stack: What the round's grafts were trained on.
+        grafts: The round's own, as they were trained.
+
+    Returns:
+        More finalists; None for one that came to nothing.
+    """
+    plan, found = journal.plan, []
+    if plan.joint is not None:
+        found.append(_joint(journal, plan.joint, number, stack, grafts))
+    if plan.overgrow is not None:
+        found.append(_pruned(journal, losses, plan.overgrow, number, stack))
+    return found
+
+
+def _joint(
+    journal: Journal, plan: Joint, number: int, stack: Sequence[Graft], grafts: Sequence[Graft | None]
+) -> Graft | None:
+    """The best grafts of the round as one, trained further."""
+    schedule = _for(journal, number, plan.num_steps)
+    opened = _opened(journal, number, "joint")
+    if opened is None:
+        members = _best_set(journal, plan, grafts)
+        why_not = "no two of the round's grafts are of one kind, at different sites, and fit the budget together"
+        if members:
+            why_not = _cannot_pay(journal, [(joined(members).candidate, schedule)])
+        opened = _open(journal, number, "joint", why_not, {"members": [graft.digest for graft in members]})
+    if opened["left_out"]:
+        return None
+    trained = {graft.digest: graft for graft in grafts if graft is not None}
+    start = joined([trained[digest] for digest in opened["members"]])
+    start.set_strength(plan.strength)
+    lr = start.candidate.lr if plan.lr is None else plan.lr
+    return _go_on(journal, stack, start, replace(start.candidate, lr=lr), schedule)
+
+
+def _best_set(journal: Journal, plan: Joint, grafts: Sequence[Graft | None]) -> list[Graft]:
+    """The best that can be one graft, of the kind whose best is better; fewer than two if none can."""
+    ranked = sorted((graft for graft in grafts if graft is not None), key=_bpb)
+    for kind in dict.fromkeys(graft.candidate.kind for graft in ranked):
+        chosen: list[Graft] = []
+        for graft in ranked:
+            if len(chosen) < plan.num and graft.candidate.kind == kind and _join(journal, [*chosen, graft]):
+                chosen.append(graft)
+        if len(chosen) > 1:
+            return chosen
+    return []
+
+
+def _join(journal: Journal, grafts: Sequence[Graft]) -> bool:
+    """Whether these can be one graft that fits the budget."""
+    keys = [site.key for graft in grafts for site in graft.candidate.sites]
+    return len(set(keys)) == len(keys) and _fits(journal, joined(grafts).candidate)
+
+
+def _bpb(graft: Graft) -> float:
+    assert graft.history is not None  # it was trained
+    assert graft.history.best_bpb is not None  # with development text
+    return graft.history.best_bpb
+
+
+def _pruned(journal: Journal, losses: Losses, plan: Overgrow, number: int, stack: Sequence[Graft]) -> Graft | None:
+    """What is left of a graft at every site, trained further."""
+    grown = _for(journal, number, plan.num_steps or journal.settings.schedule(number).num_steps)
+    again = _for(journal, number, plan.retrain_steps)
+    opened = _opened(journal, number, "overgrow") or _overgrow(journal, plan, number, (grown, again))
+    if opened["left_out"]:
+        return None
+    trial = Trial(
+        candidate=config.build(opened["candidate"], Candidate, where=f"round {number}"), stack=stack, schedule=grown
+    )
+    [whole] = train_trials(journal, stack, [trial])
+    if whole is None:
+        return None
+    kept = _kept(journal, losses, plan, trial, whole)
+    if not kept:
+        return None
+    start = part_of(whole, kept)
+    return _go_on(journal, stack, start, start.candidate, again)
+
+
+def _overgrow(journal: Journal, plan: Overgrow, number: int, schedules: tuple[Schedule, Schedule]) -> Mapping[str, Any]:
+    """Write down what is going to be grown everywhere, or why nothing is."""
+    settings, unlimited = journal.settings, records.LARGEST_EXACT_INT
+    stage = settings.stage(number)
+    candidates = propose(
+        journal.base.sites(),
+        SensitivityMap(method="none", scores={}),
+        [plan.proposal],
+        Budget(num_params=unlimited, train_tokens=unlimited),
+        seed=journal.plan.seed,
+        within=settings.refined_sites() if stage.sites == "refined" else None,
+    )
+    if not candidates or len(candidates[0].sites) <= plan.keep:
+        there = len(candidates[0].sites) if candidates else 0
+        why_not = f"there are {there} sites, of which {plan.keep} are to be left, so there is nothing to prune"
+        return _open(journal, number, "overgrow", why_not, {})
+    [candidate] = candidates
+    why_not = _tried(journal, number) or _cannot_pay(journal, [(candidate, schedule) for schedule in schedules])
+    return _open(journal, number, "overgrow", why_not, {"candidate": candidate})
+
+
+def _tried(journal: Journal, number: int) -> str:
+    """What an earlier round has done on the very stack of this one; "" for nothing."""
+    state = journal.state
+    for other, one in state.rounds.items():
+        opened = state.sets.get((other, "overgrow"))
+        is_same = one["stack"] == state.rounds[number]["stack"] and not one["abandoned"]
+        if other != number and is_same and opened and not opened["left_out"]:
+            return f"round {other + 1} has tried the same on the same stack"
+    return ""
+
+
+def _kept(journal: Journal, losses: Losses, plan: Overgrow, trial: Trial, whole: Graft) -> list[str]:
+    """The keys of the sites that are left; what each was worth is in the ledger, once."""
+    name = journal.name_of(trial)
+    if (known := journal.state.pruned.get(name)) is not None:
+        return list(known["kept"])
+    select = journal.data.select[journal.data.grown_domain]
+    intervals = {}
+    if plan.by == "leave_one_out":
+        intervals = site_by_site(journal.base, trial.stack, whole, select, losses=losses)
+        scores = {key: one.estimate for key, one in intervals.items()}
+    else:
+        scores = taylor_by_site(journal.base, trial.stack, whole, select, losses=losses)
+    kept: list[str] = []
+    for key in sorted(scores, key=lambda key: -scores[key]):
+        if len(kept) < plan.keep and scores[key] > 0 and _fits(journal, part_of(whole, [*kept, key]).candidate):
+            kept.append(key)
+    body = {"trial": name, "by": plan.by, "scores": scores, "intervals": intervals, "kept": kept}
+    journal.registry.write("pruned", body)
+    journal.progress.note(f"{plan.kind} at {len(scores)} sites is pruned to {len(kept)} by {plan.by} on select")
+    return kept
+
+
+def _go_on(
+    journal: Journal, stack: Sequence[Graft], start: Graft, candidate: Candidate, schedule: Schedule
+) -> Graft | None:
+    """Train further, on text in another order than what it is made of has learnt from."""
+    candidate = replace(candidate, seed=candidate.seed + 1)
+    trial = Trial(candidate=candidate, stack=stack, schedule=replace(schedule, fade_in=0.0), start=start)
+    [graft] = train_trials(journal, stack, [trial])
+    return graft
+
+
+def _for(journal: Journal, number: int, num_steps: int) -> Schedule:
+    """The schedule of a round with another number of steps."""
+    return replace(journal.settings.schedule(number), num_steps=num_steps)
+
+
+def _fits(journal: Journal, candidate: Candidate) -> bool:
+    return fits(price(candidate, journal.base.sites()), journal.settings.budget_left())
+
+
+def _cannot_pay(journal: Journal, planned: Sequence[tuple[Candidate, Schedule]]) -> str:
+    """Why what is left of the budget does not train all of these; "" if it does."""
+    left, sites = journal.settings.budget_left(), journal.base.sites()
+    num_tokens = sum(schedule.num_tokens for _, schedule in planned)
+    if num_tokens > left.train_tokens:
+        return f"it learns from {num_tokens:,} tokens, and the budget has {max(0, left.train_tokens):,} left"
+    flops = sum(
+        train_flops(candidate, sites, num_tokens=schedule.num_tokens, seq_len=schedule.seq_len)
+        for candidate, schedule in planned
+    )
+    if left.train_flops is not None and flops > left.train_flops:
+        return f"training it takes {flops:.3g} operations, and the budget has {max(0.0, left.train_flops):.3g} left"
+    return ""
+
+
+def _opened(journal: Journal, number: int, way: str) -> Mapping[str, Any] | None:
+    """What an earlier run has decided for this round."""
+    return journal.state.sets.get((number, way))
+
+
+def _open(journal: Journal, number: int, way: str, why_not: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Decide, in the ledger."""
+    body = {"round": number, "way": way, "left_out": why_not, **what}
+    journal.registry.write("set_opened", body)
+    if why_not:
+        journal.progress.note(f"{way} is left out of round {number + 1}: {why_not}")
+    return journal.state.sets[number, way]
