@@ -33,6 +33,11 @@ batch_size = 4
 seq_len = 16
 evaluate_every = 4
 
+[sets]
+num = 2
+joint_steps = 4
+retrain_steps = 4
+
 [targets]
 best_map_spearman_within_role = -1
 short_run_third_spearman = -1
@@ -61,9 +66,9 @@ def results(folder: Path) -> dict[str, Any]:
 
 
 def trainings(folder: Path) -> dict[str, bytes]:
-    """Those that are finished; a map and the bare base have no history."""
+    """Candidates that are finished; a map, the bare base and sets have no tokens of their own."""
     files = {file.name: file.read_bytes() for file in (folder / "cells").glob("*.json")}
-    return {name: content for name, content in files.items() if b"train_tokens" in content}
+    return {name: content for name, content in files.items() if "train_tokens" in json.loads(content)}
 
 
 def test_a_study_that_was_stopped_and_killed_goes_on_to_the_same(workshop: Workshop, plan: Path) -> None:
@@ -79,6 +84,15 @@ def test_a_study_that_was_stopped_and_killed_goes_on_to_the_same(workshop: Works
     assert len(record["candidates"]) == 6
     assert len(trainings(whole)) == 12, "each with two seeds"
     assert (whole / "ranks.svg").exists()
+    ways = [row["name"] for row in record["strategies"]]
+    assert ways[-6:] == [
+        "train all 6, compose the best 2",
+        "train all 6, join the best 2 and train on",
+        "train all 6, then the best 2 in stages",
+        "overgrow, prune to 2 by leave-one-out",
+        "overgrow, prune to 2 by taylor",
+        "overgrow, prune to 2 by chance",
+    ]
 
     said = stop(start(plan, stopped), stopped, 2, signal.SIGINT)
     assert "run the same command again" in said

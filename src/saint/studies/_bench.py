@@ -1,8 +1,8 @@
 """The work of a study: candidates are trained to the end, measured, and what came of each is kept."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from math import log
 from pathlib import Path
@@ -19,7 +19,8 @@ from saint.records import Candidate
 from saint.search import Result, Store, code_digest, defining_digest
 from saint.sensitivity import Map, measure_sensitivities
 from saint.studies._plan import StudyPlan
-from saint.training import Trained, Workspace, train_many
+from saint.studies._sets import SetJob, SetPlan, do_sets
+from saint.training import Schedule, Trained, Workspace, train_many
 
 _PACKAGES = ("saint-g", "torch", "transformers")
 
@@ -53,7 +54,7 @@ class Bench:
         self.data: Splits = open_splits(materials.data)
         self.plan, self.store = plan, Store(materials.cells)
         self._progress = progress or Silent()
-        self._losses = Losses(seq_len=plan.evaluation_seq_len)
+        self.losses = Losses(seq_len=plan.evaluation_seq_len)
 
     def digest(self, candidate: Candidate) -> str:
         """The name of a candidate's result: a digest of everything that decides it, the code included."""
@@ -73,14 +74,35 @@ class Bench:
         """What came of a candidate, if an earlier run has trained it."""
         return self.store.read(self.digest(candidate))
 
-    def do(self, job: Cohort) -> Result:
-        """Train and measure what is missing of a cohort; each result is on the disk before the next is measured."""
+    def do(self, job: Cohort | SetJob) -> Result:
+        """Train and measure what is missing of a job."""
+        if isinstance(job, SetJob):
+            return self.store.once(self.name_of(job), partial(do_sets, self, job))
+        return self._do_cohort(job)
+
+    def _do_cohort(self, job: Cohort) -> Result:
+        """Each result is on the disk before the next is measured."""
         missing = [candidate for candidate in job.candidates if self.result(candidate) is None]
-        for trained in self._train(missing) if missing else ():
+        for trained in self.train(missing, checkpoint_of=self._checkpoint) if missing else ():
             name = self.digest(trained.candidate)
             self.store.write(name, self._measured(trained.graft) if trained.graft else {"failure": trained.failure})
             self.store.checkpoint(name).unlink(missing_ok=True)
         return {}
+
+    def name_of(self, job: SetJob) -> str:
+        """The name of what comes of a job."""
+        return records.digest({"job": job, "sets": self.plan.sets, "of": [self.digest(one) for one in job.candidates]})
+
+    @property
+    def schedule(self) -> Schedule:
+        """Of a candidate's training."""
+        return self.plan.schedule
+
+    @property
+    def sets(self) -> SetPlan:
+        """How sets are made."""
+        assert self.plan.sets is not None  # there are no such jobs otherwise
+        return self.plan.sets
 
     def bare(self) -> Result:
         """The base as it is: nats of each document of the held-out text, and bits per byte on *select*."""
@@ -106,35 +128,49 @@ class Bench:
 
         return self.store.once(records.digest(about), measure)
 
-    def _train(self, candidates: Sequence[Candidate]) -> list[Trained]:
-        """Each candidate on the bare base, in their order."""
+    def train(
+        self,
+        candidates: Sequence[Candidate],
+        *,
+        stack: Sequence[Graft] = (),
+        schedule: Schedule | None = None,
+        starts: Mapping[str, Graft] | None = None,
+        checkpoint_of: Callable[[Candidate], Path | None] = lambda _: None,
+    ) -> list[Trained]:
+        """Each candidate on the bare base or a stack, in their order."""
         return train_many(
             self.base,
-            (),
+            stack,
             candidates,
             self.data.train,
             select=self.data.select[self.data.grown_domain],
-            schedule=self.plan.schedule,
-            work=Workspace(
-                checkpoint_of=lambda candidate: self.store.checkpoint(self.digest(candidate)), progress=self._progress
-            ),
+            schedule=schedule or self.plan.schedule,
+            starts=starts,
+            work=Workspace(checkpoint_of=checkpoint_of, progress=self._progress),
         )
+
+    def measured(self, stack: Sequence[Graft], *, train_tokens: int) -> Result:
+        """What a stack costs, and what base and stack pay for each document of the held-out text."""
+        return {
+            "num_params": sum(graft.num_params for graft in stack),
+            "train_tokens": train_tokens,
+            "held_out": self.losses.measure(compose(self.base, stack), self.data.held_out).tolist(),
+        }
 
     def _measured(self, graft: Graft) -> Result:
         assert graft.history is not None  # it was just trained
-        return {
-            "num_params": graft.num_params,
-            "train_tokens": graft.history.train_tokens,
-            "select_bpb": records.to_plain(graft.history.select_bpb),
-            "held_out": self._losses.measure(compose(self.base, [graft]), self.data.held_out).tolist(),
-        }
+        about = self.measured([graft], train_tokens=graft.history.train_tokens)
+        return {**about, "select_bpb": records.to_plain(graft.history.select_bpb)}
+
+    def _checkpoint(self, candidate: Candidate) -> Path:
+        return self.store.checkpoint(self.digest(candidate))
 
     def _measure_bare(self) -> Result:
         select = self.data.select[self.data.grown_domain]
         nats = Losses(seq_len=self.plan.schedule.seq_len).measure(self.base.model, select)
         return {
             "select_bpb": float(nats.sum()) / log(2) / select.num_bytes,
-            "held_out": self._losses.measure(self.base.model, self.data.held_out).tolist(),
+            "held_out": self.losses.measure(self.base.model, self.data.held_out).tolist(),
         }
 
     def _texts(self) -> list[str]:
@@ -145,4 +181,7 @@ class Bench:
 @cache
 def code() -> dict[str, str]:
     """What decides a study's results beside the plan and what it names."""
-    return {**{name: version(name) for name in _PACKAGES}, "source": code_digest(("studies/_bench.py",))}
+    return {
+        **{name: version(name) for name in _PACKAGES},
+        "source": code_digest(("studies/_bench.py", "studies/_sets.py")),
+    }

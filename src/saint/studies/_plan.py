@@ -5,6 +5,7 @@ from saint import discovery
 from saint.candidates import Proposal
 from saint.data import DataPlan
 from saint.errors import ConfigError
+from saint.studies._sets import SetPlan
 from saint.training import Schedule
 
 
@@ -50,6 +51,8 @@ class StudyPlan:
     num_resamples: int = 1000
     """For the intervals."""
     evaluation_seq_len: int = 256
+    sets: SetPlan | None = None
+    """Whether ways to come to several sites at once are tried as well; by default they are not."""
     targets: StudyTargets | None = None
 
     def __post_init__(self) -> None:

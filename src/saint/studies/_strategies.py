@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float64
@@ -45,7 +45,21 @@ def choosing_strategies(
             chosen = list(judge.first(guess, top))
             name = f"train the first {top} by {guess.name}" if guess.sort == "map" else f"halve after {guess.name}"
             strategies.append(judge.keep_best(name, chosen, steps=guess.steps))
-    return strategies
+    return [*strategies, *judge.sets(len(everyone))]
+
+
+_OVERGROWN = {
+    "leave-one-out": "overgrow, prune to {num} by leave-one-out",
+    "taylor": "overgrow, prune to {num} by taylor",
+    "chance": "overgrow, prune to {num} by chance",
+}
+_SET_WAYS = {
+    "composed": "train all {all}, compose the best {num}",
+    "joined": "train all {all}, join the best {num} and train on",
+    "in stages": "train all {all}, then the best {num} in stages",
+    **_OVERGROWN,
+}
+"""What came of it is called -> the way as it is written."""
 
 
 @final
@@ -71,7 +85,6 @@ class _Judge:
             steps: Of training that the others had.
         """
         kept = [self._best(seed, those) for seed, those in zip(self._seeds, trained, strict=True)]
-        held_out = self._found.data.held_out
         after = np.stack([self._nats[row, place] for row, place in enumerate(kept)])
         tokens = [self._tokens(seed, those, steps) for seed, those in zip(self._seeds, trained, strict=True)]
         return Strategy(
@@ -80,10 +93,33 @@ class _Judge:
                 self._result(seed, place, "num_params") for seed, place in zip(self._seeds, kept, strict=True)
             ),
             train_tokens=round(sum(tokens) / len(tokens)),
-            gain_bpb=repeated_interval(
-                np.tile(self._found.bare["held_out"], (len(kept), 1)), after, held_out.num_bytes_each
-            ),
+            gain_bpb=self._gain(after),
         )
+
+    def sets(self, num_apart: int) -> Iterator[Strategy]:
+        """Ways to come to several sites at once, which were trained for themselves."""
+        found, plan = self._found.sets, self._plan.sets
+        for way in _SET_WAYS if plan is not None and found else ():
+            results = [found[seed].get(way, {"failure": "too few were trained"}) for seed in self._seeds]
+            is_after = way not in _OVERGROWN
+            apart = [self._tokens(seed, range(num_apart), 0) if is_after else 0 for seed in self._seeds]
+            tokens = [int(one.get("train_tokens", 0)) + before for one, before in zip(results, apart, strict=True)]
+            assert plan is not None
+            yield Strategy(
+                name=_SET_WAYS[way].format(num=plan.num, all=num_apart),
+                num_params=tuple(int(one.get("num_params", 0)) for one in results),
+                train_tokens=round(sum(tokens) / len(tokens)),
+                gain_bpb=self._gain([one.get("held_out", self._found.bare["held_out"]) for one in results]),
+            )
+
+    def _gain(self, after: Any) -> RepeatedInterval:
+        """Against the bare base.
+
+        Args:
+            after: Held-out losses, a row for each seed.
+        """
+        before = np.tile(self._found.bare["held_out"], (len(after), 1))
+        return repeated_interval(before, np.array(after), self._found.data.held_out.num_bytes_each)
 
     def _best(self, seed: int, those: Sequence[int]) -> int:
         gains = self._select_gains(seed, self._plan.schedule.num_steps)

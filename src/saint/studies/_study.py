@@ -1,5 +1,5 @@
-from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, final
 
@@ -14,7 +14,9 @@ from saint.progress import Progress, Silent, Task
 from saint.records import Budget, Candidate, SensitivityMap, Site
 from saint.search import Result, Workers
 from saint.studies._bench import Bench, Cohort, Materials
+from saint.studies._guesses import select_gain
 from saint.studies._plan import StudyPlan
+from saint.studies._sets import SetJob, best_apart, num_tokens_of, sites_everywhere, tokens_of_sets
 from saint.training import check_tokenizer
 
 _FEWEST_CANDIDATES = 3
@@ -39,6 +41,8 @@ class Findings:
     """Map -> site key -> score."""
     num_known: int
     """Trainings that an earlier run had done."""
+    sets: dict[int, dict[str, Result]] = field(default_factory=dict)
+    """Seed -> way to come to several sites at once -> what came of it; empty if the plan wants none."""
 
 
 def study(
@@ -71,15 +75,15 @@ def study(
     wanted = {seed: [replace(candidate, seed=seed) for candidate in candidates] for seed in plan.seeds}
     missing = {seed: [one for one in all_ if bench.result(one) is None] for seed, all_ in wanted.items()}
     num_known = sum(map(len, wanted.values())) - sum(map(len, missing.values()))
-    total = len(candidates) * len(plan.seeds) * plan.schedule.num_tokens
+    cohorts = [cohort for seed in plan.seeds for cohort in _cohorts(missing[seed])]
+    total = len(plan.seeds) * (len(candidates) * plan.schedule.num_tokens + tokens_of_sets(plan.schedule, plan.sets))
     with (
         Workers(num_workers, partial(_open_bench, materials, plan, prepare)) as workers,
         progress.task("training every candidate", total=total, unit="tokens") as task,
     ):
-        meter = _Meter(task, plan.schedule.num_tokens)
+        meter = _Meter(task, plan)
         task.advance(num_known * plan.schedule.num_tokens)
-        if cohorts := [cohort for seed in plan.seeds for cohort in _cohorts(missing[seed])]:
-            workers.fulfil([_all(cohorts)], tell=meter.tell, done=meter.done)
+        workers.fulfil([_all(bench, cohorts, wanted)], tell=meter.tell, done=meter.done)
     return Findings(
         base=bench.base,
         data=bench.data,
@@ -88,6 +92,7 @@ def study(
         trained={seed: [_known(bench, one) for one in all_] for seed, all_ in wanted.items()},
         scores=scores,
         num_known=num_known,
+        sets={seed: _found(bench, jobs) for seed, jobs in _set_jobs(bench, wanted).items()},
     )
 
 
@@ -123,6 +128,10 @@ def candidates_of(plan: StudyPlan, sites: Sequence[Site]) -> list[Candidate]:
             f"the proposals make {len(found)} candidates, and a ranking needs at least {_FEWEST_CANDIDATES}; "
             'propose at each site with bundle = "site"'
         )
+    if plan.sets is not None and (there := len(sites_everywhere(found, plan.sets).sites)) <= plan.sets.num:
+        raise ConfigError(
+            f"sets.num is {plan.sets.num}, and the candidates like the first one are at {there} sites; lower it"
+        )
     place = {site.key: number for number, site in enumerate(sites)}
     return sorted(found, key=lambda one: min(place[site.key] for site in one.sites))
 
@@ -132,8 +141,35 @@ def _cohorts(candidates: Sequence[Candidate]) -> Iterable[Cohort]:
         yield Cohort(candidates=tuple(candidates[start : start + _TOGETHER]))
 
 
-def _all(cohorts: list[Cohort]) -> Generator[list[Any], list[Result], None]:
-    yield cohorts
+def _all(
+    bench: Bench, cohorts: list[Cohort], wanted: Mapping[int, Sequence[Candidate]]
+) -> Generator[list[Any], list[Result], None]:
+    """Candidates apart, and then what is made of the best of them."""
+    if cohorts:
+        yield cohorts
+    jobs = [job for of_seed in _set_jobs(bench, wanted).values() for job in of_seed]
+    if missing := [job for job in jobs if bench.store.read(bench.name_of(job)) is None]:
+        yield missing
+
+
+def _set_jobs(bench: Bench, wanted: Mapping[int, Sequence[Candidate]]) -> dict[int, list[SetJob]]:
+    """Seed -> what is to be made of candidates that were all trained with it."""
+    if (plan := bench.plan.sets) is None:
+        return {}
+    jobs = {}
+    for seed, candidates in wanted.items():
+        finished = [one for one in candidates if "failure" not in _known(bench, one)]
+        gains = [select_gain(_known(bench, one), bench.bare(), bench.schedule.num_tokens) for one in finished]
+        jobs[seed] = [SetJob(way="overgrown", candidates=(sites_everywhere(candidates, plan),))]
+        best = best_apart(finished, gains, plan.num) if finished else ()
+        if len(best) > 1:
+            jobs[seed] += [SetJob(way=way, candidates=best) for way in ("joined", "in stages")]
+    return jobs
+
+
+def _found(bench: Bench, jobs: Sequence[SetJob]) -> dict[str, Result]:
+    """Way -> what came of it, of jobs that are done."""
+    return {way: result for job in jobs for way, result in (bench.store.read(bench.name_of(job)) or {}).items()}
 
 
 def _known(bench: Bench, candidate: Candidate) -> Result:
@@ -154,17 +190,22 @@ def _open_bench(materials: Materials, plan: StudyPlan, prepare: Callable[[], Non
 class _Meter:
     """Counts each training as the same number of tokens, also one that stops early."""
 
-    def __init__(self, task: Task, num_tokens: int) -> None:
-        self._task, self._num_tokens = task, num_tokens
+    def __init__(self, task: Task, plan: StudyPlan) -> None:
+        self._task, self._plan = task, plan
         self._heard: dict[str, int] = {}
 
-    def tell(self, job: Cohort, num_tokens: int) -> None:
-        """Report tokens that were learnt from for a cohort."""
+    def tell(self, job: Cohort | SetJob, num_tokens: int) -> None:
+        """Report tokens that were learnt from for a job."""
         if num_tokens:
             name = records.digest(job)
             self._heard[name] = self._heard.get(name, 0) + num_tokens
         self._task.advance(num_tokens)
 
-    def done(self, job: Cohort) -> None:
-        """Report a cohort as learnt to the end."""
-        self.tell(job, max(0, self._num_tokens * len(job.candidates) - self._heard.get(records.digest(job), 0)))
+    def done(self, job: Cohort | SetJob) -> None:
+        """Report a job as learnt to the end."""
+        self.tell(job, max(0, self._asked(job) - self._heard.get(records.digest(job), 0)))
+
+    def _asked(self, job: Cohort | SetJob) -> int:
+        if isinstance(job, SetJob) and self._plan.sets is not None:
+            return num_tokens_of(job, self._plan.schedule, self._plan.sets)
+        return self._plan.schedule.num_tokens * len(job.candidates)
