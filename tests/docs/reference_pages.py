@@ -21,10 +21,10 @@ from saint.comparison import ArmPlan, ComparisonPlan, Targets
 from saint.data import DataPlan, Domain
 from saint.gates import Gate
 from saint.grafts import Kind
-from saint.growth import Controls, Plan, Stage
+from saint.growth import Controls, Joint, Overgrow, Plan, Stage
 from saint.records import Budget
 from saint.sensitivity import Map, Sensitivity
-from saint.studies import StudyPlan, StudyTargets
+from saint.studies import SetPlan, StudyPlan, StudyTargets
 from saint.training import BasePlan, Rung, Schedule, Search
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -103,12 +103,15 @@ def plans_page() -> str:
         ("`[routing]`", Routing),
         ("`[search]`", Search),
         ("`[[search.rungs]]`", Rung),
+        ("`[joint]`", Joint),
+        ("`[overgrow]`", Overgrow),
         ("`[controls]`", Controls),
         ("A base plan", BasePlan),
         ("A comparison's plan", ComparisonPlan),
         ("`[[arms]]`", ArmPlan),
         ("`[targets]`", Targets),
         ("A study's plan", StudyPlan),
+        ("`[sets]` of a study", SetPlan),
         ("`[targets]` of a study", StudyTargets),
     ]
     for title, cls in sections:
