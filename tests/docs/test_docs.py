@@ -67,7 +67,7 @@ def test_every_command_in_the_prose_exists(file: Path) -> None:
     ("page", "number", "plan"),
     [
         ("grow-your-model", 1, Plan),
-        ("growth-schedules", 5, Plan),
+        ("growth-schedules", 7, Plan),
         ("compare-kinds", 1, ComparisonPlan),
         ("study-sensitivity", 1, StudyPlan),
     ],
