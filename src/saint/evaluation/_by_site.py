@@ -1,6 +1,7 @@
 """What each site of one graft is worth to it: measured by leaving it out, or guessed from one backward pass."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import log
 from typing import final
 
@@ -88,12 +89,13 @@ class _Lacking:
     def __init__(self, base: FrozenBase, stack: Sequence[Graft], graft: Graft, site: Site) -> None:
         names = blocks_of(base)
         self.boundary = _first_block(site, len(names))
-        others = [
-            other.key
+        others = tuple(
+            other
             for other in graft.candidate.sites
             if other != site and (other.depth < 0 or other.depth >= self.boundary)
-        ]
-        rest = [part_of(graft, others)] if others else []
+        )
+        parts = {other.key: graft.parts[other.key] for other in others}  # the very same, for there are many such models
+        rest = [Graft(replace(graft.candidate, sites=others), parts)] if others else []
         self._stream: Mapping[int, Tensor] = {}
         self._above = Above(base, stack, rest, self.boundary, lambda _: self._stream[self.boundary])
 

@@ -62,21 +62,21 @@ def _joint(
 
 def _best_set(journal: Journal, plan: Joint, grafts: Sequence[Graft | None]) -> list[Graft]:
     """The best that can be one graft, of the kind whose best is better; fewer than two if none can."""
-    ranked = sorted((graft for graft in grafts if graft is not None), key=_bpb)
+    ranked, left = sorted((graft for graft in grafts if graft is not None), key=_bpb), journal.settings.budget_left()
     for kind in dict.fromkeys(graft.candidate.kind for graft in ranked):
         chosen: list[Graft] = []
         for graft in ranked:
-            if len(chosen) < plan.num and graft.candidate.kind == kind and _join(journal, [*chosen, graft]):
+            if len(chosen) < plan.num and graft.candidate.kind == kind and _join(journal, [*chosen, graft], left):
                 chosen.append(graft)
         if len(chosen) > 1:
             return chosen
     return []
 
 
-def _join(journal: Journal, grafts: Sequence[Graft]) -> bool:
-    """Whether these can be one graft that fits the budget."""
+def _join(journal: Journal, grafts: Sequence[Graft], left: Budget) -> bool:
+    """Whether these can be one graft that fits what is left of the budget."""
     keys = [site.key for graft in grafts for site in graft.candidate.sites]
-    return len(set(keys)) == len(keys) and _fits(journal, joined(grafts).candidate)
+    return len(set(keys)) == len(keys) and _fits(journal, joined(grafts).candidate, left)
 
 
 def _bpb(graft: Graft) -> float:
@@ -149,9 +149,9 @@ def _kept(journal: Journal, losses: Losses, plan: Overgrow, trial: Trial, whole:
         scores = {key: one.estimate for key, one in intervals.items()}
     else:
         scores = taylor_by_site(journal.base, trial.stack, whole, select, losses=losses)
-    kept: list[str] = []
+    kept, left = list[str](), journal.settings.budget_left()
     for key in sorted(scores, key=lambda key: -scores[key]):
-        if len(kept) < plan.keep and scores[key] > 0 and _fits(journal, part_of(whole, [*kept, key]).candidate):
+        if len(kept) < plan.keep and scores[key] > 0 and _fits(journal, part_of(whole, [*kept, key]).candidate, left):
             kept.append(key)
     body = {"trial": name, "by": plan.by, "scores": scores, "intervals": intervals, "kept": kept}
     journal.registry.write("pruned", body)
@@ -174,8 +174,8 @@ def _for(journal: Journal, number: int, num_steps: int) -> Schedule:
     return replace(journal.settings.schedule(number), num_steps=num_steps)
 
 
-def _fits(journal: Journal, candidate: Candidate) -> bool:
-    return fits(price(candidate, journal.base.sites()), journal.settings.budget_left())
+def _fits(journal: Journal, candidate: Candidate, left: Budget) -> bool:
+    return fits(price(candidate, journal.base.sites()), left)
 
 
 def _cannot_pay(journal: Journal, planned: Sequence[tuple[Candidate, Schedule]]) -> str:
