@@ -82,7 +82,30 @@ def reading_lines(record: Mapping[str, Any]) -> list[str]:
             "ways to choose one: kept is the best on select of what was trained to the end; its gain is of held-out "
             "text, with an interval over documents and seeds"
         ),
+        *([_OF_SETS] if plan.get("sets") else []),
+        winner_line(record),
     ]
+
+
+_OF_SETS = (
+    "compose, join, in stages, prune: ways to several sites at once, as many in each; what is made of the best also "
+    "counts the tokens of training all candidates apart"
+)
+
+
+def winner_line(record: Mapping[str, Any]) -> str:
+    """Which way gains most, and which is as good as far as can be told and learns from fewest tokens."""
+    ways = record["strategies"]
+    best = max(ways, key=lambda way: way["gain_bpb"]["estimate"])
+    level = [way for way in ways if way["gain_bpb"]["high"] >= best["gain_bpb"]["estimate"]]
+    cheapest = min(level, key=lambda way: way["train_tokens"])
+    said = f"most gain: {best['name']}, {spell(best['gain_bpb'])}"
+    if cheapest is best:
+        return f"{said}, and none whose interval reaches that learns from fewer tokens"
+    return (
+        f"{said}; of the ways whose interval reaches that, fewest tokens ({cheapest['share_of_tokens']:.0%} of all): "
+        f"{cheapest['name']}, {spell(cheapest['gain_bpb'])}"
+    )
 
 
 def study_markdown(record: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import io
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from saint.report import (
     study_unmeasured,
     write_study,
 )
+from saint.studies import SetPlan
 
 TARGETS = {
     "best_map_spearman_within_role": 0.6,
@@ -102,3 +104,26 @@ def test_views_are_spelt_in_the_file_names(base: FrozenBase, data: Splits, view:
     plan = plan_of()
     record = made_up_study(plan, made_up_findings(plan, base, data))
     assert f"correlation-{view.replace(' ', '-')}" in study_pictures(record)
+
+
+def test_the_winner_is_named_with_what_is_as_good_for_less(base: FrozenBase, data: Splits) -> None:
+    plan = plan_of(sets=records.to_plain(SetPlan(num=2)))
+    found = made_up_findings(plan, base, data)
+    record = made_up_study(plan, found)
+    n = len(found.candidates)
+    assert f"most gain: train all {n}, " in study_markdown(record)
+    sizes, bare = data.held_out.num_bytes_each.tolist(), found.bare["held_out"]
+    most = [loss - 0.3 * size for loss, size in zip(bare, sizes, strict=True)]
+    level = [
+        loss + (0.45 if place % 2 else -0.35) * size for place, (loss, size) in enumerate(zip(most, sizes, strict=True))
+    ]
+    ways = {
+        "joined": {"num_params": 20, "train_tokens": 50, "held_out": most},
+        "leave-one-out": {"num_params": 20, "train_tokens": 70, "held_out": level},
+    }
+    record = made_up_study(plan, replace(found, sets=dict.fromkeys(plan.seeds, ways)))
+    text = study_markdown(record)
+    assert f"most gain: train all {n}, join the best 2 and train on" in text
+    assert "fewest tokens" in text
+    assert "overgrow, prune to 2 by leave-one-out" in text.partition("fewest tokens")[2]
+    assert "as many in each" in text
