@@ -17,7 +17,6 @@ from saint.training._first_step import loss_on, take_first_step
 from saint.training._schedule import Schedule
 
 Tried = tuple[tuple[float, float], ...]
-_MIN_SIGNAL_TOKENS = 4096
 _STEP_TOKENS = 1024
 _TOKENS_PER_RANK = 4  # fewer tokens than directions would leave some of these without any evidence
 
@@ -114,5 +113,5 @@ def _measure(
 def _text_of(candidate: Candidate, schedule: Schedule) -> tuple[int, int]:
     """The seed and the number of batches that its signals are measured on."""
     wants = wanted_signals(candidate)
-    num_tokens = max([_MIN_SIGNAL_TOKENS, *(_TOKENS_PER_RANK * min(site.d_in, site.d_out) for site in wants)])
+    num_tokens = max([schedule.signal_tokens, *(_TOKENS_PER_RANK * min(site.d_in, site.d_out) for site in wants)])
     return candidate.seed, -(-num_tokens // schedule.tokens_per_step) if wants else 0

@@ -5,7 +5,7 @@ from typing import Any, final
 from saint import records
 from saint.errors import ConfigError
 
-_LATER = {"fade_in": 0.0, "shift": True, "accumulate": 1, "recompute": False, "autocast": False}
+_LATER = {"fade_in": 0.0, "shift": True, "accumulate": 1, "recompute": False, "autocast": False, "signal_tokens": 4096}
 _MISSING = object()
 
 
@@ -43,9 +43,22 @@ class Schedule:
     autocast: bool = False
     """Whether matrix products of the frozen model are made in bfloat16; what learns stays in float32."""
 
+    signal_tokens: int = 4096
+    """Least tokens that what a newborn graft is born from is measured on, for kinds that are born from gradients or
+    activations: more give better directions, at the cost of a forward and a backward pass. They are the first of the
+    text that it learns from, and are not counted as learnt from."""
+
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        for name in ("num_steps", "batch_size", "seq_len", "evaluate_every", "patience", "accumulate"):
+        for name in (
+            "num_steps",
+            "batch_size",
+            "seq_len",
+            "evaluate_every",
+            "patience",
+            "accumulate",
+            "signal_tokens",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("warmup", "final_lr", "fade_in"):
