@@ -14,6 +14,7 @@ from saint.data import Splits
 from saint.grafts import Graft, History, Place
 from saint.models import FrozenBase, token_nats
 from saint.records import Candidate
+from saint.training import Schedule, _birth, train
 from saint.training._first_step import SCALES, line_search, loss_on, take_first_step
 from saint.training._rates import best_try, rate_tries
 
@@ -142,3 +143,27 @@ def test_the_same_candidate_is_tried_at_several_rates_and_the_best_is_kept(base:
     assert best_try(tries, [ended(2.0), ended(2.0), None]) is tries[0]
     assert best_try(tries, [ended(math.nan), None, ended(2.1)]) is tries[2]
     assert best_try(tries, [None, ended(), None]) is None
+
+
+@pytest.mark.parametrize(("asked", "num_batches"), [(64, 2), (65, 3)])
+def test_signals_are_measured_on_as_much_text_as_the_schedule_says(
+    base: FrozenBase, data: Splits, monkeypatch: pytest.MonkeyPatch, asked: int, num_batches: int
+) -> None:
+    site = min((site for site in base.sites() if site.role == "o"), key=lambda site: site.depth)
+    candidate = Candidate(sites=(site,), kind="lora", options={"rank": 2, "start": "gradient"})
+    schedule = Schedule(num_steps=1, batch_size=2, seq_len=16, evaluate_every=1, signal_tokens=asked)
+    seen = []
+
+    def measure(*args: Any) -> Any:
+        seen.append(len(args[3]))
+        return measure_signals(*args)
+
+    monkeypatch.setattr(_birth, "measure_signals", measure)
+    monkeypatch.setattr(_birth, "_TOKENS_PER_RANK", 0)  # no more for wide maps
+    train(base, (), candidate, data.train, schedule=schedule)
+    assert seen == [num_batches]
+
+
+def test_a_schedule_of_the_usual_signals_is_known_as_before() -> None:
+    assert "signal_tokens" not in Schedule().identity
+    assert Schedule(signal_tokens=8192).identity["signal_tokens"] == 8192
