@@ -12,13 +12,11 @@ from torch import nn
 from saint.composition import Above, Prefix, PrefixCache, boundary_of, compose
 from saint.data import Corpus, TextWindows
 from saint.grafts import Graft
-from saint.models import FrozenBase, document_nats
+from saint.models import FrozenBase, document_nats, rows_together
 from saint.progress import Progress
 from saint.records import Interval
 from saint.statistics import paired_interval
 
-_TOGETHER = {"cpu": 2048}  # more do not fit its caches: measured, a tenth to a quarter slower at twice as many
-_TOGETHER_ELSEWHERE = 16384
 PerDocument = Float64[np.ndarray, " documents"]
 
 
@@ -82,8 +80,7 @@ class Losses:
     def windows(self, model: Any, corpus: Corpus) -> Iterator[TextWindows]:
         """The text in the pieces that a model is shown."""
         longest = getattr(model.config, "max_position_embeddings", None) or self._seq_len
-        together = _TOGETHER.get(next(model.parameters()).device.type, _TOGETHER_ELSEWHERE)
-        batch_size = self._batch_size or max(1, together // self._seq_len)
+        batch_size = self._batch_size or rows_together(self._seq_len, next(model.parameters()).device)
         return corpus.windows(seq_len=min(self._seq_len, longest), batch_size=batch_size)
 
     def _composed(self, base: FrozenBase, stack: Sequence[Graft]) -> nn.Module:

@@ -12,6 +12,9 @@ from torch.nn import functional as F
 from saint.errors import ConfigError
 from saint.progress import Progress, Silent
 
+_TOGETHER = {"cpu": 2048}
+_TOGETHER_ELSEWHERE = 16384
+
 
 def must_read(config: Any, seq_len: int) -> None:
     """Refuse windows of `seq_len` tokens that a model cannot read.
@@ -25,6 +28,15 @@ def must_read(config: Any, seq_len: int) -> None:
     longest = getattr(config, "max_position_embeddings", None) or seq_len
     if seq_len > longest:
         raise ConfigError(f"seq_len is {seq_len}, the model reads at most {longest} tokens; lower schedule.seq_len")
+
+
+def rows_together(seq_len: int, device: torch.device) -> int:
+    """How many windows of `seq_len` tokens are best scored in one pass.
+
+    As many as make 2,048 tokens on a processor, whose caches hold no more: at twice as many a pass was measured to take
+    a tenth to a quarter longer; 16,384 tokens elsewhere.
+    """
+    return max(1, _TOGETHER.get(device.type, _TOGETHER_ELSEWHERE) // seq_len)
 
 
 def follow_gradients(model: nn.Module) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from typing_extensions import override
 
 from saint.data import Corpus
-from saint.models import document_nats, token_nats
+from saint.models import document_nats, rows_together, token_nats
 from saint.progress import Task
 from saint.training._learner import Learner, PerDocument
 from saint.training._schedule import Schedule
@@ -25,10 +25,11 @@ _SAVE_EVERY_S = 20.0
 class Development:
     """The text that what learns is evaluated on, cut into windows once for all."""
 
-    def __init__(self, select: Corpus, schedule: Schedule) -> None:
+    def __init__(self, select: Corpus, schedule: Schedule, device: torch.device) -> None:
         self.num_bytes_each, self._schedule = select.num_bytes_each, schedule
         self._num_documents, self._num_bytes = select.num_documents, select.num_bytes
-        self._windows = list(select.windows(seq_len=schedule.seq_len, batch_size=4 * schedule.batch_size))
+        rows = rows_together(schedule.seq_len, device)
+        self._windows = list(select.windows(seq_len=schedule.seq_len, batch_size=rows))
 
     def nats(self, model: nn.Module) -> PerDocument:
         """What a model pays for each document."""
@@ -99,13 +100,13 @@ def _step(learners: Sequence[Learner], passes: Passes, task: Task, development: 
     for one in learners:
         if development is not None and one.is_due:
             began = time.monotonic()
-            one.evaluate(partial(_bpb, passes, one, development))
+            one.evaluate(partial(_nats, passes, one, development), development.bpb)
             one.spend(time.monotonic() - began)
     task.advance(sum(one.schedule.tokens_per_step for one in learners))
 
 
-def _bpb(passes: Passes, learner: Learner, development: Development) -> float:
-    return development.bpb(development.nats(passes.model(learner)))
+def _nats(passes: Passes, learner: Learner, development: Development) -> PerDocument:
+    return development.nats(passes.model(learner))
 
 
 @final

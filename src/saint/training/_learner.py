@@ -58,6 +58,7 @@ class Learner:
         self._lr, self._checkpoint = lr, checkpoint
         self._set_strength: Callable[[float], None] = strengthen or (lambda _: None)
         self._strength: float | None = None
+        self._latest: tuple[int, PerDocument] | None = None
         self._optimizer = torch.optim.AdamW(
             list(learning.values()),
             lr=lr,
@@ -121,14 +122,14 @@ class Learner:
         self._optimizer.step()
         self._at.step += 1
 
-    def evaluate(self, score: Callable[[], float]) -> None:
+    def evaluate(self, read: Callable[[], PerDocument], bpb_of: Callable[[PerDocument], float]) -> None:
         """Read development text at full strength, and keep the state if there was none better.
 
         Args:
-            score: Bits per byte on *select* as the weights stand; lower is better.
+            read: Nats per document of *select* as the weights stand.
+            bpb_of: Bits per byte of these; lower is better.
         """
-        self._strengthen(1.0)
-        bpb = score()
+        bpb = bpb_of(self._read(read))
         if not math.isfinite(bpb):
             self.failure = f"the loss on development text is {bpb} at step {self._at.step}; lower the learning rate"
             return
@@ -148,12 +149,18 @@ class Learner:
             read: Nats per document as the weights stand.
         """
         if step not in self._at.rungs:
-            self._strengthen(1.0)
             began = time.monotonic()
-            self._at.rungs[step] = read().tolist()
+            self._at.rungs[step] = self._read(read).tolist()
             self.spend(time.monotonic() - began)
             self.save()
         return np.array(self._at.rungs[step])
+
+    def _read(self, read: Callable[[], PerDocument]) -> PerDocument:
+        """What it pays at full strength as its weights stand; a rung may be where it was just evaluated."""
+        if self._latest is None or self._latest[0] != self._at.step:
+            self._strengthen(1.0)
+            self._latest = self._at.step, read()
+        return self._latest[1]
 
     def spend(self, time_s: float) -> None:
         """Add to the time that it took."""

@@ -169,7 +169,7 @@ class _Round:
         is_kept: bool,
     ) -> None:
         self._base, self._stack, self._text = base, stack, text
-        self._development = None if select is None else Development(select, schedule)
+        self._development = None if select is None else Development(select, schedule, base.model.device)
         self._schedule, self._search, self._cache = schedule, search, cache
         self._is_kept = is_kept or not schedule.shift
         self._about = {"stack": [standing.digest for standing in stack], "base": base.digest}

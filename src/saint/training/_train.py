@@ -168,7 +168,8 @@ def _learn_whole(
     schedule = learner.schedule
     with (progress or Silent()).task(description, total=schedule.num_tokens, unit="tokens") as task:
         task.advance(learner.step * schedule.tokens_per_step)
-        development = None if select is None else Development(select, schedule)
+        device = next(model.parameters()).device
+        development = None if select is None else Development(select, schedule, device)
         learn([learner], Whole(model, schedule), task, development=development)
     return learner.finish(keep_best=select is not None)
 

@@ -306,7 +306,10 @@ def test_a_rung_is_read_where_it_stands_and_never_later(base: FrozenBase, data: 
     again = learner()
     assert again.step == 6
     assert again.at_rung(3, lambda: np.array([9.0, 9.0])).tolist() == there.tolist()
-    assert again.at_rung(6, lambda: np.array([0.5, 0.5])).tolist() == [0.5, 0.5]
+    again.evaluate(lambda: np.array([0.5, 0.5]), lambda nats: float(nats.sum()))
+    assert again.at_rung(6, lambda: pytest.fail("it was read a moment ago")).tolist() == [0.5, 0.5]
+    learn([again], passes, Silent(), until=7)
+    assert again.at_rung(7, lambda: np.array([0.25, 0.25])).tolist() == [0.25, 0.25], "its weights have moved since"
 
 
 def test_rungs_without_development_text_are_refused(base: FrozenBase, data: Splits) -> None:

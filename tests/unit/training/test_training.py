@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -225,10 +226,11 @@ def test_a_graft_fades_in_from_the_identity_and_is_read_at_full_strength(
     )
     select = data.select["prose"]
     passes = Whole(model, schedule)
-    monkeypatch.setattr("saint.training._learn._bpb", lambda *_: seen.append(graft.strength) or 1.0)
+    nats = np.ones(select.num_documents)
+    monkeypatch.setattr("saint.training._learn._nats", lambda *_: seen.append(graft.strength) or nats)
     model.register_forward_pre_hook(lambda *_: seen.append(graft.strength))
     assert all(part.phi.abs().sum() == 0 for part in graft.parts.values())
-    learn([learner], passes, Silent(), development=Development(select, schedule))
+    learn([learner], passes, Silent(), development=Development(select, schedule, torch.device("cpu")))
     learner.finish(keep_best=True)
     assert all(part.phi.abs().sum() > 0 for part in graft.parts.values())
     assert seen == pytest.approx([0.2, 1.0, 0.4, 1.0, 0.6, 1.0, 0.8, 1.0])  # the score does not fall: patience is 3
