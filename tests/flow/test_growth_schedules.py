@@ -313,7 +313,7 @@ def test_a_ledger_from_before_there_were_stages_goes_on(workshop: Workshop) -> N
     plain = records.to_plain(one.plan)
     for key in ("stages", "search", "routing"):
         del plain[key]
-    for key in ("fade_in", "shift", "accumulate", "recompute", "autocast"):
+    for key in ("fade_in", "shift", "accumulate", "recompute", "autocast", "signal_tokens"):
         del plain["schedule"][key]
     assert config.build(plain, Plan, where="an old ledger") == one.plan
     state = one.grow()
