@@ -56,10 +56,10 @@ class PrefixCache:
             dtype: What is kept is rounded to this; by default it is kept as it is.
             progress: Told once if not everything can be kept.
         """
-        self._memory_left = _free_memory() if memory_bytes is None else memory_bytes
+        self._limits = (_free_memory() if memory_bytes is None else memory_bytes, disk_bytes)
+        self._memory_left, self._disk_left = self._limits
         self._folder = folder
         self._file: IO[bytes] | None = None
-        self._disk_left = disk_bytes
         self._dtype, self._progress = dtype, progress or Silent()
         self._places: dict[tuple[Any, ...], _Place] = {}
         self._is_full = False
@@ -89,8 +89,9 @@ class PrefixCache:
         return kept
 
     def close(self) -> None:
-        """Forget everything."""
+        """Forget everything; there is as much room as at first."""
         self._places.clear()
+        self._memory_left, self._disk_left = self._limits
         if self._file is not None:
             self._file.close()
             self._file = None

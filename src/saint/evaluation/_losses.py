@@ -51,7 +51,13 @@ class Losses:
         self._boundaries: dict[tuple[Any, ...], set[int]] = defaultdict(set)
 
     def expect(self, base: FrozenBase, stack: Sequence[Graft], grafts: Sequence[Graft]) -> None:
-        """Say that `grafts` will be measured on `stack`, each alone: one pass then gives what is below any of them."""
+        """Say that `grafts` will be measured on `stack`, each alone: one pass then gives what is below any of them.
+
+        What the blocks of another stack gave makes room for them.
+        """
+        if self._boundaries and _name(base, stack) not in self._boundaries:
+            self._cache.close()
+            self._boundaries.clear()
         below = {boundary_of(base, stack, graft.candidate.sites) for graft in grafts}
         self._boundaries[_name(base, stack)] |= below - {0}
 

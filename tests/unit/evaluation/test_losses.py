@@ -77,6 +77,21 @@ def test_a_stack_below_at_another_strength_is_another_prefix(base: FrozenBase, d
     assert np.array_equal(second, losses.measure(compose(base, [below, graft]), data.select["prose"]))
 
 
+def test_another_stack_makes_room_for_its_own(base: FrozenBase, data: Splits, reads: "Counter[int]") -> None:
+    """What is kept of earlier rounds would keep later ones from keeping anything."""
+    text, below = data.select["prose"], at(base, "up", 0)
+    num_bytes = sum(tokens.numel() for tokens, _, _ in Losses().windows(base.model, text)) * 16 * 4  # of one stack
+    losses = Losses(cache=PrefixCache(memory_bytes=num_bytes))
+    for stack in ([], [below]):
+        graft = at(base, "up", 1)
+        losses.expect(base, stack, [graft])
+        reads.clear()
+        for strength in (1.0, 0.5):
+            graft.set_strength(strength)
+            losses.of(base, [*stack, graft], text)
+        assert reads[1] == 2 * reads[0], f"what is below was read again on a stack of {len(stack)}"
+
+
 def test_a_named_model_is_made_once(data: Splits, base: FrozenBase) -> None:
     losses, made = Losses(), []
 
