@@ -13,8 +13,12 @@ import click
 from saint.cli._terminal import say, watching
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from saint.cli._terminal import Terminal
+    from saint.grafts import Graft
     from saint.models import FrozenBase
+    from saint.records import Candidate
     from saint.registry import Registry
     from saint.report import Figure
 
@@ -40,7 +44,7 @@ def demo(folder: str) -> None:
     with watching() as progress:
         registry = _grow(root, progress)
         progress.note("4/4 exporting and checking")
-        figures = list(_figures(registry, root))
+        figures = list(_figures(registry, root, progress))
     figures.append(Figure(name="seconds", value=time.monotonic() - started, target=300, sense="at_most"))
     summary = summarise(registry)
     (root / "report.html").write_text(to_html(summary), encoding="utf-8")  # last: it marks the demo as finished
@@ -97,9 +101,8 @@ def _grow(root: Path, progress: "Terminal") -> "Registry":
     return registry
 
 
-def _figures(registry: "Registry", root: Path) -> Iterator["Figure"]:
+def _figures(registry: "Registry", root: Path, progress: "Terminal") -> Iterator["Figure"]:
     """What the demo is asked to reach, from what was just measured."""
-    from saint.cli._opening import open_base
     from saint.report import Figure, summarise
 
     summary = summarise(registry)
@@ -109,7 +112,7 @@ def _figures(registry: "Registry", root: Path) -> Iterator["Figure"]:
     yield Figure(name="grafts_not_accepted", value=len(judged) - len(standing), target=1, sense="at_least")
     if summary["result"]:
         yield from _result_figures(summary)
-    yield from _exactness_figures(registry, open_base(registry), root)
+    yield from _exactness_figures(registry, root, progress)
     yield Figure(name="import_saint_seconds", value=_time_of("-c", "import saint"), target=0.5, sense="at_most")
     yield Figure(name="saint_help_seconds", value=_time_of("-m", "saint.cli", "--help"), target=0.5, sense="at_most")
 
@@ -137,16 +140,19 @@ def _worst_loss(arm: Mapping[str, Any]) -> float:
     return float(max(loss["estimate"] for loss in arm["regression_bpb"].values()))
 
 
-def _exactness_figures(registry: "Registry", base: "FrozenBase", root: Path) -> Iterator["Figure"]:
+def _exactness_figures(registry: "Registry", root: Path, progress: "Terminal") -> Iterator["Figure"]:
     """Newborn, removal and recomposition to the bit, and what merging rounds."""
+    from saint.cli._opening import open_all
     from saint.cli.exporting import export_stack
-    from saint.composition import compose, newborn, probe_logits, restore
+    from saint.composition import compose, probe_logits, restore
     from saint.report import Figure
 
+    _, base, plan, data = open_all(str(registry.folder), None, progress)
     stack = restore(registry)
     bare, composed = probe_logits(base.model), probe_logits(compose(base, stack))
     entries = registry.state.judged
-    moved = [probe_logits(compose(base, [newborn(base, entry.candidate)])) - bare for entry in entries]
+    text = data.train.batches(batch_size=plan.schedule.batch_size, seq_len=plan.schedule.seq_len, seed=plan.seed)
+    moved = [probe_logits(compose(base, [_born(base, entry.candidate, text[0])])) - bare for entry in entries]
     again = probe_logits(compose(base, restore(registry)))
     removed = max(
         (entry.evidence.removal.max_abs_difference for entry in entries if entry.evidence.removal), default=0.0
@@ -162,6 +168,13 @@ def _exactness_figures(registry: "Registry", base: "FrozenBase", root: Path) -> 
             shutil.rmtree(folder, ignore_errors=True)  # of a demo that was stopped here
             difference = export_stack(registry, base, form, folder, foldable)["max_abs_logit_difference"]
             yield Figure(name=f"{form}_logit_difference", value=difference, target=1e-4, sense="at_most")
+
+
+def _born(base: "FrozenBase", candidate: "Candidate", tokens: "Tensor") -> "Graft":
+    """A newborn, from what training text shows of the base if its kind asks for that."""
+    from saint.composition import measure_signals, newborn, wanted_signals
+
+    return newborn(base, candidate, signals=measure_signals(base, (), wanted_signals(candidate), [tokens]))
 
 
 def _time_of(*arguments: str) -> float:
