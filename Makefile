@@ -8,7 +8,7 @@ BIN := .venv/bin
 RUNTIME := .venv/.runtime
 DEVELOPMENT := .venv/.development
 # Two workers with one thread each use two cores better than one worker with two threads.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2
 
 # Ratios of the search to its rivals, on one thread; the first run trains a base. ONLY=prefix runs one group.
 bench-search: $(DEVELOPMENT)
