@@ -81,7 +81,7 @@ def _plan(setting: Setting, base: FrozenBase, seed: int) -> Plan:
         name="against the hard control",
         seed=seed,
         data=DataPlan(prepared=str(text_folder(setting).resolve())),
-        budget=Budget(num_params=budget, train_tokens=schedule.num_tokens * len(proposals)),
+        budget=Budget(num_params=budget, train_tokens=2 * schedule.num_tokens * len(proposals)),
         proposals=proposals,
         gates={"gain": {"at_least_bpb": 0.0}, "rollback": {}},
         rounds=1,
@@ -101,8 +101,8 @@ def _grown(setting: Setting, base: FrozenBase, data: Splits, seed: int) -> tuple
         plan = _plan(setting, base, seed)
         registry = start(Path(folder) / "registry", base, plan)
         grow(base, data, plan, registry)
-        spent = sum(entry.evidence.cost.train_tokens + _signal_tokens(setting) for entry in registry.accepted())
-        return restore(registry), spent // plan.schedule.tokens_per_step
+        spent = sum(entry.evidence.cost.train_tokens for entry in registry.accepted())  # those of its birth as well
+        return restore(registry), -(-spent // plan.schedule.tokens_per_step)
 
 
 def _control(setting: Setting, base: FrozenBase, data: Splits, seed: int, num_steps: int) -> Graft:

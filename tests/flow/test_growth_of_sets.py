@@ -221,7 +221,7 @@ def test_the_next_round_does_not_overgrow_the_same_stack_again(tmp_path: Path) -
     one = begin(build_workshop(tmp_path), *WAYS, "gates.gain.at_least_bpb=5.0", "rounds=2", "candidates_per_round=2")
     state = one.grow()
     assert not state.standing
-    assert "round 1 has tried the same" in state.sets[1, "overgrow"]["left_out"]
+    assert "an earlier round has grown the same" in state.sets[1, "overgrow"]["left_out"]
     assert not state.sets[1, "joint"]["left_out"], "other grafts are another set"
 
 

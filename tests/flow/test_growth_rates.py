@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -15,6 +16,7 @@ from saint.growth._settings import Settings
 from saint.records import Candidate
 from saint.registry import Registry, State
 from saint.report import report_parts, summarise, to_html
+from saint.training import train_many
 from workshop import Workshop
 
 QUICK = (
@@ -110,3 +112,21 @@ def test_rungs_stop_losing_tries(workshop: Workshop) -> None:
 def test_factors_that_say_nothing_are_refused(workshop: Workshop, rates: str) -> None:
     with pytest.raises(ConfigError, match="rates is"):
         config.load(workshop.plan, Plan, overrides=[f"rates={rates}"])
+
+
+def test_tries_that_coincide_are_one_training_and_one_finalist(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.01 at ten times its rate is 0.1 at its own, and the best try of both."""
+    learnt = []
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        learnt.extend(candidate.lr for candidate in args[2])
+        return train_many(*args, **kwargs)
+
+    monkeypatch.setattr("saint.growth._training.train_many", watched)
+    phi = [f'{{kind="phi", options={{rank=2}}, bundle="all", lr={lr}}}' for lr in (0.01, 0.1)]
+    state = grown(workshop, "rates=[1, 10]", f"proposals=[{', '.join(phi)}]", "candidates_per_round=2")
+    assert len(state.rounds[0]["candidates"]) == 2
+    assert sorted(learnt) == pytest.approx([0.01, 0.1, 1.0])
+    assert [entry.candidate.lr for entry in state.judged] == pytest.approx([0.1])

@@ -160,9 +160,10 @@ def test_where_all_can_be_trained_there_is_nothing_to_choose(workshop: Workshop)
     assert len(opened["candidates"]) == 2
 
 
-def test_one_that_runs_away_comes_last(workshop: Workshop) -> None:
+@pytest.mark.parametrize("num_steps", [1, 3])  # with one, nothing but the loss that comes of it shows it
+def test_one_that_runs_away_comes_last(workshop: Workshop, num_steps: int) -> None:
     wild = SITEWISE.replace("lr=0.02}", 'lr=0.02}, {kind="phi", options={rank=2}, bundle="all", lr=1e30}')
-    [opened] = Growing(workshop, *RERANKED, wild).grow()
+    [opened] = Growing(workshop, *RERANKED, wild, f"routing.rerank_steps={num_steps}").grow()
     [failed] = [entry for entry in opened["rerank"]["measured"] if entry.get("failure")]
     assert failed["kind"] == "phi"
     assert {candidate["kind"] for candidate in opened["candidates"]} == {"lora"}
@@ -210,3 +211,9 @@ def test_what_cannot_be_meant_is_refused(workshop: Workshop, override: str, word
 def test_a_budget_that_no_candidate_fits_is_refused_as_without(workshop: Workshop) -> None:
     with pytest.raises(BudgetError, match="train_flops"):
         Growing(workshop, *RERANKED, "budget.train_flops=10.0").grow()
+
+
+def test_text_that_candidates_are_born_from_counts_against_the_budget(workshop: Workshop) -> None:
+    born = 'proposals=[{kind="phi", options={rank=2, basis="gradient"}, bundle="all", lr=0.02}]'
+    with pytest.raises(BudgetError, match="is shown 51,072 before"):
+        Growing(workshop, born, "rounds=1", "budget.train_tokens=20_000", "schedule.signal_tokens=50_000").grow()

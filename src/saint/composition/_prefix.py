@@ -82,16 +82,18 @@ class PrefixCache:
     def keep(self, keys: Sequence[tuple[Any, ...]], hidden: Float[Tensor, "rows seq d"]) -> Tensor:
         """Keep rows under their keys, as far as there is room; what a later `find` would give is returned."""
         kept = hidden.to("cpu", self._dtype or hidden.dtype)  # the memory that is counted is the machine's
-        piece = self._store(kept)
+        new = [row for row, key in enumerate(keys) if key not in self._places]
+        piece = self._store(kept if len(new) == len(keys) else kept[new]) if new else None
         if piece is not None:
-            for row, key in enumerate(keys):
-                self._places.setdefault(key, _Place(piece, row))
+            for place, row in enumerate(new):
+                self._places[keys[row]] = _Place(piece, place)
         return kept
 
     def close(self) -> None:
         """Forget everything; there is as much room as at first."""
         self._places.clear()
         self._memory_left, self._disk_left = self._limits
+        self._is_full = False
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -17,6 +17,7 @@ from saint.models import FrozenBase, document_nats, token_nats
 from saint.records import Interval, Site
 from saint.statistics import paired_interval
 
+_WITH_GRADIENT = 4  # windows in a pass: what is kept for the way back must fit where a training step's does
 _ON_THE_WAY = 0.5  # of the strength: there the slope is the mean one of a loss that is quadratic in it
 
 
@@ -68,7 +69,7 @@ def taylor_by_site(
         strengths[key] = (_ON_THE_WAY * part.strength).to(base.model.device).requires_grad_()
         part.strength = strengths[key]
     model = compose(base, [*stack, copy])
-    for tokens, lengths, _ in losses.windows(base.model, corpus):
+    for tokens, lengths, _ in losses.windows(base.model, corpus, batch_size=_WITH_GRADIENT):
         nats = token_nats(model, tokens.to(base.model.device), lengths.to(base.model.device))  # (B, T)
         paid = torch.arange(nats.shape[1], device=nats.device)[None] < lengths.to(nats.device)[:, None]
         torch.where(paid, nats, 0.0).sum().backward()

@@ -59,7 +59,7 @@ class Losses:
             self._cache.close()
             self._boundaries.clear()
         below = {boundary_of(base, stack, graft.candidate.sites) for graft in grafts}
-        self._boundaries[_name(base, stack)] |= below - {0}
+        self._boundaries[_name(base, stack)] = below - {0}
 
     def of(self, base: FrozenBase, stack: Sequence[Graft], corpus: Corpus) -> PerDocument:
         """Nats per document of base + stack, as remembered."""
@@ -83,10 +83,14 @@ class Losses:
         """Nats per document of any model, measured now."""
         return document_nats(model, self.windows(model, corpus), corpus.num_documents, progress=self._progress)
 
-    def windows(self, model: Any, corpus: Corpus) -> Iterator[TextWindows]:
-        """The text in the pieces that a model is shown."""
+    def windows(self, model: Any, corpus: Corpus, *, batch_size: int = 0) -> Iterator[TextWindows]:
+        """The text in the pieces that a model is shown.
+
+        Args:
+            batch_size: Windows in a piece; 0 for as many as are scored together.
+        """
         longest = getattr(model.config, "max_position_embeddings", None) or self._seq_len
-        batch_size = self._batch_size or rows_together(self._seq_len, next(model.parameters()).device)
+        batch_size = batch_size or self._batch_size or rows_together(self._seq_len, next(model.parameters()).device)
         return corpus.windows(seq_len=min(self._seq_len, longest), batch_size=batch_size)
 
     def _composed(self, base: FrozenBase, stack: Sequence[Graft]) -> nn.Module:

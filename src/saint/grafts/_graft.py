@@ -37,11 +37,14 @@ class History:
     """Tokens that what it went on from had learnt from."""
     strength: float = 1.0
     """What its change was multiplied by as it learnt, and is multiplied by at full strength."""
+    birth_tokens: int = 0
+    """Tokens of training text that what it was born from was measured on, with those that a closed-form first step was
+    tried on."""
 
     @property
     def all_tokens(self) -> int:
-        """Tokens learnt from, those before included."""
-        return self.earlier_tokens + self.train_tokens
+        """Tokens learnt from, those before and those that it was born from included."""
+        return self.earlier_tokens + self.birth_tokens + self.train_tokens
 
     @property
     def first_scale(self) -> float | None:

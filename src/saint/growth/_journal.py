@@ -164,8 +164,8 @@ class Journal:
                 continue
             stack = [graft.digest for graft in trial.stack]
             body = {"trial": self.name_of(trial), "candidate": trial.candidate, "stack": stack}
-            body |= {"num_params": num_params(trial.candidate), "train_tokens": trained.train_tokens}
-            body |= {"train_flops": float(self._train_flops(trial, trained.train_tokens))}
+            body |= {"num_params": num_params(trial.candidate), "train_tokens": trained.all_tokens}
+            body |= {"train_flops": float(self._train_flops(trial, trained.all_tokens))}
             body |= {"train_seconds": trained.time_s}
             body |= {"start": trial.start.digest} if trial.start is not None else {}
             graft = trained.graft
@@ -194,7 +194,8 @@ class Journal:
         if num_accepted(entries) >= stage.accept:
             return []
         stack, left = self.stack(), self.settings.budget_left()
-        finished = [graft for graft in grafts if graft is not None and not _repeats(stack, graft, stage)]
+        different = {graft.digest: graft for graft in grafts if graft is not None}  # one may have won as two's try
+        finished = [graft for graft in different.values() if not _repeats(stack, graft, stage)]
         ranked = sorted(finished, key=lambda graft: graft.history.best_bpb or 0.0 if graft.history else 0.0)
         return [
             graft

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from saint.candidates import discounted, propose
+from saint.errors import BudgetError
 from saint.evaluation import Losses
 from saint.grafts import Graft
 from saint.growth._journal import Journal
@@ -12,6 +13,7 @@ from saint.growth._redundancy import measure_redundancy
 from saint.growth._rerank import rerank_on_select, why_no_rerank
 from saint.records import Candidate
 from saint.sensitivity import measure_sensitivity
+from saint.training import birth_tokens
 
 
 def open_round(journal: Journal, losses: Losses, number: int, stack: Sequence[Graft]) -> list[Candidate]:
@@ -20,7 +22,8 @@ def open_round(journal: Journal, losses: Losses, number: int, stack: Sequence[Gr
     Raises:
         BudgetError: Nothing was tried before, and no candidate fits the budget.
     """
-    if not (candidates := journal.candidates(number)):
+    candidates = journal.candidates(number)
+    if number not in journal.state.rounds:
         base, text, settings = journal.base, journal.data.train, journal.settings
         looking: dict[str, Any] = {"stack": stack, "progress": journal.progress, **settings.sensitivity(number)}
         told: dict[str, Any] = {}
@@ -41,14 +44,23 @@ def _chosen(
 ) -> tuple[list[Candidate], dict[str, Any]]:
     """The proposed candidates that are trained, and what the ledger is told of how they were chosen."""
     settings = journal.settings
-    stage = settings.stage(number)
-    num = settings.num_affordable(stage)
-    if not journal.plan.routing.rerank or len(proposed) <= num:
-        return settings.affordable(number, proposed[:num]), {}
+    first = settings.within_tokens(number, proposed)
+    if proposed and not first and not journal.state.trained:
+        raise BudgetError(_too_few_tokens(journal, number, proposed[0]))
+    if not journal.plan.routing.rerank or len(proposed) <= len(first):
+        return settings.affordable(number, first), {}
     if reason := why_no_rerank(journal, number, proposed):
         journal.progress.note(f"no second look at the candidates: {reason}")
-        return settings.affordable(number, proposed[:num]), {"rerank": {"left_out": reason}}
+        return settings.affordable(number, first), {"rerank": {"left_out": reason}}
     found = rerank_on_select(journal, losses, number, stack, proposed)
-    num = settings.num_affordable(stage, besides=found.train_tokens)
     candidates = settings.affordable(number, found.order, besides=found.train_flops)
-    return candidates[:num], {"rerank": found.entry}
+    return settings.within_tokens(number, candidates, besides=found.train_tokens), {"rerank": found.entry}
+
+
+def _too_few_tokens(journal: Journal, number: int, candidate: Candidate) -> str:
+    schedule = journal.settings.schedule(number)
+    return (
+        f"budget.train_tokens is {journal.plan.budget.train_tokens:,}, and the first candidate learns from "
+        f"{schedule.num_tokens:,} tokens and is shown {birth_tokens(candidate, schedule):,} before, at each of "
+        f"{journal.plan.num_tries} learning rates; raise the budget, shorten the schedule or lower its signal_tokens"
+    )

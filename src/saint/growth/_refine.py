@@ -13,7 +13,7 @@ from saint.growth._sets import Joint, Overgrow
 from saint.growth._training import train_trials
 from saint.growth._trial import Trial
 from saint.records import Budget, Candidate, SensitivityMap
-from saint.training import Schedule
+from saint.training import Schedule, birth_tokens
 
 
 def refine(
@@ -89,7 +89,7 @@ def _pruned(journal: Journal, losses: Losses, plan: Overgrow, number: int, stack
     """What is left of a graft at every site, trained further."""
     grown = _for(journal, number, plan.num_steps or journal.settings.schedule(number).num_steps)
     again = _for(journal, number, plan.retrain_steps)
-    opened = _opened(journal, number, "overgrow") or _overgrow(journal, plan, number, (grown, again))
+    opened = _opened(journal, number, "overgrow") or _overgrow(journal, plan, number, stack, (grown, again))
     if opened["left_out"]:
         return None
     trial = Trial(
@@ -105,7 +105,9 @@ def _pruned(journal: Journal, losses: Losses, plan: Overgrow, number: int, stack
     return _go_on(journal, stack, start, start.candidate, again)
 
 
-def _overgrow(journal: Journal, plan: Overgrow, number: int, schedules: tuple[Schedule, Schedule]) -> Mapping[str, Any]:
+def _overgrow(
+    journal: Journal, plan: Overgrow, number: int, stack: Sequence[Graft], schedules: tuple[Schedule, Schedule]
+) -> Mapping[str, Any]:
     """Write down what is going to be grown everywhere, or why nothing is."""
     settings, unlimited = journal.settings, records.LARGEST_EXACT_INT
     stage = settings.stage(number)
@@ -122,19 +124,13 @@ def _overgrow(journal: Journal, plan: Overgrow, number: int, schedules: tuple[Sc
         why_not = f"there are {there} sites, of which {plan.keep} are to be left, so there is nothing to prune"
         return _open(journal, number, "overgrow", why_not, {})
     [candidate] = candidates
-    why_not = _tried(journal, number) or _cannot_pay(journal, [(candidate, schedule) for schedule in schedules])
+    trial = Trial(candidate=candidate, stack=stack, schedule=schedules[0])
+    if journal.name_of(trial) in journal.state.trained:
+        why_not = "an earlier round has grown the same on the same stack"
+    else:
+        planned = [(candidate, schedule) for schedule in schedules]
+        why_not = _cannot_pay(journal, planned, besides=birth_tokens(candidate, schedules[0]))
     return _open(journal, number, "overgrow", why_not, {"candidate": candidate})
-
-
-def _tried(journal: Journal, number: int) -> str:
-    """What an earlier round has done on the very stack of this one; "" for nothing."""
-    state = journal.state
-    for other, one in state.rounds.items():
-        opened = state.sets.get((other, "overgrow"))
-        is_same = one["stack"] == state.rounds[number]["stack"] and not one["abandoned"]
-        if other != number and is_same and opened and not opened["left_out"]:
-            return f"round {other + 1} has tried the same on the same stack"
-    return ""
 
 
 def _kept(journal: Journal, losses: Losses, plan: Overgrow, trial: Trial, whole: Graft) -> list[str]:
@@ -178,10 +174,16 @@ def _fits(journal: Journal, candidate: Candidate, left: Budget) -> bool:
     return fits(price(candidate, journal.base.sites()), left)
 
 
-def _cannot_pay(journal: Journal, planned: Sequence[tuple[Candidate, Schedule]]) -> str:
-    """Why what is left of the budget does not train all of these; "" if it does."""
+def _cannot_pay(journal: Journal, planned: Sequence[tuple[Candidate, Schedule]], *, besides: int = 0) -> str:
+    """Why what is left of the budget does not train all of these; "" if it does.
+
+    Args:
+        besides: Tokens that they are shown before they learn.
+    """
+    if reason := journal.settings.out_of_time():
+        return reason
     left, sites = journal.settings.budget_left(), journal.base.sites()
-    num_tokens = sum(schedule.num_tokens for _, schedule in planned)
+    num_tokens = besides + sum(schedule.num_tokens for _, schedule in planned)
     if num_tokens > left.train_tokens:
         return f"it learns from {num_tokens:,} tokens, and the budget has {max(0, left.train_tokens):,} left"
     flops = sum(

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
+import numpy as np
+
 from saint import records
 from saint.candidates import rerank, train_flops
 from saint.evaluation import Losses
@@ -11,7 +13,7 @@ from saint.grafts import Graft
 from saint.growth._journal import Journal
 from saint.growth._trial import Trial
 from saint.records import Candidate, Interval
-from saint.training import Trained, Workspace, train_many
+from saint.training import Trained, Workspace, birth_tokens, train_many
 
 
 @final
@@ -42,9 +44,11 @@ def why_no_rerank(journal: Journal, number: int, candidates: Sequence[Candidate]
     The budget must pay for the short trainings and for one candidate after them.
     """
     settings = journal.settings
+    if reason := settings.out_of_time():
+        return reason
     schedule, left = settings.rerank_schedule(number), settings.budget_left()
-    num_tokens = schedule.num_tokens * len(candidates)
-    if settings.num_affordable(settings.stage(number), besides=num_tokens) < 1:
+    num_tokens = sum(schedule.num_tokens + birth_tokens(candidate, schedule) for candidate in candidates)
+    if not settings.within_tokens(number, candidates, besides=num_tokens):
         return f"trying {len(candidates)} candidates takes {num_tokens:,} tokens, which leaves too few for training one"
     flops = sum(_flops(journal, number, candidate) for candidate in candidates)
     if left.train_flops is not None and not settings.pays_for_one(number, candidates, besides=flops):
@@ -85,8 +89,8 @@ def rerank_on_select(
     return Reranking(
         num_steps=schedule.num_steps,
         measured=tuple(_told(one, gains.get(records.digest(one.candidate))) for one in found),
-        train_tokens=sum(one.train_tokens for one in found),
-        train_flops=float(sum(_flops(journal, number, one.candidate, one.train_tokens) for one in found)),
+        train_tokens=sum(one.all_tokens for one in found),
+        train_flops=float(sum(_flops(journal, number, one.candidate, one.all_tokens) for one in found)),
         train_seconds=sum(one.time_s for one in found),
         order=tuple(rerank(candidates, gains)),
     )
@@ -96,11 +100,14 @@ def _gain(journal: Journal, losses: Losses, stack: Sequence[Graft], one: Trained
     if one.graft is None:
         return None
     select = journal.data.select[journal.data.grown_domain]
+    if not np.isfinite(losses.of(journal.base, [*stack, one.graft], select)).all():
+        return None  # it was the last of its few steps that ran away, which no gradient has shown
     return losses.saved(journal.base, stack, [*stack, one.graft], select)
 
 
 def _told(one: Trained, gain: Interval | None) -> dict[str, Any]:
-    why = {"gain_bpb": gain} if gain is not None else {"failure": one.failure}
+    runaway = "the loss on development text is no number after the last step; lower the learning rate"
+    why = {"gain_bpb": gain} if gain is not None else {"failure": one.failure or runaway}
     return {"candidate": records.digest(one.candidate), "kind": one.candidate.kind, **why}
 
 

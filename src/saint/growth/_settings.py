@@ -15,7 +15,7 @@ from saint.growth._turns import judged_in, num_accepted, was_refused
 from saint.models import FrozenBase
 from saint.records import Budget, Candidate, Site
 from saint.registry import Registry, State
-from saint.training import Schedule
+from saint.training import Schedule, birth_tokens
 
 
 @final
@@ -105,14 +105,26 @@ class Settings:
         num_tokens = schedule.num_tokens * self._plan.num_tries
         return affordable(candidates, self._base.sites(), left, num_tokens=num_tokens, seq_len=schedule.seq_len)
 
-    def num_affordable(self, stage: Stage, *, besides: int = 0) -> int:
-        """How many candidates of a round the tokens that are left can train.
+    def num_affordable(self, stage: Stage) -> int:
+        """How many candidates of a round the tokens that are left can train at most."""
+        return min(stage.candidates_per_round, self.budget_left().train_tokens // self._num_tokens(stage))
+
+    def within_tokens(self, number: int, candidates: Sequence[Candidate], *, besides: int = 0) -> list[Candidate]:
+        """The first of the candidates, as many as the stage and the tokens that are left allow.
+
+        What a candidate is shown before it learns counts as well.
 
         Args:
             besides: Tokens that are not in the ledger yet.
         """
-        left = self.budget_left().train_tokens - besides
-        return min(stage.candidates_per_round, left // self._num_tokens(stage))
+        schedule, left = self.schedule(number), self.budget_left().train_tokens - besides
+        chosen = []
+        for candidate in candidates[: self.stage(number).candidates_per_round]:
+            left -= (schedule.num_tokens + birth_tokens(candidate, schedule)) * self._plan.num_tries
+            if left < 0:
+                break
+            chosen.append(candidate)
+        return chosen
 
     def _num_tokens(self, stage: Stage) -> int:
         """What a candidate learns from, at all its learning rates together."""
@@ -165,13 +177,19 @@ class Settings:
         """The sites that a stage of refinement may take, as the stack is now."""
         return refined_sites(self._base.sites(), [entry.candidate for entry in self._registry.accepted()])
 
+    def out_of_time(self) -> str:
+        """Why nothing more may be trained, if the budget's seconds are spent; "" if not."""
+        seconds = self.state.spent.train_seconds
+        if (limit := self._plan.budget.gpu_seconds) is not None and seconds >= limit:
+            return f"trials have trained for {seconds:,.0f} s, and budget.gpu_seconds is {limit:,.0f}"
+        return ""
+
     def why_not(self, stage: Stage) -> str:
         """What stands in the way of another round of `stage`; "" for nothing."""
         if stage.sites == "refined" and not self.refined_sites():
             return "it refines the sites of grafts that stand, and none stands"
-        seconds = self.state.spent.train_seconds
-        if (limit := self._plan.budget.gpu_seconds) is not None and seconds >= limit:
-            return f"trials have trained for {seconds:,.0f} s, and budget.gpu_seconds is {limit:,.0f}"
+        if reason := self.out_of_time():
+            return reason
         if self.num_affordable(stage) > 0:
             return ""
         num_tokens = self._num_tokens(stage)

@@ -7,9 +7,13 @@ from saint.training import train_many
 
 
 def train_trials(journal: Journal, stack: Sequence[Graft], trials: Sequence[Trial]) -> list[Graft | None]:
-    """Train candidates of a round, as far as an earlier run has not; None for one that came to nothing."""
-    if journal.missing(trials):
-        candidates = [trial.candidate for trial in trials]
-        found = train_many(journal.base, stack, candidates, journal.data.train, **journal.training(trials))
-        journal.keep(trials, found)
+    """Train candidates of a round, as far as an earlier run has not; None for one that came to nothing.
+
+    Trials that are the same, as two candidates' tries may be, are one training.
+    """
+    different = list({journal.name_of(trial): trial for trial in trials}.values())
+    if journal.missing(different):
+        candidates = [trial.candidate for trial in different]
+        found = train_many(journal.base, stack, candidates, journal.data.train, **journal.training(different))
+        journal.keep(different, found)
     return [journal.trained(trial) for trial in trials]

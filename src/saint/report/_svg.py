@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, final
 _WIDTH = 680
 _MARGIN_LEFT, _MARGIN_RIGHT, _MARGIN_TOP, _MARGIN_BOTTOM = 64, 16, 12, 42
 _NUM_TICKS = 5
+_ROUNDING = 1e-9  # of a value: what differs by less is one value
 _NUM_COLORS = 6
 
 
@@ -271,7 +272,8 @@ class _Axis:
 
     def __init__(self, values: Sequence[float], start: float, end: float) -> None:
         low, high = min(values), max(values)
-        step = _round_step((high - low) / _NUM_TICKS or 1.0)
+        span = high - low if high - low > _ROUNDING * max(abs(low), abs(high)) else 0.0
+        step = _round_step(span / _NUM_TICKS or 1.0)
         self.low, self.high = floor(low / step) * step, ceil(high / step) * step
         self.high = self.high if self.high > self.low else self.low + step
         count = round((self.high - self.low) / step)

@@ -118,17 +118,21 @@ def sites_everywhere(candidates: Sequence[Candidate], plan: SetPlan) -> Candidat
     return replace(first, sites=tuple(sites.values()), lr=lr)
 
 
-def best_apart(candidates: Sequence[Candidate], gains: Sequence[float], num: int) -> tuple[Candidate, ...]:
-    """The candidates of the first one's kind and options that gained most, at different sites, best first.
+def best_apart(
+    candidates: Sequence[Candidate], gains: Sequence[float], num: int, *, like: Candidate
+) -> tuple[Candidate, ...]:
+    """The candidates of one kind and options that gained most, at different sites, best first.
 
     Args:
-        gains: On development text; those that failed have none.
+        candidates: Those that did not fail.
+        gains: Of these, on development text.
+        like: Of this kind and with these options.
     """
     chosen: list[Candidate] = []
     taken: set[str] = set()
     for place in sorted(range(len(candidates)), key=lambda place: -gains[place]):
         keys = {site.key for site in candidates[place].sites}
-        if len(chosen) < num and _kind(candidates[place]) == _kind(candidates[0]) and not keys & taken:
+        if len(chosen) < num and _kind(candidates[place]) == _kind(like) and not keys & taken:
             chosen.append(candidates[place])
             taken |= keys
     return tuple(chosen)
@@ -141,7 +145,7 @@ def _kind(candidate: Candidate) -> tuple[str, str]:
 def _joined(place: Workplace, job: SetJob) -> dict[str, Result]:
     """As a stack of what was trained apart, and as one graft that is trained further."""
     grafts = [one.graft for one in place.train(job.candidates) if one.graft is not None]
-    if len(grafts) < 2:
+    if len(grafts) < place.sets.num:
         return {"composed": _FAILED, "joined": _FAILED}
     start = joined(grafts)
     start.set_strength(place.sets.strength)
@@ -159,7 +163,7 @@ def _in_stages(place: Workplace, job: SetJob) -> dict[str, Result]:
         [one] = place.train([candidate], stack=stack)
         stack += [one.graft] if one.graft is not None else []
         tokens += one.train_tokens if number else 0
-    return {"in stages": place.measured(stack, train_tokens=tokens) if stack else _FAILED}
+    return {"in stages": place.measured(stack, train_tokens=tokens) if len(stack) == place.sets.num else _FAILED}
 
 
 def _overgrown(place: Workplace, job: SetJob) -> dict[str, Result]:

@@ -128,12 +128,13 @@ def candidates_of(plan: StudyPlan, sites: Sequence[Site]) -> list[Candidate]:
             f"the proposals make {len(found)} candidates, and a ranking needs at least {_FEWEST_CANDIDATES}; "
             'propose at each site with bundle = "site"'
         )
+    place = {site.key: number for number, site in enumerate(sites)}
+    found.sort(key=lambda one: min(place[site.key] for site in one.sites))
     if plan.sets is not None and (there := len(sites_everywhere(found, plan.sets).sites)) <= plan.sets.num:
         raise ConfigError(
             f"sets.num is {plan.sets.num}, and the candidates like the first one are at {there} sites; lower it"
         )
-    place = {site.key: number for number, site in enumerate(sites)}
-    return sorted(found, key=lambda one: min(place[site.key] for site in one.sites))
+    return found
 
 
 def _cohorts(candidates: Sequence[Candidate]) -> Iterable[Cohort]:
@@ -161,8 +162,8 @@ def _set_jobs(bench: Bench, wanted: Mapping[int, Sequence[Candidate]]) -> dict[i
         finished = [one for one in candidates if "failure" not in _known(bench, one)]
         gains = [select_gain(_known(bench, one), bench.bare(), bench.schedule.num_tokens) for one in finished]
         jobs[seed] = [SetJob(way="overgrown", candidates=(sites_everywhere(candidates, plan),))]
-        best = best_apart(finished, gains, plan.num) if finished else ()
-        if len(best) > 1:
+        best = best_apart(finished, gains, plan.num, like=candidates[0])
+        if len(best) == plan.num:
             jobs[seed] += [SetJob(way=way, candidates=best) for way in ("joined", "in stages")]
     return jobs
 

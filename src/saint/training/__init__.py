@@ -1,5 +1,6 @@
 """Grafts learn on a stack; bases and controls learn too. Nothing else moves, and everything resumes."""
 
+from saint.training._birth import birth_tokens as birth_tokens
 from saint.training._cost import RoundCost as RoundCost, StepCost as StepCost
 from saint.training._count import StepCount as StepCount, count_step as count_step
 from saint.training._first_step import loss_on as loss_on, take_first_step as take_first_step

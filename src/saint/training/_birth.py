@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import final
+from typing import NamedTuple, final
 
 from torch import Tensor
 
@@ -21,6 +21,16 @@ _STEP_TOKENS = 1024
 _TOKENS_PER_RANK = 4  # fewer tokens than directions would leave some of these without any evidence
 
 
+class Born(NamedTuple):
+    """A graft that has yet to learn, and how it came about."""
+
+    graft: Graft
+    tried: Tried
+    """(scale, loss) of the lengths of its first step that were tried; none for a kind that takes no such step."""
+    num_tokens: int
+    """Tokens of text that this took."""
+
+
 def begun(
     base: FrozenBase,
     stack: Sequence[Graft],
@@ -28,30 +38,35 @@ def begun(
     text: Corpus,
     schedule: Schedule,
     starts: Mapping[str, Graft],
-) -> list[tuple[Graft, Tried]]:
+) -> list[Born]:
     """A newborn for each candidate, once it has taken the first step that its kind takes in closed form.
 
     One that has a start is that instead, and takes no first step.
 
     The signals that kinds want are measured on the first of the text that a candidate will learn from, in one pass for
     all candidates that learn from the same; a first step is as long as is best on the text after that.
-
-    Returns:
-        Each graft with (scale, loss) of the lengths that were tried; none for a kind that takes no such step.
     """
     signals = _measure(base, stack, [one for one in candidates if start_of(one, starts) is None], text, schedule)
-    grafts: list[tuple[Graft, Tried]] = []
+    grafts: list[Born] = []
     for candidate in candidates:
         if (start := start_of(candidate, starts)) is not None:
-            grafts.append((_going_on(candidate, start), ()))
+            grafts.append(Born(_going_on(candidate, start), (), 0))
             continue
         shown = _text_of(candidate, schedule)
         graft = newborn(base, candidate, stack=stack, signals=signals[shown])
         places = {site.key: place_of(base, site, signals=signals[shown].get(site.key)) for site in candidate.sites}
         batches = _batches(text, schedule, candidate.seed)
         after = [batches[shown[1] + index] for index in range(-(-_STEP_TOKENS // schedule.tokens_per_step))]
-        grafts.append((graft, take_first_step(graft, places, _Loss(base, [*stack, graft], after).read)))
+        tried = take_first_step(graft, places, _Loss(base, [*stack, graft], after).read)
+        num_batches = shown[1] + (len(after) if tried else 0)
+        grafts.append(Born(graft, tried, num_batches * schedule.tokens_per_step))
     return grafts
+
+
+def birth_tokens(candidate: Candidate, schedule: Schedule) -> int:
+    """Tokens that a candidate is shown before it learns, at most: a kind may turn out to take no first step."""
+    _, num_batches = _text_of(candidate, schedule)
+    return (num_batches + -(-_STEP_TOKENS // schedule.tokens_per_step)) * schedule.tokens_per_step if num_batches else 0
 
 
 def start_of(candidate: Candidate, starts: Mapping[str, Graft]) -> Graft | None:

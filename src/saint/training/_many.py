@@ -15,7 +15,7 @@ from saint.grafts import Graft
 from saint.models import FrozenBase, must_read
 from saint.progress import Progress, Silent, Task
 from saint.records import Candidate
-from saint.training._birth import Tried, begun, start_of
+from saint.training._birth import Born, begun, start_of
 from saint.training._learn import Development, learn
 from saint.training._learner import Learner
 from saint.training._schedule import Schedule
@@ -36,6 +36,8 @@ class Trained:
     """None for one that failed."""
     train_tokens: int
     """Tokens that it learnt from."""
+    birth_tokens: int = 0
+    """Tokens that it was shown before: what it was born from, and what a first step in closed form was tried on."""
     time_s: float = 0.0
     """Seconds that it trained for, those before an interruption included; of a pass that several share, each has an
     equal part."""
@@ -43,6 +45,11 @@ class Trained:
     """Why it failed; empty if it did not."""
     stopped: str = ""
     """Why it was stopped at a rung; empty if it was not. Its graft is as it was there."""
+
+    @property
+    def all_tokens(self) -> int:
+        """Tokens that it was shown."""
+        return self.birth_tokens + self.train_tokens
 
 
 @final
@@ -102,8 +109,8 @@ def train_many(
     round_ = _Round(base, stack, text, select, schedule, search, cache, is_kept=work.cache is not None)
     try:
         runs = [
-            round_.begin(graft, tried, start_of(graft.candidate, starts or {}), work.checkpoint_of(graft.candidate))
-            for graft, tried in begun(base, stack, candidates, text, schedule, starts or {})
+            round_.begin(born, start_of(born.graft.candidate, starts or {}), work.checkpoint_of(born.graft.candidate))
+            for born in begun(base, stack, candidates, text, schedule, starts or {})
         ]
         with work.progress.task(_described(candidates), total=len(runs) * schedule.num_tokens, unit="tokens") as task:
             task.advance(sum(run.learner.step for run in runs) * schedule.tokens_per_step)
@@ -142,14 +149,18 @@ def cache_of(search: Search, *, folder: Path | None = None, progress: Progress |
 @final
 @dataclass(slots=True)
 class _Run:
-    """A graft, what learns of it, its first step, and where it was stopped."""
+    """A graft, how it was born, what learns of it, and where it was stopped."""
 
-    graft: Graft
+    born: Born
     learner: Learner
-    tried: Tried
     start: Graft | None
     """What it went on from."""
     stopped: str = ""
+
+    @property
+    def graft(self) -> Graft:
+        """What learns."""
+        return self.born.graft
 
 
 @final
@@ -174,8 +185,9 @@ class _Round:
         self._is_kept = is_kept or not schedule.shift
         self._about = {"stack": [standing.digest for standing in stack], "base": base.digest}
 
-    def begin(self, graft: Graft, tried: Tried, start: Graft | None, checkpoint: Path | None) -> _Run:
+    def begin(self, born: Born, start: Graft | None, checkpoint: Path | None) -> _Run:
         """Make ready to learn, or take up what was saved."""
+        graft = born.graft
         candidate, schedule, full = graft.candidate, self._schedule, graft.strength
         batches = self._text.batches(
             batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=candidate.seed, shift=schedule.shift
@@ -189,7 +201,7 @@ class _Round:
             strengthen=lambda share: graft.set_strength(full * share),
             checkpoint=checkpoint,
         )
-        return _Run(graft, learner, tried, start)
+        return _Run(born, learner, start)
 
     def run(self, runs: Sequence[_Run], rungs: Sequence[Rung], task: Task) -> None:
         """Train to the end, with those that lose at a rung left behind there."""
@@ -301,17 +313,23 @@ def _shape(candidate: Candidate) -> tuple[str, ...]:
 
 
 def _outcome(run: _Run, *, keep_best: bool) -> Trained:
-    candidate, tokens = run.graft.candidate, run.learner.step * run.learner.schedule.tokens_per_step
-    time_s = run.learner.time_s
-    if run.learner.failure:
-        failure = run.learner.failure
-        return Trained(candidate=candidate, graft=None, train_tokens=tokens, time_s=time_s, failure=failure)
+    candidate, learner = run.graft.candidate, run.learner
+    trained = Trained(
+        candidate=candidate,
+        graft=None,
+        train_tokens=learner.step * learner.schedule.tokens_per_step,
+        birth_tokens=run.born.num_tokens,
+        time_s=learner.time_s,
+        failure=learner.failure,
+    )
+    if learner.failure:
+        return trained
     before = run.start.history if run.start is not None else None
     run.graft.history = replace(
-        run.learner.finish(keep_best=keep_best),
-        first_step=run.tried,
+        learner.finish(keep_best=keep_best),
+        first_step=run.born.tried,
+        birth_tokens=run.born.num_tokens,
         earlier_tokens=before.all_tokens if before is not None else 0,
         strength=run.graft.strength,
     )
-    graft = run.graft.requires_grad_(requires_grad=False).eval()
-    return Trained(candidate=candidate, graft=graft, train_tokens=tokens, time_s=time_s, stopped=run.stopped)
+    return replace(trained, graft=run.graft.requires_grad_(requires_grad=False).eval(), stopped=run.stopped)

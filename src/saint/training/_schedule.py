@@ -46,7 +46,7 @@ class Schedule:
     signal_tokens: int = 4096
     """Least tokens that what a newborn graft is born from is measured on, for kinds that are born from gradients or
     activations: more give better directions, at the cost of a forward and a backward pass. They are the first of the
-    text that it learns from, and are not counted as learnt from."""
+    text that it learns from, and count as learnt from besides."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""

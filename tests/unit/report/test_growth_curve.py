@@ -11,6 +11,7 @@ from saint.records import Interval, to_plain
 from saint.registry import Registry
 from saint.report import curve_table, report_parts, summarise, to_html
 from saint.report._growth_curve import curve_pictures
+from saint.report._svg import Point, line
 
 
 def a_point(number: int | None, bpb: float, tokens: int) -> dict[str, object]:
@@ -83,3 +84,8 @@ def test_page_terminal_and_json_have_the_curve_where_there_is_one(tmp_path: Path
     assert "round 2" in printed(*report_parts(summary))
     assert "&lt;code&gt; bits/byte" in to_html(summary)
     assert to_html(summary).count("held-out bits per byte</text>") == 4
+
+
+def test_two_values_that_differ_by_a_rounding_are_drawn_as_one() -> None:
+    points = [Point(x=float(index), y=y, label="") for index, y in enumerate((2.0, 1.9999999999999998))]
+    assert line(points, x_label="x", y_label="y").count("<circle") == 2

@@ -95,9 +95,9 @@ def test_everywhere_is_each_site_once_at_the_rate_that_the_rule_gives(bench: Ben
 def test_the_best_are_at_different_sites_and_alike(bench: Bench) -> None:
     a, b, c, *_ = candidates_of(bench.plan, bench.base.sites())
     other = replace(b, options={"rank": 1})
-    assert best_apart([a, b, c], [1.0, 3.0, 2.0], 2) == (b, c)
-    assert best_apart([a, b, replace(b, lr=0.9)], [1.0, 3.0, 4.0], 2) == (replace(b, lr=0.9), a)
-    assert best_apart([a, other, c], [1.0, 3.0, 2.0], 3) == (c, a), "of another rank"
+    assert best_apart([a, b, c], [1.0, 3.0, 2.0], 2, like=a) == (b, c)
+    assert best_apart([a, b, replace(b, lr=0.9)], [1.0, 3.0, 4.0], 2, like=a) == (replace(b, lr=0.9), a)
+    assert best_apart([a, other, c], [1.0, 3.0, 2.0], 3, like=a) == (c, a), "of another rank"
 
 
 @pytest.mark.parametrize(("way", "trainings", "steps"), [("joined", 2, 2), ("in stages", 2, 0), ("overgrown", 1, 6)])

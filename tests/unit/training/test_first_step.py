@@ -11,10 +11,11 @@ import torch
 from saint import config, records
 from saint.composition import compose, measure_signals, newborn, place_of, wanted_signals
 from saint.data import Splits
+from saint.evaluation import measure_cost
 from saint.grafts import Graft, History, Place
 from saint.models import FrozenBase, token_nats
 from saint.records import Candidate
-from saint.training import Schedule, _birth, train
+from saint.training import Schedule, _birth, birth_tokens, train
 from saint.training._first_step import SCALES, line_search, loss_on, take_first_step
 from saint.training._rates import best_try, rate_tries
 
@@ -167,3 +168,30 @@ def test_signals_are_measured_on_as_much_text_as_the_schedule_says(
 def test_a_schedule_of_the_usual_signals_is_known_as_before() -> None:
     assert "signal_tokens" not in Schedule().identity
     assert Schedule(signal_tokens=8192).identity["signal_tokens"] == 8192
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "num_batches"),
+    [
+        ("phi", {"rank": 2}, 0),
+        ("phi", {"rank": 2, "basis": "gradient"}, 2),  # signals, and no step in closed form
+        ("lora", {"rank": 2, "start": "gradient"}, 2 + 32),  # and 1,024 tokens for the length of the step
+    ],
+)
+def test_what_a_graft_was_shown_before_it_learnt_is_counted(
+    base: FrozenBase,
+    data: Splits,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    options: dict[str, Any],
+    num_batches: int,
+) -> None:
+    monkeypatch.setattr(_birth, "_TOKENS_PER_RANK", 0)
+    site = next(site for site in base.sites() if site.role == "o")
+    candidate = Candidate(sites=(site,), kind=kind, options=options)
+    schedule = Schedule(num_steps=1, batch_size=2, seq_len=16, evaluate_every=1, signal_tokens=64)
+    graft = train(base, (), candidate, data.train, schedule=schedule)
+    assert graft.history is not None
+    assert graft.history.birth_tokens == num_batches * 32 <= birth_tokens(candidate, schedule)
+    assert graft.history.all_tokens == (num_batches + 1) * 32
+    assert measure_cost(base, (), graft).train_tokens == graft.history.all_tokens, "so that controls get as many"
