@@ -4,7 +4,7 @@ from typing import Any
 
 from saint import config, discovery
 from saint.errors import ConfigError
-from saint.records import Decision, Evidence, Interval, Outcome, Verdict
+from saint.records import Claim, Decision, Evidence, Interval, Outcome, Verdict
 
 
 class Gate(ABC):
@@ -17,6 +17,10 @@ class Gate(ABC):
     @abstractmethod
     def judge(self, evidence: Evidence) -> Verdict:
         """Accept, reject, or defer for want of evidence; the reason says the numbers."""
+
+    def claims(self, evidence: Evidence) -> tuple[Claim, ...]:  # noqa: ARG002 - what is asked may depend on it
+        """What sealed text must show besides; a gate that asks nothing of it is settled by its verdict alone."""
+        return ()
 
     def says(self, outcome: Outcome, reason: str) -> Verdict:
         """The verdict of this gate."""

@@ -8,16 +8,27 @@ from saint.records._canonical import (
     to_plain as to_plain,
     tokenizer_digest as tokenizer_digest,
 )
+from saint.records._evidence import Evidence as Evidence
+from saint.records._judging import (
+    Against as Against,
+    Claim as Claim,
+    Decision as Decision,
+    Footprint as Footprint,
+    Interaction as Interaction,
+    Outcome as Outcome,
+    Query as Query,
+    SafetyMeasure as SafetyMeasure,
+    Spread as Spread,
+    SuiteLosses as SuiteLosses,
+    Verdict as Verdict,
+)
 from saint.records._nouns import (
     Arm as Arm,
     BaseIdentity as BaseIdentity,
     Budget as Budget,
     Candidate as Candidate,
     Cost as Cost,
-    Decision as Decision,
-    Evidence as Evidence,
     Interval as Interval,
-    Outcome as Outcome,
     Overlap as Overlap,
     Quantization as Quantization,
     Removal as Removal,
@@ -26,5 +37,4 @@ from saint.records._nouns import (
     Site as Site,
     SiteSort as SiteSort,
     Stream as Stream,
-    Verdict as Verdict,
 )

@@ -1,6 +1,5 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Literal
 
 from saint.errors import ConfigError
@@ -182,68 +181,6 @@ class Overlap:
     """The same between what they write."""
     inside: float
     """Share of the change, by its squared size over all sites, that reads and writes within what the stack spans."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Evidence:
-    """All that the gates may know about one graft, measured in the composed model."""
-
-    graft: str
-    """Digest of the trained graft."""
-    candidate: Candidate
-    base: str
-    """Digest of the base."""
-    stack: tuple[str, ...]
-    """Digests of the grafts that stood, in order, when this was measured."""
-    strength: float = 1.0
-    """What the graft's trained change was multiplied by."""
-    documents: Mapping[str, str]
-    """Suite -> digest of its documents; `held_out` is the one the gain is from."""
-    gain_bpb: Interval
-    """Bits per byte saved on held-out text against the present stack; positive is better."""
-    regression_bpb: Mapping[str, Interval]
-    """Protected suite -> bits per byte lost there against the present stack; positive is worse."""
-    drift_bpb: Mapping[str, Interval]
-    """Protected suite -> bits per byte lost there against the bare base, all grafts together; positive is worse."""
-    cost: Cost
-    removal: Removal | None = None
-    overlap: Overlap | None = None
-    """With the stack; None where nothing of low rank is shared."""
-    logits: str = ""
-    """Digest of the composed model's logits on a fixed probe, to prove a later recomposition."""
-
-
-class Outcome(StrEnum):
-    """What a gate may say, and a decision be."""
-
-    ACCEPT = "accept"
-    DEFER = "defer"
-    REJECT = "reject"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
-    """What one gate says, and why."""
-
-    gate: str
-    outcome: Outcome
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Decision:
-    """What all gates say together: the strictest verdict wins."""
-
-    verdicts: tuple[Verdict, ...]
-
-    @property
-    def outcome(self) -> Outcome:
-        """Reject if any gate rejects, else defer if any defers or none was asked, else accept."""
-        outcomes = {verdict.outcome for verdict in self.verdicts} or {Outcome.DEFER}
-        for strictest in (Outcome.REJECT, Outcome.DEFER):
-            if strictest in outcomes:
-                return strictest
-        return Outcome.ACCEPT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
