@@ -98,6 +98,12 @@ class StaleEvidenceError(SaintError, RuntimeError):
     """Evidence was measured on a stack that no longer stands."""
 
 
+class HoldOutError(SaintError, RuntimeError):
+    """Sealed text may not be asked any more: it was retired, has expired, or has no documents left."""
+
+    exit_status = 3
+
+
 class DivergedError(SaintError, ArithmeticError):
     """Training ran away: the loss or its gradient is no longer a number."""
 
