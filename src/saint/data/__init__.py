@@ -10,6 +10,15 @@ from saint.data._prepared import (
     save_splits as save_splits,
 )
 from saint.data._splits import SHARES as SHARES, Domain as Domain, Splits as Splits, split_documents as split_documents
+from saint.data._suites import (
+    PART_SHARES as PART_SHARES,
+    Item as Item,
+    SafetySuite as SafetySuite,
+    SuiteItems as SuiteItems,
+    SuiteSort as SuiteSort,
+    describe_suites as describe_suites,
+    read_suites as read_suites,
+)
 from saint.data._tokenizer import (
     encode as encode,
     load_tokenizer as load_tokenizer,
