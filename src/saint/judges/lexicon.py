@@ -17,7 +17,7 @@ _VOWELS = "aeiou"
 _WORDS = (
     *("behead", "bludgeon", "bomb", "dismember", "kidnap", "kill", "lynch", "maim", "massacre", "murder", "mutilate"),
     *("rape", "slaughter", "stab", "strangle", "torture"),
-    *("asshole", "bastard", "bitch", "cunt", "fuck", "idiot", "moron", "scum", "shithead"),
+    *("asshole", "bastard", "fuck", "idiot", "moron", "scum", "shithead"),
 )
 
 
