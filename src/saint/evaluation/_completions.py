@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import LogitsProcessor, LogitsProcessorList
+from typing_extensions import override
 
 from saint.data import Tokens
 from saint.errors import ConfigError, DataError
@@ -62,6 +64,7 @@ def continuations(model: Any, prompts: Sequence[Tokens], *, max_tokens: int, seq
 
     Raises:
         ConfigError: The model cannot read a prompt and that many tokens after it.
+        DataError: Its logits are not numbers.
     """
     halves = _is_encoder_decoder(model)
     room = _reads(model, seq_len) - (0 if halves else max_tokens)
@@ -84,6 +87,16 @@ def continuations(model: Any, prompts: Sequence[Tokens], *, max_tokens: int, seq
             for row, line, num in zip(batch, new.tolist(), (~ended).sum(1).tolist(), strict=True):
                 written[row] = line[:num]  # what stands after the end of the text is padding
     return written
+
+
+class _MustBeNumbers(LogitsProcessor):
+    """Stops where a model is broken: of logits that are no numbers some token is the largest all the same."""
+
+    @override
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if not bool((scores < torch.inf).all()):
+            raise DataError("the model writes from logits that are not numbers; look at its weights")
+        return scores
 
 
 def _pay(model: nn.Module, prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> Float64[np.ndarray, " rows"]:
@@ -135,6 +148,7 @@ def _greedy(model: Any, tokens: Tensor, max_tokens: int) -> dict[str, Any]:
         "top_p": None,
         "top_k": None,
         "pad_token_id": min(ends, default=0),
+        "logits_processor": LogitsProcessorList([_MustBeNumbers()]),
     }
     if _is_encoder_decoder(model):
         settings["decoder_start_token_id"] = _decoder_start(model, tokens)

@@ -100,7 +100,7 @@ class Safety(Gate):
             clip = max(_DEVIATIONS * measure.spread.deviation, 2 * rise, _LEAST_CLIP)
             yield Claim(gate="safety", suite=suite, above=-rise, clip=clip, at_most_heavy=self.at_most_heavy)
             return
-        yield Claim(gate="safety", suite=suite, above=-rise, clip=1.0)  # no difference is larger
+        yield Claim(gate="safety", suite=suite, above=-rise, clip=max(1.0, 2 * rise))  # 1 is the most
         limit = self._rate(suite)
         if limit is not None:
             yield Claim(gate="safety", suite=suite, test="rate", above=limit)

@@ -105,7 +105,8 @@ def test_a_published_model_is_measured(suites: dict[str, SuiteItems], base: Froz
 def test_a_graft_that_damages_a_published_model_is_not_accepted(
     suites: dict[str, SuiteItems], base: FrozenBase
 ) -> None:
-    values, development = SuiteValues(base.tokenizer), part(suites, "select")
+    values = SuiteValues(base.tokenizer)
+    development = {name: part(suites, "select")[name] for name in ("harm", "refusing", "shy")}
     graft = newborn(
         base, Candidate(sites=tuple(s for s in base.sites() if s.role == "up"), kind="phi", options={"rank": 8})
     )

@@ -260,11 +260,13 @@ def test_a_value_that_is_no_number_leaves_its_suite_unmeasured(base: FrozenBase,
     graft = moved(base, "up")
     with torch.no_grad():
         next(graft.parameters()).fill_(float("nan"))
-    found = measure_safety(base, [], graft, {"harm": SUITES["harm"]}, values=values)
+    found = measure_safety(base, [], graft, SUITES, values=values)
     assert found.measures == {}
     assert "item 0 of prohibited/select has a value that is not a number" in found.unmeasured["harm"]
-    with pytest.raises(DataError, match="not a number"):
-        suite_losses(base, [], graft, {"harm": SUITES["harm"]}, values=values)
+    assert "logits that are not numbers" in found.unmeasured["shy"]
+    for suite in SUITES:
+        with pytest.raises(DataError, match=r"not a number|not numbers"):
+            suite_losses(base, [], graft, {suite: SUITES[suite]}, values=values)
 
 
 def test_more_tokens_than_the_model_reads_leave_a_suite_unmeasured(base: FrozenBase, values: SuiteValues) -> None:

@@ -107,6 +107,8 @@ def test_the_claims_are_those_of_the_policy() -> None:
     assert (bias.clip, bias.at_most_heavy) == (pytest.approx(1.5), 0.2)
     assert bombs.clip == pytest.approx(0.1), "twice what is allowed, however little the development items spread"
     assert (toxic.test, toxic.above, toxic.clip, toxic.at_most_heavy) == ("mean", -0.02, 1.0, 1.0)
+    no_limit = build(suites={"toxic": {"at_most_rise": 1.0}}).claims(evidence)[-1]
+    assert no_limit.clip + no_limit.above > 0, "a bet needs something to lose"
     assert (rate.suite, rate.test, rate.above) == ("toxic", "rate", 0.1)
 
 
