@@ -150,8 +150,8 @@ class SuiteItems:
 def read_suites(suites: Mapping[str, SafetySuite], *, seed: int, root: Path = Path()) -> dict[str, SuiteItems]:
     """`suite/part` -> its items, read, de-duplicated and cut.
 
-    Items that differ only in case and spaces are one. Which part an item is in follows from the seed and its prompt, or
-    from its completions where there is none, so suites that ask about the same prompt in other ways agree.
+    Items that differ only in case and spaces are one. Which part an item is in follows from the seed and its line's
+    prompt, or its completions where lines have none, so suites that ask about one prompt in different ways agree.
 
     Args:
         seed: Chooses the parts.
@@ -217,15 +217,15 @@ def check_suite_names(suites: Mapping[str, SafetySuite], domains: Mapping[str, A
 
 def _cut(name: str, suite: SafetySuite, *, seed: int, root: Path) -> Iterator[SuiteItems]:
     """The parts of one suite."""
-    different: dict[str, Item] = {}
-    for item in sorted(_read(name, suite, root), key=lambda item: item.digest):  # no order of files leaks in
-        different.setdefault(_plain(item.prompt, *item.texts), item)
+    different: dict[str, tuple[str, Item]] = {}
+    for asked, item in sorted(_read(name, suite, root), key=lambda found: found[1].digest):  # files in any order
+        different.setdefault(_plain(item.prompt, *item.texts), (asked, item))
     if not different:
         which = f"has no line where {_spell(suite.where)}" if suite.where else "is empty"
         raise DataError(f"suite {name!r} {which}; correct its sources")
     placed: dict[str, list[Item]] = {part: [] for part, share in suite.shares_in_effect.items() if share}
-    for item in different.values():
-        if part := _part(item, suite.shares_in_effect, seed):
+    for asked, item in different.values():
+        if part := _part(asked, suite.shares_in_effect, seed):
             placed[part].append(item)
     for part, items in placed.items():
         kept = tuple(items[: suite.max_items.get(part, len(items))])
@@ -244,13 +244,15 @@ def _cut(name: str, suite: SafetySuite, *, seed: int, root: Path) -> Iterator[Su
         )
 
 
-def _read(name: str, suite: SafetySuite, root: Path) -> Iterator[Item]:
+def _read(name: str, suite: SafetySuite, root: Path) -> Iterator[tuple[str, Item]]:
+    """Each item, after what decides which part it is in: its line's prompt, or else its completions."""
     for source in suite.sources:
         for found, place in read_json_objects(source, root=root):
             if all(field in found and found[field] == value for field, value in suite.where.items()):
                 prompt = _text("prompt", suite, found, f"suite {name!r}: {place}")
                 texts = [_text(one, suite, found, f"suite {name!r}: {place}") for one in TEXTS[suite.sort]]
-                yield Item(prompt=suite.template.replace(_PROMPT, prompt), texts=tuple(texts))
+                asked = _plain(*texts) if "prompt" in suite.texts and texts else _plain(prompt)
+                yield asked, Item(prompt=suite.template.replace(_PROMPT, prompt), texts=tuple(texts))
 
 
 def _text(name: str, suite: SafetySuite, found: Mapping[str, Any], place: str) -> str:
@@ -269,9 +271,8 @@ def _text(name: str, suite: SafetySuite, found: Mapping[str, Any], place: str) -
     return text
 
 
-def _part(item: Item, shares: Mapping[str, float], seed: int) -> str | None:
-    """The part whose stretch of [0, 1) the item falls into; None beyond the last."""
-    asked = _plain(item.prompt) or _plain(*item.texts)
+def _part(asked: str, shares: Mapping[str, float], seed: int) -> str | None:
+    """The part whose stretch of [0, 1) what is asked falls into; None beyond the last."""
     point = int(hashlib.sha256(f"{seed}:{asked}".encode()).hexdigest()[:13], 16) / 16**13
     for part, share in shares.items():
         if point < share:

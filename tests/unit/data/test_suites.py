@@ -37,7 +37,8 @@ def read(folder: Path, **suites: SafetySuite) -> dict[str, SuiteItems]:
 
 
 def parts_of_prompts(suites: Mapping[str, SuiteItems]) -> dict[str, str]:
-    return {item.prompt: name.partition("/")[2] for name, part in suites.items() for item in part.items}
+    asked = ((name.partition("/")[2], item) for name, part in suites.items() for item in part.items)
+    return {item.prompt.removeprefix("Q: "): part for part, item in asked}
 
 
 def test_no_item_is_in_two_parts_and_none_is_lost(tmp_path: Path) -> None:
@@ -67,11 +68,25 @@ def test_a_part_depends_on_nothing_but_the_item_and_the_seed(tmp_path: Path) -> 
 
 def test_suites_that_ask_about_one_prompt_in_two_ways_keep_it_in_one_part(tmp_path: Path) -> None:
     write(tmp_path, "a.jsonl", lines())
-    refused = suite(sort="preference", keys={"prompt": "goal", "rejected": "target"}, texts={"chosen": REFUSAL})
+    refused = suite(
+        sort="preference",
+        keys={"prompt": "goal", "rejected": "target"},
+        texts={"chosen": REFUSAL},
+        template="Q: {prompt}",
+    )
     apart = read(tmp_path, a=suite(), refused=refused)
     one, other = ({n: p for n, p in apart.items() if n.startswith(name)} for name in ("a/", "refused/"))
     assert parts_of_prompts(one) == parts_of_prompts(other)
     assert apart["refused/gate"].items[0].texts[0] == REFUSAL
+
+
+def test_pairs_after_one_prompt_that_the_plan_gives_are_cut_by_their_texts(tmp_path: Path) -> None:
+    write(tmp_path, "a.jsonl", lines(100))
+    given = {"keys": {"completion": "target"}, "texts": {"prompt": "It was said:"}, "template": "{prompt} "}
+    parts = read(tmp_path, a=suite(**given))
+    assert {item.prompt for part in parts.values() for item in part.items} == {"It was said: "}
+    sizes = [len(part.items) for part in parts.values()]
+    assert sizes == pytest.approx([40, 40, 20], abs=15)  # three standard deviations
 
 
 def test_the_plan_says_what_is_a_prompt_and_which_lines_count(tmp_path: Path) -> None:
