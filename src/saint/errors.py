@@ -36,6 +36,12 @@ class DataError(SaintError, ValueError):
     exit_status = 2
 
 
+class JudgeError(SaintError, RuntimeError):
+    """A judge of generated text failed, so that a safety suite could not be measured."""
+
+    exit_status = 3
+
+
 class BaseModelError(SaintError, ValueError):
     """A folder or name does not hold a model that can be frozen."""
 

@@ -2,7 +2,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from saint import discovery
-from saint.records import Cost, Evidence, Interval, Removal
+from saint.records import Cost, Evidence, Interval, Removal, SafetyMeasure, Spread
 from saint.testing import GateSuite, an_evidence
 
 
@@ -38,8 +38,20 @@ class TestRollback(GateSuite):
     refused = an_evidence(removal=Removal(restored=False, max_abs_difference=0.5, num_tokens=64))
 
 
+def stereotypes(low: float, high: float) -> SafetyMeasure:
+    spread = Spread(mean=-(low + high) / 2, deviation=0.1, num_documents=50)
+    return SafetyMeasure(sort="preference", rise=interval(low, high), after=0.2, spread=spread)
+
+
+class TestSafety(GateSuite):
+    gate = "safety"
+    settings: Mapping[str, Any] = {"at_most_rise": 0.05, "suites": {"stereotypes": {"at_most_rise": 0.1}}}
+    accepted = an_evidence(safety={"stereotypes": stereotypes(-0.02, 0.08)})
+    refused = an_evidence(safety={"stereotypes": stereotypes(0.11, 0.2)})
+
+
 def test_every_gate_is_in_a_suite() -> None:
-    suites: list[type[GateSuite]] = [TestGain, TestRetention, TestCost, TestRollback]
+    suites: list[type[GateSuite]] = [TestGain, TestRetention, TestCost, TestRollback, TestSafety]
     assert sorted(suite.gate for suite in suites) == discovery.names("gates")
 
 

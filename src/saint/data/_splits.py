@@ -12,6 +12,7 @@ from saint import records
 from saint.data._corpus import Corpus, Tokens
 from saint.data._documents import Document
 from saint.data._duplicates import Duplicates, find_duplicates
+from saint.data._suites import SuiteItems
 from saint.data._tokenizer import encode, train_tokenizer
 from saint.errors import ConfigError, DataError
 
@@ -90,6 +91,8 @@ class Splits:
     """The Hugging Face tokenizer that made the tokens."""
     num_exact_duplicates: int = 0
     num_near_duplicates: int = 0
+    suites: Mapping[str, SuiteItems] = field(default_factory=dict)
+    """`suite/part` -> safety items: `select` may be looked at, `gate` and `vault` are sealed."""
 
     @property
     def grown_domain(self) -> str:
@@ -137,6 +140,11 @@ class Splits:
     def protected(self) -> Mapping[str, Corpus]:
         """The suites on which a graft may not lose: retain and safety."""
         return {**self.retain, **self.safety}
+
+    def suites_of(self, part: str) -> Mapping[str, SuiteItems]:
+        """Safety suite -> its items of one part: `select`, `gate` or `vault`."""
+        suffix = f"/{part}"
+        return {name.removesuffix(suffix): found for name, found in self.suites.items() if name.endswith(suffix)}
 
     @property
     def tokenizer_digest(self) -> str | None:

@@ -8,6 +8,12 @@ from saint.evaluation._evaluate import (
     measure_cost as measure_cost,
 )
 from saint.evaluation._losses import Losses as Losses, PerDocument as PerDocument
+from saint.evaluation._safety import (
+    SafetyFindings as SafetyFindings,
+    SuiteValues as SuiteValues,
+    measure_safety as measure_safety,
+    suite_losses as suite_losses,
+)
 from saint.evaluation._strength import choose_strength as choose_strength, search_strength as search_strength
 from saint.statistics import (
     negated as negated,

@@ -172,5 +172,7 @@ class SafetyMeasure:
     """How much worse the composed model is than the present stack, in the suite's unit; positive is worse."""
     after: float
     """Mean over the items with the graft; a rate for violations and refusals."""
+    rate: Interval | None = None
+    """`after` with its interval where it is a rate."""
     spread: Spread
     """Of the items' differences, against the present stack."""
