@@ -49,7 +49,7 @@ def antithetic_orders(num_players: int, num_pairs: int, *, seed: int) -> list[tu
     """Random orders of the players, each followed by its reverse, whose errors have opposite signs more often than not.
 
     Source:
-        Mitchell, Cooper, Frank and Holmes 2022, arXiv:2104.12199, section 4.1.
+        Mitchell, Cooper, Frank and Holmes 2022, arXiv:2104.12199.
     """
     random = np.random.default_rng(seed)
     drawn = [tuple(random.permutation(num_players).tolist()) for _ in range(num_pairs)]

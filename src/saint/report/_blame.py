@@ -9,6 +9,7 @@ from rich.text import Text
 
 from saint.report._text import add_row, spell
 
+_NUM_PAIRS = 10
 SHARE_HEADS = ("at activation", "left out", "Shapley value")
 
 
@@ -17,7 +18,8 @@ def blame_parts(record: Mapping[str, Any]) -> list[RenderableType]:
     parts: list[RenderableType] = [_shares_table(record, suite) for suite in record["suites"]]
     if pairs := [*pair_rows(record)]:
         title = "Pairs that gain more together than the sum of their gains apart (+), or less (-), on all others"
-        parts.append(_table(title, ("suite", "one", "other", "bits per byte"), pairs))
+        parts.append(_table(title, ("suite", "one", "other", "bits per byte"), pairs[:_NUM_PAIRS]))
+        parts += [Text(f"{len(pairs) - _NUM_PAIRS} smaller ones are in --json")] * (len(pairs) > _NUM_PAIRS)
     elif len(record["grafts"]) > 1:
         parts.append(Text("no two grafts were seen to gain more or less together than apart"))
     if documents := [*document_rows(record)]:
@@ -75,11 +77,11 @@ def suite_title(record: Mapping[str, Any], suite: str) -> str:
 
 
 def pair_rows(record: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """The pairs whose intervals are wholly on one side of nothing."""
-    for suite, found in record["suites"].items():
-        for pair in found["pairs"]:
-            if pair["gain_bpb"]["low"] > 0 or pair["gain_bpb"]["high"] < 0:
-                yield suite, pair["one"][:12], pair["other"][:12], spell(pair["gain_bpb"])
+    """The pairs whose intervals are wholly on one side of nothing, the largest first."""
+    every = [(suite, pair) for suite, found in record["suites"].items() for pair in found["pairs"]]
+    seen = [(suite, pair) for suite, pair in every if pair["gain_bpb"]["low"] > 0 or pair["gain_bpb"]["high"] < 0]
+    for suite, pair in sorted(seen, key=lambda one: -abs(one[1]["gain_bpb"]["estimate"])):
+        yield suite, pair["one"][:12], pair["other"][:12], spell(pair["gain_bpb"])
 
 
 def document_rows(record: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,6 +195,29 @@ def test_asking_twice_with_a_store_runs_no_model(
     forwards.clear()
     assert asked() == found
     assert forwards == []
+
+
+def test_after_a_kill_it_goes_on_where_it_was(
+    base: FrozenBase,
+    data: Splits,
+    measured: list[str],
+    in_store: Callable[..., Losses],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stack, measure = a_stack(base, 3), Losses.measure
+
+    def killed(self: Losses, *args: Any) -> Any:
+        if len(measured) == 5:
+            raise KeyboardInterrupt
+        return measure(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Losses, "measure", killed)
+        with pytest.raises(KeyboardInterrupt):
+            attribute(base, stack, data.select, losses=in_store())
+    assert len(measured) == 5
+    attribute(base, stack, data.select, losses=in_store())
+    assert len(measured) == 2 * 2**3
 
 
 @pytest.fixture
