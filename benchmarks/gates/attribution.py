@@ -4,10 +4,9 @@
 
 A small Llama learns the running Python's library. Five grafts then learn a mixture of help topics and library, one on
 top of the other; the sixth, somewhere among them, is harmful to the library: it learnt the library's tokens in random
-order, or it learnt the library and has the wrong sign at four times its strength. (With nothing but its sign wrong such
-a graft costs less than a hundredth of a bit per byte, no more than some that learnt the mixture do.) A stack counts when
-the graft with the lowest Shapley value on the library is the planted one. It takes about a minute and a half on one
-core.
+order, or it learnt the library and has the wrong sign at four times its strength. (With nothing but its sign wrong it
+costs less than a hundredth of a bit per byte, no more than some that learnt the mixture do.) A stack counts when the
+graft with the lowest Shapley value on the library is the planted one. It takes about a minute and a half on one core.
 """
 
 import sys
