@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
@@ -57,7 +58,7 @@ class LossStore:
             return None
         except (OSError, ValueError, TypeError, KeyError):
             pass  # whatever is wrong with the file, the next line says what becomes of it
-        self._progress.note(f"{path} is damaged; what it held is measured again")
+        self._progress.note(f"{path} is damaged or cannot be read; what it held is measured again")
         return None
 
     def _write(self, path: Path, what: Mapping[str, Any], nats: PerDocument) -> None:
@@ -71,6 +72,8 @@ class LossStore:
             draft.replace(path)
         except OSError as error:
             self._can_write = False
+            with suppress(OSError):
+                draft.unlink()
             self._progress.note(f"what is measured is not kept in {self._folder} ({error.strerror})")
 
 

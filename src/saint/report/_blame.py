@@ -38,10 +38,9 @@ def _blamed(suite: str, found: Mapping[str, Any]) -> str:
     worst = min(found["shares"], key=lambda share: share["shapley"]["estimate"])
     value, graft = worst["shapley"], worst["graft"][:12]
     if value["high"] < 0:
-        return f"{suite}: harmed most by {graft}, by {spell(value)} bits per byte"
-    if value["estimate"] < 0:
-        return f"{suite}: no graft was seen to harm it; {graft} may, by {spell(value)} bits per byte"
-    return f"{suite}: no graft was seen to harm it; it owes least to {graft}, {spell(value)} bits per byte"
+        return f"{suite}: harmed most by {graft}, which saves {spell(value)} bits per byte"
+    may = "may, as it saves" if value["estimate"] < 0 else "does least, as it saves"
+    return f"{suite}: no graft was seen to harm it; {graft} {may} {spell(value)} bits per byte"
 
 
 def reading_lines(record: Mapping[str, Any]) -> list[str]:

@@ -71,9 +71,9 @@ def test_every_graft_and_suite_has_its_numbers() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ([0.1, -0.2, -0.1], "code: harmed most by 222222222222, by -0.2000 ["),
-        ([0.1, -0.005], "code: no graft was seen to harm it; 222222222222 may, by -0.0050 ["),
-        ([0.1, 0.2], "code: no graft was seen to harm it; it owes least to 111111111111, +0.1000 ["),
+        ([0.1, -0.2, -0.1], "code: harmed most by 222222222222, which saves -0.2000 ["),
+        ([0.1, -0.005], "code: no graft was seen to harm it; 222222222222 may, as it saves -0.0050 ["),
+        ([0.1, 0.2], "code: no graft was seen to harm it; 111111111111 does least, as it saves +0.1000 ["),
     ],
 )
 def test_the_sentence_says_no_more_than_the_interval_does(values: list[float], said: str) -> None:
