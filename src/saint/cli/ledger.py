@@ -3,7 +3,7 @@ from pathlib import Path
 import click
 
 from saint.cli._opening import open_base, open_registry
-from saint.cli._terminal import graft_of, json_option, quieten, registry_argument, say, say_json, watching
+from saint.cli._terminal import graft_of, json_option, quieten, registry_argument, say, say_json
 from saint.registry import Registry
 
 
@@ -115,36 +115,6 @@ def _recompose(registry: Registry, base_name: str | None) -> str:
     quieten()
     model = compose(open_base(registry, base_name), restore(registry))
     return "equal" if logits_digest(model) == standing[-1].evidence.logits else "different"
-
-
-@click.command()
-@registry_argument
-@click.argument("domain", required=False)
-@click.option("--base", "base_name", help="Where the base is now, if it has moved.")
-@json_option
-def blame(registry: str, domain: str | None, base_name: str | None, *, as_json: bool) -> None:
-    """Which graft changed what: what each domain would lose if one graft were taken out.
-
-    Measured now, on development text, by leaving one graft out at a time. DOMAIN limits it to one domain.
-    """
-    from saint.cli._opening import open_all
-    from saint.composition import restore
-    from saint.evaluation import Losses, leave_one_out
-    from saint.records import to_plain
-    from saint.report import blame_table, summarise
-
-    with watching() as progress:
-        opened, base, plan, data = open_all(registry, base_name, progress)
-        split = {domain: data.of(domain, "select")} if domain else dict(data.select)
-        losses = Losses(seq_len=plan.evaluation_seq_len, progress=progress)
-        found = to_plain(leave_one_out(base, restore(opened), split, losses=losses))
-    stack = summarise(opened)["stack"]
-    listed = [{**graft, "leave_one_out_bpb": found[graft["digest"]]} for graft in stack]
-    record = {"split": "select", "domains": list(split), "grafts": listed}
-    if as_json:
-        say_json(record)
-    else:
-        say([blame_table(record)] if stack else ["no graft stands, so nothing can be blamed"])
 
 
 @click.command()

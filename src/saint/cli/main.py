@@ -3,13 +3,14 @@ import click
 from saint.cli._terminal import SaintGroup
 from saint.cli.base import train
 from saint.cli.benching import bench
+from saint.cli.blaming import blame
 from saint.cli.comparing import compare
 from saint.cli.data import data
 from saint.cli.demo import demo
 from saint.cli.exporting import export
 from saint.cli.growing import grow, init
 from saint.cli.kinds import kinds
-from saint.cli.ledger import blame, log, report, rollback, show, status, verify
+from saint.cli.ledger import log, report, rollback, show, status, verify
 from saint.cli.mapping import map_sites
 from saint.cli.studying import study
 from saint.cli.submitting import submit

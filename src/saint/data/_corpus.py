@@ -101,6 +101,15 @@ class Corpus:
             corpus=self, batch_size=batch_size, seq_len=seq_len, seed=seed, num_windows=num_windows, shift=shift
         )
 
+    def beginning(self, document: int, *, num_tokens: int) -> Tokens:
+        """The first tokens of a document after its start token, fewer if it has fewer.
+
+        Args:
+            document: Its index.
+        """
+        start = int(self.num_tokens_each[:document].sum()) + 1
+        return self._run(start, min(num_tokens, int(self.num_tokens_each[document]) - 1))
+
     def _rows(
         self, starts: Int64[np.ndarray, " batch"], widths: Int64[np.ndarray, " batch"]
     ) -> Int[Tensor, "batch seq"]:

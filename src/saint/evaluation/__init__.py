@@ -1,13 +1,14 @@
 """What a graft does to the composed model, measured in pairs, document by document."""
 
+from saint.evaluation._attribution import attribute as attribute
 from saint.evaluation._by_site import site_by_site as site_by_site, taylor_by_site as taylor_by_site
 from saint.evaluation._evaluate import (
     evaluate as evaluate,
-    leave_one_out as leave_one_out,
     measure_arm as measure_arm,
     measure_cost as measure_cost,
 )
-from saint.evaluation._losses import Losses as Losses, PerDocument as PerDocument
+from saint.evaluation._loss_store import LossStore as LossStore, PerDocument as PerDocument
+from saint.evaluation._losses import Losses as Losses
 from saint.evaluation._safety import (
     SafetyFindings as SafetyFindings,
     SuiteValues as SuiteValues,

@@ -5,7 +5,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from saint.composition import compose, logits_digest, overlap, probe_logits
 from saint.data import Corpus
-from saint.evaluation._losses import Losses, PerDocument
+from saint.evaluation._loss_store import PerDocument
+from saint.evaluation._losses import Losses
 from saint.grafts import Graft
 from saint.models import FrozenBase
 from saint.records import Arm, Cost, Evidence, Interval, Removal
@@ -82,24 +83,6 @@ def measure_arm(
         gain_bpb=saved(grown),
         regression_bpb={domain: negated(saved(corpus)) for domain, corpus in retained.items()},
     )
-
-
-def leave_one_out(
-    base: FrozenBase, stack: Sequence[Graft], split: Mapping[str, Corpus], *, losses: Losses | None = None
-) -> dict[str, dict[str, Interval]]:
-    """Graft digest -> domain -> bits per byte that the stack saves there with the graft and not without it.
-
-    Args:
-        split: Domain -> text; development text, for what the gates judge on must not be looked at more than it is.
-    """
-    losses = losses or Losses()
-    return {
-        graft.digest: {
-            domain: losses.saved(base, [other for other in stack if other is not graft], stack, corpus)
-            for domain, corpus in split.items()
-        }
-        for graft in stack
-    }
 
 
 def measure_cost(base: FrozenBase, stack: Sequence[Graft], graft: Graft) -> Cost:

@@ -45,13 +45,9 @@ def decide(evidence: Evidence, policy: Policy, query: Query, losses: Mapping[str
     passed = all_shown(query.claims, losses, query.log_threshold)
     outcome = Outcome.ACCEPT if passed else Outcome.DEFER
     asking = {claim.gate for claim in query.claims}
-    said = tuple(
-        replace(one, outcome=outcome) if one.gate in asking else one for one in verdicts(evidence, gates)
-    )
+    said = tuple(replace(one, outcome=outcome) if one.gate in asking else one for one in verdicts(evidence, gates))
     reason = _found(query) if passed else f"{_found(query, shown=False)}; {_would_take(evidence, query)}"
-    return Decision(
-        verdicts=(*said, Verdict(gate=SEALED, outcome=outcome, reason=reason)), query=query, passed=passed
-    )
+    return Decision(verdicts=(*said, Verdict(gate=SEALED, outcome=outcome, reason=reason)), query=query, passed=passed)
 
 
 def _found(query: Query, *, shown: bool = True) -> str:

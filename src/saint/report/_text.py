@@ -74,7 +74,7 @@ def judged_table(grafts: Sequence[Mapping[str, Any]], *, title: str) -> Table:
         table.add_column(Text(column))
     for graft in grafts:
         status = graft["status"] + (", unvalidated" if graft["unvalidated"] else "")
-        _add_row(
+        add_row(
             table,
             graft["digest"][:12],
             f"{graft['kind']} {_options(graft['options'])}",
@@ -97,7 +97,7 @@ def arms_table(result: Mapping[str, Any]) -> Table:
     for column in ("", "trained parameters", "tokens", gained, *(f"loss on {domain}" for domain in domains)):
         table.add_column(Text(column))
     for arm in arms:
-        _add_row(
+        add_row(
             table,
             ARM_LABELS.get(arm["name"], arm["name"]),
             f"{arm['num_params']:,}",
@@ -136,7 +136,7 @@ def entry_lines(graft: Mapping[str, Any]) -> list[RenderableType]:
         verdicts.add_column(Text(column))
     for verdict in graft["verdicts"]:
         outcome = Text(verdict["outcome"], style=_STYLES[verdict["outcome"]])
-        _add_row(verdicts, verdict["gate"], outcome, verdict["reason"])
+        add_row(verdicts, verdict["gate"], outcome, verdict["reason"])
     return [*map(Text, lines), verdicts]
 
 
@@ -146,23 +146,11 @@ def log_table(events: Iterable[Event]) -> Table:
     for column in ("entry", "time", "event", "what", "digest"):
         table.add_column(Text(column))
     for event in events:
-        _add_row(table, str(event.number), event.time, event.name, _gist(event), event.digest[:12])
+        add_row(table, str(event.number), event.time, event.name, _gist(event), event.digest[:12])
     return table
 
 
-def blame_table(blame: Mapping[str, Any]) -> Table:
-    """Which graft changed what."""
-    domains = blame["domains"]
-    table = Table(title=f"Bits per byte saved on development text ({blame['split']})", title_justify="left")
-    for column in ("graft", "kind", "where", *(f"{d}, without it lost" for d in domains)):
-        table.add_column(Text(column))
-    for graft in blame["grafts"]:
-        row = (spell(graft["leave_one_out_bpb"][domain]) for domain in domains)
-        _add_row(table, graft["digest"][:12], graft["kind"], graft["where"], *row)
-    return table
-
-
-def _add_row(table: Table, *cells: str | Text) -> None:
+def add_row(table: Table, *cells: str | Text) -> None:
     """What people wrote is shown as they wrote it: rich would take its brackets for markup."""
     table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
 
