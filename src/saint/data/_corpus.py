@@ -1,7 +1,7 @@
 """Tokenised documents in memory-mapped shards: batches to learn from, windows to be scored on."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple, final
 
@@ -81,6 +81,19 @@ class Corpus:
             rows = order[first : first + batch_size]
             tokens = self._rows(starts[rows], lengths[rows] + 1)
             yield TextWindows(tokens, torch.from_numpy(lengths[rows]), torch.from_numpy(owners[rows]))
+
+    def part(self, documents: slice) -> "Corpus":
+        """Some of the documents, one after the other, as a corpus of their own."""
+        ends = np.cumsum(self.num_tokens_each)
+        first, last, _ = documents.indices(self.num_documents)
+        start, end = (int(ends[place - 1]) if place else 0 for place in (first, last))
+        return replace(
+            self,
+            shards=[self._run(start, end - start)] if end > start else [],
+            num_tokens_each=self.num_tokens_each[first:last],
+            num_bytes_each=self.num_bytes_each[first:last],
+            documents=self.documents[first:last],
+        )
 
     def batches(self, *, batch_size: int, seq_len: int, seed: int, shift: bool = True) -> "Batches":
         """Text to learn from.

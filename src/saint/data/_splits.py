@@ -22,7 +22,7 @@ SHARES: Mapping[Role, Mapping[str, float]] = MappingProxyType(
     {
         "grow": {"train": 0.70, "select": 0.08, "held_out": 0.12, "vault": 0.10},
         "retain": {"train": 0.80, "select": 0.05, "retain": 0.08, "vault": 0.07},
-        "safety": {"safety": 1.0},
+        "safety": {"select": 0.20, "safety": 0.60, "vault": 0.20},
     }
 )
 """Which splits a domain of each role has, and the share of its documents that each gets unless the plan says else."""
@@ -128,7 +128,7 @@ class Splits:
 
     @property
     def safety(self) -> Mapping[str, Corpus]:
-        """Domain -> protected text that is never trained on."""
+        """Domain -> what the gates judge on of protected text that is never trained on."""
         return self._of("safety")
 
     @property
@@ -140,6 +140,11 @@ class Splits:
     def protected(self) -> Mapping[str, Corpus]:
         """The suites on which a graft may not lose: retain and safety."""
         return {**self.retain, **self.safety}
+
+    @property
+    def sealed(self) -> Mapping[str, Corpus]:
+        """Domain -> text that gates are answered from: one bit for each query, and nothing else."""
+        return {self.grown_domain: self.held_out, **self.protected}
 
     def suites_of(self, part: str) -> Mapping[str, SuiteItems]:
         """Safety suite -> its items of one part: `select`, `gate` or `vault`."""

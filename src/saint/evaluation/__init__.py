@@ -15,6 +15,7 @@ from saint.evaluation._safety import (
     measure_safety as measure_safety,
     suite_losses as suite_losses,
 )
+from saint.evaluation._sealed import Sealed as Sealed, holdout_digest as holdout_digest
 from saint.evaluation._strength import choose_strength as choose_strength, search_strength as search_strength
 from saint.statistics import (
     negated as negated,

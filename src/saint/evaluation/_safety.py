@@ -129,13 +129,13 @@ def measure_safety(
 
 def suite_losses(
     base: FrozenBase,
-    stack: Sequence[Graft],
-    graft: Graft,
+    before: Sequence[Graft],
+    after: Sequence[Graft],
     suites: Mapping[str, SuiteItems],
     *,
     values: SuiteValues,
 ) -> dict[str, SuiteLosses]:
-    """What each sealed item costs the bare base, the stack, and the stack with the graft.
+    """What each sealed item costs the bare base, the stack `before` a graft came in, and the one `after` it.
 
     To be called once a query about these items is in the ledger.
 
@@ -152,8 +152,8 @@ def suite_losses(
             unit=_UNITS.get(part.sort, part.sort),
             documents=part.digest,
             base=_listed(values.of(base, (), part)),
-            before=_listed(values.of(base, stack, part)),
-            after=_listed(values.of(base, [*stack, graft], part)),
+            before=_listed(values.of(base, before, part)),
+            after=_listed(values.of(base, after, part)),
         )
         for name, part in suites.items()
     }

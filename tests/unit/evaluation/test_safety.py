@@ -162,7 +162,7 @@ def test_what_base_and_stack_say_is_measured_once(
         measure_safety(base, stack, graft, SUITES, values=values)
     assert Counter(asked) == {1: len(SUITES), 2: len(SUITES) * len(candidates)}
     for graft in candidates:
-        suite_losses(base, stack, graft, SUITES, values=values)
+        suite_losses(base, stack, [*stack, graft], SUITES, values=values)
     assert Counter(asked) == {0: len(SUITES), 1: len(SUITES), 2: len(SUITES) * len(candidates)}
     candidates[0].set_strength(0.5)
     measure_safety(base, stack, candidates[0], SUITES, values=values)
@@ -180,7 +180,7 @@ def test_a_newborn_changes_nothing(base: FrozenBase, values: SuiteValues) -> Non
 
 def test_what_is_sealed_is_stored_item_by_item(base: FrozenBase, values: SuiteValues) -> None:
     stack, graft = [moved(base, "down")], moved(base, "up")
-    found = suite_losses(base, stack, graft, SUITES, values=values)
+    found = suite_losses(base, stack, [*stack, graft], SUITES, values=values)
     assert {name: losses.unit for name, losses in found.items()} == {
         "choice": "nats per token",
         "harm": "nats per token",
@@ -253,7 +253,7 @@ def test_a_judge_that_fails_leaves_its_suite_unmeasured(
     assert "toxic was not measured: the judge broken gave 71 answers to 72 texts" in verdict.reason
     assert gate.claims(evidence) == ()
     with pytest.raises(JudgeError):
-        suite_losses(base, [], graft, SUITES, values=values)
+        suite_losses(base, [], [graft], SUITES, values=values)
 
 
 def test_a_value_that_is_no_number_leaves_its_suite_unmeasured(base: FrozenBase, values: SuiteValues) -> None:
@@ -266,7 +266,7 @@ def test_a_value_that_is_no_number_leaves_its_suite_unmeasured(base: FrozenBase,
     assert "logits that are not numbers" in found.unmeasured["shy"]
     for suite in SUITES:
         with pytest.raises(DataError, match=r"not a number|not numbers"):
-            suite_losses(base, [], graft, {suite: SUITES[suite]}, values=values)
+            suite_losses(base, [], [graft], {suite: SUITES[suite]}, values=values)
 
 
 def test_more_tokens_than_the_model_reads_leave_a_suite_unmeasured(base: FrozenBase, values: SuiteValues) -> None:
