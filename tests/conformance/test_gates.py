@@ -2,7 +2,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from saint import discovery
-from saint.records import Cost, Evidence, Interval, Removal, SafetyMeasure, Spread
+from saint.records import Cost, Decision, Evidence, Interval, Removal, SafetyMeasure, Spread
 from saint.testing import GateSuite, an_evidence
 
 
@@ -60,8 +60,10 @@ def unmeasured() -> Evidence:
 
 
 def test_what_was_not_measured_defers() -> None:
-    from saint.gates import build_gates, judge
+    from saint.gates import build_gates, verdicts
 
-    decision = judge(unmeasured(), build_gates({"retention": {"at_most_bpb": 0.1}, "rollback": {}}))
+    decision = Decision(
+        verdicts=verdicts(unmeasured(), build_gates({"retention": {"at_most_bpb": 0.1}, "rollback": {}}))
+    )
     assert [verdict.outcome for verdict in decision.verdicts] == ["defer", "defer"]
     assert decision.outcome == "defer"

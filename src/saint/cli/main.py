@@ -9,6 +9,7 @@ from saint.cli.data import data
 from saint.cli.demo import demo
 from saint.cli.exporting import export
 from saint.cli.growing import grow, init
+from saint.cli.judging import approve, holdout, policy
 from saint.cli.kinds import kinds
 from saint.cli.ledger import log, report, rollback, show, status, verify
 from saint.cli.mapping import map_sites
@@ -36,6 +37,9 @@ for command in (
     log,
     show,
     rollback,
+    approve,
+    policy,
+    holdout,
     verify,
     blame,
     report,

@@ -15,10 +15,19 @@ from saint.evaluation._safety import (
     measure_safety as measure_safety,
     suite_losses as suite_losses,
 )
-from saint.evaluation._sealed import Sealed as Sealed, holdout_digest as holdout_digest
-from saint.evaluation._strength import choose_strength as choose_strength, search_strength as search_strength
+from saint.evaluation._sealed import (
+    Sealed as Sealed,
+    holdout_digest as holdout_digest,
+    holdout_sizes as holdout_sizes,
+)
+from saint.evaluation._strength import (
+    choose_strength as choose_strength,
+    search_strength as search_strength,
+    worst_excess as worst_excess,
+)
 from saint.statistics import (
     negated as negated,
     paired_interval as paired_interval,
+    paired_spread as paired_spread,
     repeated_interval as repeated_interval,
 )

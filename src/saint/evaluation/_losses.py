@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
-from math import log
 from typing import Any, final
 
 import torch
@@ -18,7 +17,7 @@ from saint.models import FrozenBase, document_nats, rows_together
 from saint.progress import Progress
 from saint.records import Interval, Spread
 from saint.search import code_digest, defining_digest
-from saint.statistics import paired_interval
+from saint.statistics import paired_interval, paired_spread
 
 
 @final
@@ -90,12 +89,9 @@ class Losses:
         """Bits per byte that base + `after` saves against base + `before`; positive is better."""
         return paired_interval(self.of(base, before, corpus), self.of(base, after, corpus), corpus.num_bytes_each)
 
-    def spread(
-        self, base: FrozenBase, before: Sequence[Graft], after: Sequence[Graft], corpus: Corpus
-    ) -> Spread:
+    def spread(self, base: FrozenBase, before: Sequence[Graft], after: Sequence[Graft], corpus: Corpus) -> Spread:
         """How the bits per byte that each document saves lie over the documents, each counting the same."""
-        saved = (self.of(base, before, corpus) - self.of(base, after, corpus)) / (log(2) * corpus.num_bytes_each)
-        return Spread(mean=float(saved.mean()), deviation=float(saved.std(ddof=1)), num_documents=len(saved))
+        return paired_spread(self.of(base, before, corpus), self.of(base, after, corpus), corpus.num_bytes_each)
 
     def measure(self, model: nn.Module, corpus: Corpus) -> PerDocument:
         """Nats per document of any model, measured now."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from math import log
 from typing import final
 
@@ -30,36 +29,34 @@ class Sealed:
     def __init__(
         self,
         base: FrozenBase,
-        stack: Sequence[Graft],
-        graft: Graft,
+        before: Sequence[Graft],
+        after: Sequence[Graft],
         data: Splits,
         *,
-        after: Sequence[Graft] | None = None,
         losses: Losses | None = None,
         values: SuiteValues | None = None,
     ) -> None:
         """Say what is compared.
 
         Args:
-            after: The stack with the graft; by default the graft on top.
+            before: The stack without the graft that is judged.
+            after: The stack with it.
             losses: Says how text is cut, and remembers what base and stack cost.
             values: The same of safety suites.
         """
-        self._base, self._before = base, list(stack)
-        self._after = [*stack, graft] if after is None else list(after)
+        self._base, self._before, self._after = base, before, after
         self._losses, self._values = losses or Losses(), values or SuiteValues(data.tokenizer)
-        self._corpora, self._suites = data.sealed, data.suites_of("gate")
+        self._data, self._corpora, self._suites = data, data.sealed, data.suites_of("gate")
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """Of all the sealed text together."""
-        return holdout_digest(self._corpora, {name: part.digest for name, part in self._suites.items()})
+        return holdout_digest(self._data)
 
     @property
     def num_documents(self) -> Mapping[str, int]:
         """Suite -> its documents, or items."""
-        suites = {name: len(part.items) for name, part in self._suites.items()}
-        return suites | {name: corpus.num_documents for name, corpus in self._corpora.items()}
+        return holdout_sizes(self._data)
 
     def measure(self, query: Query) -> Mapping[str, SuiteLosses]:
         """What each document that the query may look at costs: in bits per byte, or in the unit of a safety suite.
@@ -105,9 +102,18 @@ def _own(query: Query, num: int) -> slice:
     return slice((query.number - 1) * num, query.number * num)
 
 
-def holdout_digest(corpora: Mapping[str, Corpus], suites: Mapping[str, str]) -> str:
+def holdout_digest(data: Splits) -> str:
     """What a hold-out is known by: the digests of all of its text."""
-    return records.digest({"text": {name: corpus.digest for name, corpus in corpora.items()}, "suites": suites})
+    text = {name: corpus.digest for name, corpus in data.sealed.items()}
+    return records.digest(
+        {"text": text, "suites": {name: part.digest for name, part in data.suites_of("gate").items()}}
+    )
+
+
+def holdout_sizes(data: Splits) -> dict[str, int]:
+    """Suite -> its sealed documents, or items."""
+    suites = {name: len(part.items) for name, part in data.suites_of("gate").items()}
+    return suites | {name: corpus.num_documents for name, corpus in data.sealed.items()}
 
 
 def _must_be_numbers(cost: Float64[np.ndarray, " documents"], name: str) -> None:

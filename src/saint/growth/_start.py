@@ -13,6 +13,7 @@ from saint.data import SHARES, Splits, describe_suites, open_splits, read_splits
 from saint.errors import ConfigError, DataError, NotARegistryError, SaintError
 from saint.growth._plan import Plan
 from saint.growth._sets import Overgrow
+from saint.judging import set_policy
 from saint.models import FrozenBase, must_read
 from saint.progress import Progress
 from saint.records import SensitivityMap
@@ -94,6 +95,7 @@ def start(
         "machine": {"processor": platform.machine(), "num_threads": torch.get_num_threads()},
     }
     registry.write("created", body, contents=[plan_text.encode()] if plan_text else [])
+    set_policy(registry, plan.policy, reason="the plan's")
     return registry
 
 

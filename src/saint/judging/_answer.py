@@ -1,6 +1,6 @@
 """Whether sealed text shows what a query claims: the one bit."""
 
-from math import inf
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float64
@@ -36,7 +36,7 @@ def differences(claim: Claim, losses: SuiteLosses) -> Float64[np.ndarray, " docu
     return np.array(losses.before if claim.against == "stack" else losses.base) - np.array(losses.after)
 
 
-def all_shown(claims: tuple[Claim, ...], losses: dict[str, SuiteLosses], log_threshold: float = inf) -> bool:
+def all_shown(claims: tuple[Claim, ...], losses: Mapping[str, SuiteLosses], log_threshold: float) -> bool:
     """Whether every claim is shown; what was not measured is not."""
     return bool(claims) and all(
         claim.suite in losses and is_shown(claim, losses[claim.suite], log_threshold) for claim in claims

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import inf
 
 from saint.gates import Gate, verdicts
 from saint.judging._answer import all_shown
 from saint.judging._policy import Policy
-from saint.records import Claim, Decision, Evidence, Outcome, Query, SuiteLosses, Verdict
+from saint.records import Claim, Decision, Evidence, Outcome, Query, Spread, SuiteLosses, Verdict
 from saint.statistics import documents_needed
 
 SEALED = "sealed"
@@ -15,16 +16,25 @@ SEALED = "sealed"
 def settled(evidence: Evidence, gates: Sequence[Gate]) -> Decision | None:
     """The decision if development text and counts suffice for one, so that sealed text need not be asked; else None.
 
-    They do where a gate rejects, and where one does not accept that has nothing to ask of sealed text.
+    They do where a gate rejects, and where one does not accept that has nothing to ask of sealed text. Where the mean
+    on development text lies on the wrong side of what a gate asks, sealed text is not asked either: it would most
+    likely say no, and each question makes the next one harder.
     """
-    said = verdicts(evidence, gates)
-    asking = {claim.gate for claim in claims_of(evidence, gates)}
+    said, claims = verdicts(evidence, gates), claims_of(evidence, gates)
+    asking = {claim.gate for claim in claims}
     stops = [
         one
         for one in said
         if one.outcome is Outcome.REJECT or (one.gate not in asking and one.outcome is not Outcome.ACCEPT)
     ]
-    return Decision(verdicts=said) if stops or not asking else None
+    if stops or not asking:
+        return Decision(verdicts=said)
+    hopeless = [claim for claim in claims if _effect(evidence, claim) <= 0]
+    if not hopeless:
+        return None
+    where = ", ".join(f"{claim.suite} for {claim.gate}" for claim in hopeless)
+    reason = f"sealed text was not asked: on development text the mean is beyond the limit ({where})"
+    return Decision(verdicts=(*said, Verdict(gate=SEALED, outcome=Outcome.DEFER, reason=reason)))
 
 
 def claims_of(evidence: Evidence, gates: Sequence[Gate]) -> tuple[Claim, ...]:
@@ -69,9 +79,22 @@ def _would_take(evidence: Evidence, query: Query) -> str:
 
 def documents_of(evidence: Evidence, claim: Claim, log_threshold: float) -> str:
     """About how many documents a claim takes, as development text has it; in words where no number will do."""
-    spread = evidence.spreads.get(claim.suite, {}).get(claim.against)
+    spread = _spread(evidence, claim)
     if spread is None or claim.test != "mean":
         return "an unknown number of"
-    if (effect := spread.mean - claim.above) <= 0:
+    if (effect := _effect(evidence, claim)) <= 0:
         return "more than any number of"
     return f"{documents_needed(effect, spread.deviation, log_threshold, clip=claim.clip):,}"
+
+
+def _spread(evidence: Evidence, claim: Claim) -> Spread | None:
+    """How the differences that a claim is about lie on development text."""
+    if claim.suite in evidence.safety:
+        return evidence.safety[claim.suite].spread
+    return evidence.spreads.get(claim.suite, {}).get(claim.against)
+
+
+def _effect(evidence: Evidence, claim: Claim) -> float:
+    """By how much development text has the mean on the right side of what is claimed; above 0 where nobody knows."""
+    spread = _spread(evidence, claim)
+    return inf if spread is None or claim.test != "mean" else spread.mean - claim.above

@@ -213,13 +213,17 @@ class Registry:
             state = replay(past)
             latest = next(one for one in reversed(state.judged) if one.digest == entry.digest)
             if latest.status != "waits for approval":
-                raise LedgerError(f"graft {entry.digest[:12]} does not wait for approval; its status is {latest.status}")
+                raise LedgerError(
+                    f"graft {entry.digest[:12]} does not wait for approval; its status is {latest.status}"
+                )
             if latest.evidence.stack != tuple(state.standing):
                 raise LedgerError(
                     f"graft {entry.digest[:12]} passed on a stack that does not stand any more; let it be judged again"
                 )
             if any(one["by"] == by for one in state.approved.get(latest.number, [])):
-                raise LedgerError(f"{by} approved of {entry.digest[:12]} before; {latest.decision.approvals} people must")
+                raise LedgerError(
+                    f"{by} approved of {entry.digest[:12]} before; {latest.decision.approvals} people must"
+                )
             return {"graft": entry.digest, "judgement": latest.number, "by": by, "reason": reason}
 
         self.ledger.append("approved", body)

@@ -171,7 +171,8 @@ def _measure(state: State, event: Event) -> None:
 
 
 def _extend_curve(state: State, event: Event) -> None:
-    state.curve.append(dict(event.body))
+    older = {"split": "held_out", "grown_bpb": event.body.get("held_out_bpb")}  # before sealed text was sealed
+    state.curve.append({**older, **event.body})
 
 
 def _open_set(state: State, event: Event) -> None:

@@ -17,6 +17,11 @@ from saint.report._comparison_page import (
 from saint.report._figure import Figure as Figure
 from saint.report._growth_curve import curve_table as curve_table
 from saint.report._html import to_html as to_html
+from saint.report._judging import (
+    holdout_lines as holdout_lines,
+    policy_lines as policy_lines,
+    replayed_lines as replayed_lines,
+)
 from saint.report._study import study_markdown as study_markdown, study_parts as study_parts
 from saint.report._study_figures import (
     study_figure_lines as study_figure_lines,

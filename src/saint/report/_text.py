@@ -17,6 +17,7 @@ _STYLES = {
     "deferred": "yellow",
     "defer": "yellow",
     "rolled back": "magenta",
+    "waits for approval": "cyan",
 }
 ARM_LABELS = {
     "grafts": "grafts",
@@ -67,7 +68,7 @@ def judged_table(grafts: Sequence[Mapping[str, Any]], *, title: str) -> Table:
         "round",
         "params",
         "status",
-        "gain, bits/byte",
+        "gain, bits/byte, development text",
         *(f"{s} lost in all" for s in suites),
     )
     for column in columns:
@@ -120,7 +121,8 @@ def entry_lines(graft: Mapping[str, Any]) -> list[RenderableType]:
         *([f"round    {_origin(graft)}"] if graft["round"] is not None else []),
         f"judged   {graft['time']}, ledger entry {graft['entry']}, on a stack of {len(graft['stack'])}",
         f"overlap  {_overlap(graft['overlap'])}",
-        f"gain     {spell(graft['gain_bpb'])} bits per byte, {graft['gain_bpb']['num_documents']} documents",
+        f"asked    {_asked(graft)}",
+        f"gain     {spell(graft['gain_bpb'])} bits per byte, {graft['gain_bpb']['num_documents']} documents of select",
         *(
             f"{suite:<8} loses {spell(graft['regression_bpb'][suite])}, with the whole stack {spell(drift)}"
             for suite, drift in graft["drift_bpb"].items()
@@ -243,6 +245,14 @@ def _origin(graft: Mapping[str, Any]) -> str:
     return f"{graft['round'] + 1}{', stage ' + graft['stage'] if graft['stage'] else ''}"
 
 
+def _asked(graft: Mapping[str, Any]) -> str:
+    """What sealed text was asked about a graft."""
+    if (query := graft["query"]) is None:
+        return "nothing of sealed text"
+    answer = "every claim was shown" if graft["passed"] else "not every claim was shown"
+    return f"{len(query['claims'])} claims of sealed text, as query {query['number']}: {answer}"
+
+
 def _overlap(overlap: Mapping[str, float] | None) -> str:
     if overlap is None:
         return "nothing of low rank is shared with the stack"
@@ -271,12 +281,20 @@ _GISTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     ),
     "pruned": lambda body: f"{len(body['scores'])} sites to {len(body['kept'])}, by {body['by']}",
     "curve_measured": lambda body: (
-        f"{'the bare base' if body['round'] is None else _round(body)}: {body['held_out_bpb']:.4f} bits per byte"
+        f"{'the bare base' if body['round'] is None else _round(body)}: "
+        f"{body.get('grown_bpb', body.get('held_out_bpb')):.4f} bits per byte"
     ),
     "judged": lambda body: f"{body['outcome']}: {body['graft'][:12]}, {what(body['evidence']['candidate'])}",
     "submitted": lambda body: (
         f"{body['graft'][:12]}: {', '.join(filter(None, (body['name'], body['reason'], body['folder'])))}"
     ),
+    "policy_set": lambda body: f"{body['digest'][:12]}{': ' + body['reason'] if body['reason'] else ''}",
+    "queried": lambda body: f"query {body['number']} of hold-out {body['holdout'][:12]} about {body['graft'][:12]}",
+    "holdout_retired": lambda body: f"hold-out {body['holdout'][:12]}: {body['reason']}",
+    "approved": lambda body: f"{body['graft'][:12]} by {body['by']}: {body['reason']}",
+    "rejudged": lambda body: f"{body['outcome']}: {body['graft'][:12]}, on what stands",
+    "quarantined": lambda body: f"{body['graft'][:12]}: {body['reason']}",
+    "retrain_queued": lambda body: f"{what(body['candidate'])}, instead of {body['graft'][:12]}",
     "rolled_back": lambda body: f"{body['graft'][:12]}: {body['reason']}",
     "control_trained": lambda body: f"{body['name']}{': ' + body['failure'] if 'failure' in body else ''}",
     "controls_left_out": lambda body: str(body["reason"]),
