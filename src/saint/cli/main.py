@@ -15,6 +15,7 @@ from saint.cli.ledger import log, report, rollback, show, status, verify
 from saint.cli.mapping import map_sites
 from saint.cli.studying import study
 from saint.cli.submitting import submit
+from saint.cli.watching import watch
 
 
 @click.group(cls=SaintGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -42,6 +43,7 @@ for command in (
     holdout,
     verify,
     blame,
+    watch,
     report,
     export,
     compare,

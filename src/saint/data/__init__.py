@@ -9,7 +9,13 @@ from saint.data._prepared import (
     read_splits as read_splits,
     save_splits as save_splits,
 )
-from saint.data._splits import SHARES as SHARES, Domain as Domain, Splits as Splits, split_documents as split_documents
+from saint.data._splits import (
+    SHARES as SHARES,
+    Domain as Domain,
+    Splits as Splits,
+    read_corpus as read_corpus,
+    split_documents as split_documents,
+)
 from saint.data._suites import (
     PART_SHARES as PART_SHARES,
     Item as Item,

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, final
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from saint import records
 from saint.data._corpus import Corpus, Tokens
-from saint.data._documents import Document
+from saint.data._documents import Document, read_documents
 from saint.data._duplicates import Duplicates, find_duplicates
 from saint.data._suites import SuiteItems
 from saint.data._tokenizer import encode, train_tokenizer
@@ -221,6 +222,24 @@ def split_documents(
         num_exact_duplicates=duplicates.num_exact,
         num_near_duplicates=duplicates.num_near,
     )
+
+
+def read_corpus(
+    name: str, sources: Sequence[str], *, tokenizer: Any, root: Path = Path(), text_key: str = "text"
+) -> Corpus:
+    """Documents of a user's own as a corpus, which is in no split.
+
+    Args:
+        sources: As of a domain.
+
+    Raises:
+        DataError: They are missing or unreadable, or too few.
+    """
+    members = [document for source in sources for document in read_documents(source, root=root, text_key=text_key)]
+    kept = [members[index] for index in find_duplicates(members).kept]
+    corpus = _tokenise(name, kept, tokenizer, None, 0)
+    _check_size(corpus, num_available=len(members))
+    return corpus
 
 
 def _assign(

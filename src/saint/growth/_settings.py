@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, final
 
 from saint import config, records
-from saint.candidates import affordable, left_of, price, refined_sites
+from saint.candidates import affordable, fits, left_of, price, refined_sites
 from saint.data import Splits
 from saint.errors import BudgetError
 from saint.evaluation import holdout_digest, holdout_sizes
@@ -146,6 +146,14 @@ class Settings:
             if entry.status in ("stands", "rolled back")
             or (was_refused(entry) and (records.digest(entry.candidate), entry.evidence.stack) in trained)
         ]
+
+    def to_retrain(self) -> list[tuple[str, Candidate]]:
+        """(graft that was taken out, candidate that is to be grown instead): what is queued and fits the budget."""
+        left = self.budget_left()
+        queued = [
+            (one["graft"], config.build(one["candidate"], Candidate, where="queue")) for one in self.state.to_retrain
+        ]
+        return [(graft, one) for graft, one in queued if fits(price(one, self._base.sites()), left)]
 
     def _came_to_nothing(self) -> list[Candidate]:
         here = [trial for trial in self.state.trained.values() if trial["stack"] == self.state.standing]

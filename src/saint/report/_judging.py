@@ -7,8 +7,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from saint.records import Interval, to_plain
 from saint.registry import State
-from saint.report._text import add_row
+from saint.report._text import add_row, spell
 
 
 def policy_lines(policy: Mapping[str, Any]) -> list[RenderableType]:
@@ -78,6 +79,31 @@ def replayed_lines(found: Any) -> list[RenderableType]:
     if found.num_without_policy:
         lines.append(f"could not check {found.num_without_policy} decisions: they are from before there was a policy")
     return [*map(Text, lines), *(Text(f"problem: {problem}") for problem in found.problems)]
+
+
+def watched_lines(found: Any) -> list[RenderableType]:
+    """What watching a suite came to.
+
+    Args:
+        found: A `saint.growth.Watched`.
+    """
+    lost = _interval(found.lost_before_bpb)
+    loses = f"{found.suite} loses {lost} against the bare base, allowed {found.at_most_bpb:+.4f}"
+    if found.holds:
+        return [Text(f"{loses}: it holds")]
+    lines = [f"{loses}: it has regressed"]
+    lines += [
+        f"{digest[:12]} is quarantined and rolled back, its candidate queued again" for digest in found.quarantined
+    ]
+    if not found.quarantined:
+        lines.append("no graft is shown to be to blame, so none was taken out; give more text of it")
+    lines += [f"{digest[:12]} was judged again on what stands: {outcome}" for digest, outcome in found.rejudged]
+    lines.append(f"now it loses {_interval(found.lost_after_bpb)}{'' if found.is_mended else ', still too much'}")
+    return [*map(Text, lines)]
+
+
+def _interval(interval: Interval) -> str:
+    return spell(to_plain(interval))
 
 
 def _spelled(settings: Mapping[str, Any]) -> str:
