@@ -33,7 +33,10 @@ def is_shown(claim: Claim, losses: SuiteLosses, log_threshold: float) -> bool:
 
 def differences(claim: Claim, losses: SuiteLosses) -> Float64[np.ndarray, " documents"]:
     """What each document saves against what the claim compares with; positive is better."""
-    return np.array(losses.before if claim.against == "stack" else losses.base) - np.array(losses.after)
+    saved: Float64[np.ndarray, " documents"] = np.array(
+        losses.before if claim.against == "stack" else losses.base
+    ) - np.array(losses.after)
+    return saved
 
 
 def all_shown(claims: tuple[Claim, ...], losses: Mapping[str, SuiteLosses], log_threshold: float) -> bool:
