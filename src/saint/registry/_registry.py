@@ -171,7 +171,7 @@ class Registry:
                 )
             if digest in state.standing:
                 raise LedgerError(f"graft {digest[:12]} stands already; roll it back before it is judged again")
-            _must_answer_its_own(evidence, decision)
+            _must_answer_its_own(state, evidence, decision)
             return {
                 "graft": digest,
                 "outcome": decision.outcome,
@@ -192,10 +192,10 @@ class Registry:
         """
 
         def body(past: list[Event]) -> dict[str, Any]:
-            standing = replay(past).standing
-            if evidence.stack != tuple(other for other in standing if other != evidence.graft):
+            state = replay(past)
+            if evidence.stack != tuple(other for other in state.standing if other != evidence.graft):
                 raise StaleEvidenceError("other grafts stand now than this was measured on; judge it again")
-            _must_answer_its_own(evidence, decision)
+            _must_answer_its_own(state, evidence, decision)
             return {"graft": evidence.graft, "outcome": decision.outcome, "evidence": evidence, "decision": decision}
 
         self.ledger.append("rejudged", body, blobs=list(filter(None, [decision.losses])))
@@ -250,14 +250,20 @@ class Registry:
         return full
 
 
-def _must_answer_its_own(evidence: Evidence, decision: Decision) -> None:
-    """Refuse a decision whose query was about something else."""
+def _must_answer_its_own(state: State, evidence: Evidence, decision: Decision) -> None:
+    """Refuse a decision whose query was about something else, is in no entry, or was answered before."""
     query = decision.query
-    if query is not None and (query.graft, query.base, query.stack) != (evidence.graft, evidence.base, evidence.stack):
+    if query is None:
+        return
+    if (query.graft, query.base, query.stack) != (evidence.graft, evidence.base, evidence.stack):
         raise LedgerError(
             f"the decision answers query {query.number} about graft {query.graft[:12]}, the evidence is about "
             f"{evidence.graft[:12]} on its own stack; judge it again"
         )
+    asked = [one for one in state.queries.get(query.holdout, ()) if one.query == query]
+    if not asked or asked[0].passed is not None:
+        what = "was answered before" if asked else "is in no entry of this ledger"
+        raise LedgerError(f"query {query.number}, which the decision answers, {what}; judge it again")
 
 
 def _format_of(marker: Path) -> int:

@@ -1,0 +1,304 @@
+"""A graft is judged in one sequence: development text, one query that is in the ledger first, one bit, a decision."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from saint.errors import ConfigError, DataError, HoldOutError, LedgerError, StaleEvidenceError
+from saint.judging import Judging, Policy, RiskClass, judge, read_losses, replay_decisions, set_policy, threshold
+from saint.records import Cost, Decision, Evidence, Interval, Outcome, Query, SuiteLosses
+from saint.registry import Registry
+from saint.testing import an_evidence
+
+GATES: dict[str, dict[str, Any]] = {
+    "gain": {"at_least_bpb": 0.05},
+    "retention": {"at_most_bpb": 0.1},
+    "cost": {"at_most_params": 100},
+    "rollback": {},
+}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A graft, as far as a registry knows one."""
+
+    content: bytes = b"weights"
+
+    def to_bytes(self) -> bytes:
+        return self.content
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass
+class Text:
+    """Sealed text on which the graft saves so much, and code loses so little."""
+
+    gain: float = 0.2
+    loss: float = 0.0
+    seed: int = 0
+    digest: str = "f" * 64
+    num_documents: Mapping[str, int] = field(default_factory=lambda: {"prose": 200, "code": 200})
+    asked: list[Query] = field(default_factory=list)
+
+    def measure(self, query: Query) -> Mapping[str, SuiteLosses]:
+        self.asked.append(query)
+        random = np.random.default_rng(self.seed)
+        before = random.normal(2.0, 0.3, 200)
+        saved = {"prose": random.normal(self.gain, 0.1, 200), "code": random.normal(-self.loss, 0.1, 200)}
+        cost = tuple(before.tolist())
+        return {
+            suite: SuiteLosses(
+                unit="bits per byte",
+                documents="d" * 64,
+                base=cost,
+                before=cost,
+                after=tuple((before - saved[suite]).tolist()),
+            )
+            for suite in dict.fromkeys(claim.suite for claim in query.claims)
+        }
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    made = Registry.open(tmp_path / "registry")
+    set_policy(made, Policy(gates=GATES))
+    return made
+
+
+def evidence(weights: Weights | None = None, **changes: Any) -> Evidence:
+    return an_evidence(graft=(weights or Weights()).digest, **changes)
+
+
+def refused_on_development_text() -> Evidence:
+    return evidence(gain_bpb=Interval(estimate=-0.1, low=-0.12, high=-0.08, standard_error=0.01, num_documents=50))
+
+
+def test_what_is_good_passes_and_stands(registry: Registry) -> None:
+    decision = judge(registry, evidence(), Text())
+    assert decision.outcome is Outcome.ACCEPT
+    assert decision.passed
+    registry.record(Weights(), evidence(), decision)
+    [entry] = registry.accepted()
+    assert entry.digest == Weights().digest
+    assert [asked.passed for asked in registry.state.queries["f" * 64]] == [True]
+    assert set(read_losses(registry.payload(decision.losses))) == {"prose", "code"}
+
+
+def test_what_sealed_text_does_not_show_is_deferred(registry: Registry) -> None:
+    for text in (Text(gain=0.04), Text(loss=0.2)):
+        decision = judge(registry, evidence(), text)
+        assert decision.outcome is Outcome.DEFER
+        assert not decision.passed
+
+
+def test_the_query_is_in_the_ledger_before_anything_is_measured(registry: Registry) -> None:
+    class Looks(Text):
+        def measure(self, query: Query) -> Mapping[str, SuiteLosses]:
+            [asked] = Registry.open(registry.folder).state.queries[self.digest]
+            assert asked.query == query
+            return super().measure(query)
+
+    judge(registry, evidence(), Looks())
+
+
+def test_only_one_bit_comes_back(registry: Registry, tmp_path: Path) -> None:
+    other = Registry.open(tmp_path / "other")
+    set_policy(other, Policy(gates=GATES))
+    one = judge(registry, evidence(), Text(gain=0.0, seed=1))
+    two = judge(other, evidence(), Text(gain=0.049, loss=0.3, seed=2))
+    assert replace(one, losses="") == replace(two, losses="")
+    assert one.losses != two.losses
+
+
+def test_development_text_and_counts_settle_without_a_query(registry: Registry) -> None:
+    text = Text()
+    too_large = evidence(cost=Cost(num_params=1000))
+    for found in (refused_on_development_text(), too_large, evidence(removal=None)):
+        assert judge(registry, found, text).outcome is not Outcome.ACCEPT
+    assert text.asked == []
+    assert registry.state.queries == {}
+
+
+def test_what_development_text_gives_no_hope_for_is_not_asked(registry: Registry) -> None:
+    spreads = evidence().spreads
+    low = {against: replace(one, mean=0.01) for against, one in spreads["prose"].items()}
+    decision = judge(registry, evidence(spreads={**spreads, "prose": low}), Text())
+    assert decision.outcome is Outcome.DEFER
+    assert decision.query is None
+    assert registry.state.queries == {}
+
+
+def test_a_spread_that_was_not_measured_never_passes(registry: Registry) -> None:
+    assert judge(registry, evidence(spreads={}), Text()).outcome is Outcome.DEFER
+
+
+def test_a_query_whose_answer_was_lost_counts_all_the_same(registry: Registry) -> None:
+    class Killed(Text):
+        def measure(self, _query: Query) -> Mapping[str, SuiteLosses]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        judge(registry, evidence(), Killed())
+    decision = judge(registry, evidence(), Text())
+    assert decision.query is not None
+    assert decision.query.number == 2
+    assert decision.query.log_threshold == pytest.approx(threshold(Judging(), 2, 0))
+
+
+def test_what_cannot_be_measured_is_deferred(registry: Registry) -> None:
+    class Broken(Text):
+        def measure(self, _query: Query) -> Mapping[str, SuiteLosses]:
+            raise DataError("a document has a loss that is not a number")
+
+    decision = judge(registry, evidence(), Broken())
+    assert decision.outcome is Outcome.DEFER
+    assert "not a number" in decision.verdicts[-1].reason
+    assert not decision.passed
+
+
+def test_each_query_is_harder_than_the_one_before(registry: Registry) -> None:
+    levels = []
+    for number in range(3):
+        weights = Weights(bytes([number]))
+        decision = judge(registry, evidence(weights), Text(gain=0.0))
+        assert decision.query is not None
+        levels.append(decision.query.log_threshold)
+        registry.record(weights, evidence(weights), decision)
+    assert levels == sorted(set(levels))
+
+
+def test_an_idea_is_not_asked_about_for_ever(registry: Registry) -> None:
+    text = Text(gain=0.0)
+    for number in range(4):
+        weights = Weights(bytes([number]))
+        decision = judge(registry, evidence(weights), text)
+        registry.record(weights, evidence(weights), decision)
+    assert len(text.asked) == 3, "a first query and two retries"
+    assert decision.outcome is Outcome.REJECT
+    assert decision.verdicts[-1].gate == "retries"
+
+
+@pytest.mark.parametrize(
+    ("judging", "message"),
+    [
+        (Judging(at_most_queries=1), "expired"),
+        (Judging(mode="stream", documents_per_query=150), "200 sealed documents"),
+    ],
+)
+def test_a_hold_out_that_is_used_up_is_not_asked(registry: Registry, judging: Judging, message: str) -> None:
+    set_policy(registry, Policy(gates=GATES, judging=judging), reason="shorter")
+    judge(registry, evidence(), Text())
+    with pytest.raises(HoldOutError, match=message):
+        judge(registry, evidence(), Text())
+
+
+def test_a_retired_hold_out_is_not_asked(registry: Registry) -> None:
+    registry.write("holdout_retired", {"holdout": Text().digest, "reason": "a colleague has read it"})
+    with pytest.raises(HoldOutError, match="a colleague has read it"):
+        judge(registry, evidence(), Text())
+
+
+def test_evidence_of_another_stack_asks_nothing(registry: Registry) -> None:
+    with pytest.raises(StaleEvidenceError):
+        judge(registry, evidence(stack=("9" * 64,)), Text())
+    assert registry.state.queries == {}
+
+
+def test_without_a_policy_nothing_is_judged(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no policy"):
+        judge(Registry.open(tmp_path / "new"), evidence(), Text())
+
+
+def test_a_policy_is_changed_by_an_entry_of_its_own(registry: Registry) -> None:
+    set_policy(registry, Policy(gates=GATES), reason="the same")
+    stricter = Policy(gates={**GATES, "gain": {"at_least_bpb": 0.3}})
+    set_policy(registry, stricter, reason="more is asked for")
+    assert [event.name for event in registry.ledger] == ["policy_set", "policy_set"]
+    assert judge(registry, evidence(), Text()).outcome is Outcome.REJECT
+    assert registry.state.policy["reason"] == "more is asked for"
+
+
+def test_a_policy_without_gates_is_refused() -> None:
+    with pytest.raises(ConfigError, match="names no gate"):
+        Policy(gates={})
+
+
+def test_people_have_to_approve_of_what_is_risky(registry: Registry) -> None:
+    risk = RiskClass(name="wide", kinds=("phi",), approvals=2)
+    set_policy(registry, Policy(gates=GATES, judging=Judging(approval=(risk,))), reason="people agree")
+    decision = judge(registry, evidence(), Text())
+    digest = registry.record(Weights(), evidence(), decision)
+    assert decision.passed
+    assert registry.entry(digest).status == "waits for approval"
+    assert registry.accepted() == []
+    assert registry.approve(digest[:12], by="Ada", reason="read the outputs").status == "waits for approval"
+    with pytest.raises(LedgerError, match="Ada approved"):
+        registry.approve(digest, by="Ada", reason="once more")
+    assert registry.approve(digest, by="Grace", reason="so did I").status == "stands"
+    assert [entry.digest for entry in registry.accepted()] == [digest]
+    with pytest.raises(LedgerError, match="does not wait"):
+        registry.approve(digest, by="Alan", reason="too late")
+
+
+def test_what_did_not_pass_cannot_be_approved(registry: Registry) -> None:
+    risk = RiskClass(name="all")
+    set_policy(registry, Policy(gates=GATES, judging=Judging(approval=(risk,))), reason="people agree")
+    decision = judge(registry, evidence(), Text(gain=0.0))
+    digest = registry.record(Weights(), evidence(), decision)
+    with pytest.raises(LedgerError, match="does not wait"):
+        registry.approve(digest, by="Ada", reason="I like it")
+
+
+def test_every_decision_is_worked_out_again(registry: Registry) -> None:
+    for number, gain in enumerate((0.0, 0.2)):
+        weights = Weights(bytes([number]))
+        registry.record(weights, evidence(weights), judge(registry, evidence(weights), Text(gain=gain)))
+    found = replay_decisions(registry)
+    assert found.problems == ()
+    assert (found.num_decisions, found.num_queries) == (2, 2)
+
+
+def forge(decision: Decision, how: str) -> Decision:
+    flipped = tuple(replace(one, outcome=Outcome.ACCEPT) for one in decision.verdicts)
+    return {
+        "accepts what did not pass": replace(decision, verdicts=flipped),
+        "claims another bit": replace(decision, verdicts=flipped, passed=True),
+        "asks nothing": replace(decision, verdicts=flipped, query=None, losses="", passed=False),
+    }[how]
+
+
+@pytest.mark.parametrize("how", ["accepts what did not pass", "claims another bit", "asks nothing"])
+def test_a_forged_decision_is_found(registry: Registry, how: str) -> None:
+    decision = forge(judge(registry, evidence(), Text(gain=0.0)), how)
+    registry.record(Weights(), evidence(), decision)
+    assert replay_decisions(registry).problems
+
+
+def test_a_decision_that_answers_another_query_is_refused(registry: Registry) -> None:
+    decision = judge(registry, evidence(), Text())
+    other = Weights(b"other")
+    with pytest.raises(LedgerError, match="judge it again"):
+        registry.record(other, evidence(other), decision)
+
+
+def test_a_bit_is_answered_once(registry: Registry) -> None:
+    decision = judge(registry, evidence(), Text(gain=0.0))
+    registry.record(Weights(), evidence(), decision)
+    with pytest.raises(LedgerError, match="answered before"):
+        registry.record(Weights(), evidence(), decision)
+    assert len(registry.state.judged) == 1
+
+
+def test_a_query_that_no_entry_has_is_not_answered(registry: Registry, tmp_path: Path) -> None:
+    decision = judge(registry, evidence(), Text(gain=0.0))
+    other = Registry.open(tmp_path / "other")
+    with pytest.raises(LedgerError, match="in no entry"):
+        other.record(Weights(), evidence(), decision)
