@@ -9,6 +9,7 @@ from saint.growth._plan import Plan
 from saint.growth._rates import best_of_tries
 from saint.growth._refine import refine
 from saint.growth._result import measure_result
+from saint.growth._retry import retry
 from saint.growth._training import train_trials
 from saint.models import FrozenBase
 from saint.progress import Progress, Silent
@@ -43,7 +44,7 @@ def grow(
             extend_curve(journal, losses, None)
             tries = train_trials(journal, stack, journal.trials(number, stack, candidates))
             grafts = best_of_tries(tries, plan.rates)
-            grafts += refine(journal, losses, number, stack, grafts)
+            grafts += refine(journal, losses, number, stack, grafts) + retry(journal, number, stack)
             while finalists := journal.finalists(number, grafts):  # again after each that comes to stand
                 weighed = weigh(journal, losses, values, number, finalists)
                 judge_in_turn(journal, losses, values, number, weighed)

@@ -93,6 +93,9 @@ class Plan:
     """How many are trained."""
     finalists_per_round: int = 2
     """How many of them, the best on *select* first, the gates are asked about."""
+    retry_steps: int = 0
+    """How many steps longer a graft is trained in the next round if sealed text did not show enough of it; 0 for never.
+    `judging.at_most_retries` says how often."""
     rates: tuple[float, ...] = ()
     """What each candidate's learning rate is multiplied by in turn, as [0.33, 1, 3]: all these tries are trained, their
     tokens count, and the best on *select* goes on. Empty for its learning rate alone."""
@@ -116,6 +119,8 @@ class Plan:
         for name in ("rounds", "candidates_per_round", "finalists_per_round", "evaluation_seq_len"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.retry_steps < 0:
+            raise ConfigError(f"retry_steps is {self.retry_steps}; it must not be negative")
         if not self.strengths or not all(0 < strength <= 1 for strength in self.strengths):
             raise ConfigError(f"strengths is {self.strengths}; give numbers above 0 and up to 1")
         if len(set(self.rates)) < len(self.rates) or any(rate <= 0 for rate in self.rates):

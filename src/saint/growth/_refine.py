@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from saint import config, records
-from saint.candidates import fits, price, propose, train_flops
+from saint.candidates import fits, price, propose
 from saint.evaluation import Losses, site_by_site, taylor_by_site
 from saint.grafts import Graft, joined, part_of
+from saint.growth._further import cannot_pay, go_on, open_as, opened_as, schedule_for
 from saint.growth._journal import Journal
 from saint.growth._sets import Joint, Overgrow
 from saint.growth._training import train_trials
@@ -43,21 +44,21 @@ def _joint(
     journal: Journal, plan: Joint, number: int, stack: Sequence[Graft], grafts: Sequence[Graft | None]
 ) -> Graft | None:
     """The best grafts of the round as one, trained further."""
-    schedule = _for(journal, number, plan.num_steps)
-    opened = _opened(journal, number, "joint")
+    schedule = schedule_for(journal, number, plan.num_steps)
+    opened = opened_as(journal, number, "joint")
     if opened is None:
         members = _best_set(journal, plan, grafts)
         why_not = "no two of the round's grafts are of one kind, at different sites, and fit the budget together"
         if members:
-            why_not = _cannot_pay(journal, [(joined(members).candidate, schedule)])
-        opened = _open(journal, number, "joint", why_not, {"members": [graft.digest for graft in members]})
+            why_not = cannot_pay(journal, [(joined(members).candidate, schedule)])
+        opened = open_as(journal, number, "joint", why_not, {"members": [graft.digest for graft in members]})
     if opened["left_out"]:
         return None
     trained = {graft.digest: graft for graft in grafts if graft is not None}
     start = joined([trained[digest] for digest in opened["members"]])
     start.set_strength(plan.strength)
     lr = start.candidate.lr if plan.lr is None else plan.lr
-    return _go_on(journal, stack, start, replace(start.candidate, lr=lr), schedule)
+    return go_on(journal, stack, start, replace(start.candidate, lr=lr), schedule)
 
 
 def _best_set(journal: Journal, plan: Joint, grafts: Sequence[Graft | None]) -> list[Graft]:
@@ -87,9 +88,9 @@ def _bpb(graft: Graft) -> float:
 
 def _pruned(journal: Journal, losses: Losses, plan: Overgrow, number: int, stack: Sequence[Graft]) -> Graft | None:
     """What is left of a graft at every site, trained further."""
-    grown = _for(journal, number, plan.num_steps or journal.settings.schedule(number).num_steps)
-    again = _for(journal, number, plan.retrain_steps)
-    opened = _opened(journal, number, "overgrow") or _overgrow(journal, plan, number, stack, (grown, again))
+    grown = schedule_for(journal, number, plan.num_steps or journal.settings.schedule(number).num_steps)
+    again = schedule_for(journal, number, plan.retrain_steps)
+    opened = opened_as(journal, number, "overgrow") or _overgrow(journal, plan, number, stack, (grown, again))
     if opened["left_out"]:
         return None
     trial = Trial(
@@ -102,7 +103,7 @@ def _pruned(journal: Journal, losses: Losses, plan: Overgrow, number: int, stack
     if not kept:
         return None
     start = part_of(whole, kept)
-    return _go_on(journal, stack, start, start.candidate, again)
+    return go_on(journal, stack, start, start.candidate, again)
 
 
 def _overgrow(
@@ -122,15 +123,15 @@ def _overgrow(
     if not candidates or len(candidates[0].sites) <= plan.keep:
         there = len(candidates[0].sites) if candidates else 0
         why_not = f"there are {there} sites, of which {plan.keep} are to be left, so there is nothing to prune"
-        return _open(journal, number, "overgrow", why_not, {})
+        return open_as(journal, number, "overgrow", why_not, {})
     [candidate] = candidates
     trial = Trial(candidate=candidate, stack=stack, schedule=schedules[0])
     if journal.name_of(trial) in journal.state.trained:
         why_not = "an earlier round has grown the same on the same stack"
     else:
         planned = [(candidate, schedule) for schedule in schedules]
-        why_not = _cannot_pay(journal, planned, besides=birth_tokens(candidate, schedules[0]))
-    return _open(journal, number, "overgrow", why_not, {"candidate": candidate})
+        why_not = cannot_pay(journal, planned, besides=birth_tokens(candidate, schedules[0]))
+    return open_as(journal, number, "overgrow", why_not, {"candidate": candidate})
 
 
 def _kept(journal: Journal, losses: Losses, plan: Overgrow, trial: Trial, whole: Graft) -> list[str]:
@@ -155,55 +156,5 @@ def _kept(journal: Journal, losses: Losses, plan: Overgrow, trial: Trial, whole:
     return kept
 
 
-def _go_on(
-    journal: Journal, stack: Sequence[Graft], start: Graft, candidate: Candidate, schedule: Schedule
-) -> Graft | None:
-    """Train further, on text in another order than what it is made of has learnt from."""
-    candidate = replace(candidate, seed=candidate.seed + 1)
-    trial = Trial(candidate=candidate, stack=stack, schedule=replace(schedule, fade_in=0.0), start=start)
-    [graft] = train_trials(journal, stack, [trial])
-    return graft
-
-
-def _for(journal: Journal, number: int, num_steps: int) -> Schedule:
-    """The schedule of a round with another number of steps."""
-    return replace(journal.settings.schedule(number), num_steps=num_steps)
-
-
 def _fits(journal: Journal, candidate: Candidate, left: Budget) -> bool:
     return fits(price(candidate, journal.base.sites()), left)
-
-
-def _cannot_pay(journal: Journal, planned: Sequence[tuple[Candidate, Schedule]], *, besides: int = 0) -> str:
-    """Why what is left of the budget does not train all of these; "" if it does.
-
-    Args:
-        besides: Tokens that they are shown before they learn.
-    """
-    if reason := journal.settings.out_of_time():
-        return reason
-    left, sites = journal.settings.budget_left(), journal.base.sites()
-    num_tokens = besides + sum(schedule.num_tokens for _, schedule in planned)
-    if num_tokens > left.train_tokens:
-        return f"it learns from {num_tokens:,} tokens, and the budget has {max(0, left.train_tokens):,} left"
-    flops = sum(
-        train_flops(candidate, sites, num_tokens=schedule.num_tokens, seq_len=schedule.seq_len)
-        for candidate, schedule in planned
-    )
-    if left.train_flops is not None and flops > left.train_flops:
-        return f"training it takes {flops:.3g} operations, and the budget has {max(0.0, left.train_flops):.3g} left"
-    return ""
-
-
-def _opened(journal: Journal, number: int, way: str) -> Mapping[str, Any] | None:
-    """What an earlier run has decided for this round."""
-    return journal.state.sets.get((number, way))
-
-
-def _open(journal: Journal, number: int, way: str, why_not: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Decide, in the ledger."""
-    body = {"round": number, "way": way, "left_out": why_not, **what}
-    journal.registry.write("set_opened", body)
-    if why_not:
-        journal.progress.note(f"{way} is left out of round {number + 1}: {why_not}")
-    return journal.state.sets[number, way]

@@ -1,0 +1,60 @@
+"""A graft that sealed text did not show enough of comes back, trained further, a limited number of times."""
+
+from collections.abc import Sequence
+
+from saint.composition import restore_one
+from saint.grafts import Graft
+from saint.growth._further import cannot_pay, go_on, open_as, opened_as, schedule_for
+from saint.growth._journal import Journal
+from saint.judging import idea_of, policy_of
+from saint.records import Outcome
+from saint.registry import Entry, State
+
+_WAY = "retry"
+
+
+def retry(journal: Journal, number: int, stack: Sequence[Graft]) -> list[Graft | None]:
+    """Train what was deferred by sealed text on this very stack further, as far as an earlier run has not.
+
+    On another stack the candidate is proposed and trained anew. Either way its next question is a query of its own, and
+    the policy says how many an idea may have.
+
+    Returns:
+        More finalists; None for one that came to nothing.
+    """
+    if not journal.plan.retry_steps:
+        return []
+    schedule = schedule_for(journal, number, journal.plan.retry_steps)
+    opened = opened_as(journal, number, _WAY)
+    if opened is None:
+        due = _due(journal.state, [graft.digest for graft in stack])[
+            : journal.settings.stage(number).finalists_per_round
+        ]
+        if not due:
+            return []
+        why_not = cannot_pay(journal, [(entry.candidate, schedule) for entry in due])
+        opened = open_as(journal, number, _WAY, why_not, {"members": [entry.digest for entry in due]})
+    if opened["left_out"]:
+        return []
+    starts = [restore_one(journal.registry, digest) for digest in opened["members"]]
+    return [go_on(journal, stack, start, start.candidate, schedule) for start in starts]
+
+
+def _due(state: State, standing: Sequence[str]) -> list[Entry]:
+    """The latest judgement of each idea that has a retry left, of what gained most on development text first."""
+    latest = {idea_of(entry.candidate): entry for entry in state.judged}
+    allowed = policy_of(state).judging.at_most_retries
+    due = [
+        entry
+        for idea, entry in latest.items()
+        if entry.decision.query is not None
+        and entry.decision.outcome is Outcome.DEFER
+        and not entry.decision.passed
+        and entry.evidence.stack == tuple(standing)
+        and _num_asked(state, idea) <= allowed
+    ]
+    return sorted(due, key=lambda entry: -entry.evidence.gain_bpb.estimate)
+
+
+def _num_asked(state: State, idea: str) -> int:
+    return sum(entry.decision.query is not None and idea_of(entry.candidate) == idea for entry in state.judged)
