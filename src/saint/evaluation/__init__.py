@@ -7,6 +7,8 @@ from saint.evaluation._evaluate import (
     measure_arm as measure_arm,
     measure_cost as measure_cost,
 )
+from saint.evaluation._footprint import footprint as footprint
+from saint.evaluation._interactions import interactions as interactions
 from saint.evaluation._losses import Losses as Losses, PerDocument as PerDocument
 from saint.evaluation._strength import choose_strength as choose_strength, search_strength as search_strength
 from saint.statistics import (

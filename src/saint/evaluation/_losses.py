@@ -89,9 +89,13 @@ class Losses:
         Args:
             batch_size: Windows in a piece; 0 for as many as are scored together.
         """
-        longest = getattr(model.config, "max_position_embeddings", None) or self._seq_len
         batch_size = batch_size or self._batch_size or rows_together(self._seq_len, next(model.parameters()).device)
-        return corpus.windows(seq_len=min(self._seq_len, longest), batch_size=batch_size)
+        return corpus.windows(seq_len=self.window_length(model), batch_size=batch_size)
+
+    def window_length(self, model: Any) -> int:
+        """Most predictions in a window that a model is shown."""
+        longest = getattr(model.config, "max_position_embeddings", None) or self._seq_len
+        return int(min(self._seq_len, longest))
 
     def _composed(self, base: FrozenBase, stack: Sequence[Graft]) -> nn.Module:
         """The whole model, or as much of it as lies above what no change of the topmost graft can reach."""

@@ -3,7 +3,7 @@ from dataclasses import replace
 from typing import Any
 
 from saint.gates import Gate, build_gates
-from saint.records import Candidate, Cost, Evidence, Interval, Outcome, Removal, Site
+from saint.records import Candidate, Cost, Evidence, Footprint, Interval, Outcome, Removal, Site
 
 
 def an_evidence(**changes: Any) -> Evidence:
@@ -20,6 +20,14 @@ def an_evidence(**changes: Any) -> Evidence:
         drift_bpb={"code": Interval(estimate=0.01, low=0.0, high=0.02, standard_error=0.005, num_documents=50)},
         cost=Cost(num_params=16, num_bytes=512, train_tokens=1000, flops_per_token=64, foldable=True),
         removal=Removal(restored=True, max_abs_difference=0.0, num_tokens=64),
+        footprint=Footprint(
+            kl_nats={"held_out": 0.1, "code": 0.01},
+            saved_by_class={"held_out": {"word start": 0.3, "other": 0.1}, "code": {"word start": -0.01}},
+            saved_by_position={"held_out": (0.2, 0.1), "code": (0.0, -0.01)},
+            effective_rank=2.5,
+            energy=1e-4,
+        ),
+        interactions=(),
     )
     return replace(evidence, **changes)
 
