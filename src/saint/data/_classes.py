@@ -4,7 +4,7 @@ import unicodedata
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int64
 
 from saint import records
 
@@ -15,10 +15,10 @@ _OTHER = TOKEN_CLASSES.index("other")
 _UNREADABLE = "\ufffd"
 _ANCHOR = "x"
 
-_known: dict[str, UInt8[np.ndarray, " vocab"]] = {}
+_known: dict[str, Int64[np.ndarray, " vocab"]] = {}
 
 
-def token_classes(tokenizer: Any, *, vocab_size: int) -> UInt8[np.ndarray, " vocab"]:
+def token_classes(tokenizer: Any, *, vocab_size: int) -> Int64[np.ndarray, " vocab"]:
     """Token id -> index of its class in `TOKEN_CLASSES`; worked out once for each tokenizer.
 
     Of a token only its own text counts: one that stands first in a line begins a word as well, but spells no space, so
@@ -32,7 +32,7 @@ def token_classes(tokenizer: Any, *, vocab_size: int) -> UInt8[np.ndarray, " voc
         special = set(tokenizer.all_special_ids)
         spelt = enumerate(_spelt(tokenizer))
         classes = (_OTHER if number in special else _class_of(text) for number, text in spelt)
-        _known[digest] = np.fromiter(classes, dtype=np.uint8)
+        _known[digest] = np.fromiter(classes, dtype=np.int64)
     known = _known[digest][:vocab_size]
     return np.pad(known, (0, vocab_size - len(known)), constant_values=_OTHER)
 

@@ -114,8 +114,7 @@ def measure_cost(base: FrozenBase, stack: Sequence[Graft], graft: Graft) -> Cost
         num_params=graft.num_params,
         num_bytes=len(graft.to_bytes()),
         train_tokens=graft.history.all_tokens if graft.history else 0,
-        flops_per_token=(with_graft - without) // num_tokens
-        + _uncounted([graft]),
+        flops_per_token=(with_graft - without) // num_tokens + _uncounted([graft]),
         foldable=graft.foldable,
         flops_ratio=_flops_ratio(base, [one for one in (*stack, graft) if not one.foldable]),
     )

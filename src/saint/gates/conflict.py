@@ -67,17 +67,19 @@ class Conflict(Gate):
     def _together(self, evidence: Evidence, found: tuple[Interaction, ...]) -> tuple[Outcome, str]:
         missing = sorted(suite for suite in self.suites if any(suite not in one.gain_bpb for one in found))
         if missing:
-            return Outcome.DEFER, f"{missing[0]} was not measured; is it the name of a domain? The plan names 1 limit"
+            return Outcome.DEFER, f"{missing[0]}, which has a limit here, was not measured; name a domain of the plan"
         measured = [
             (limit, one.graft, suite, gain)
             for one in found
             for suite, gain in one.gain_bpb.items()
             if (limit := self.suites.get(suite, self.at_least_bpb)) is not None
         ]
+        if not measured:
+            return Outcome.DEFER, "no suite was measured; give the plan domains with development text"
         limit, graft, suite, worst = min(measured, key=_room)
         numbers = (
-            f"with {graft[:12]} ({len(found)} of {len(evidence.stack)} that stand were tried) it saves {spell(worst)} on "
-            f"{suite} beyond the sum of both, asked {limit:+.4f}"
+            f"with {graft[:12]} ({len(found)} of {len(evidence.stack)} that stand were tried) it saves {spell(worst)} "
+            f"on {suite} beyond the sum of both, asked {limit:+.4f}"
         )
         if worst.high < limit:
             return Outcome.REJECT, numbers

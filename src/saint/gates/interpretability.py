@@ -30,7 +30,10 @@ class Interpretability(Gate):
 
     def __post_init__(self) -> None:
         """Refuse limits that nothing can keep."""
-        limits = {"at_most_off_domain_kl": self.at_most_off_domain_kl, "at_most_on_domain_kl": self.at_most_on_domain_kl}
+        limits = {
+            "at_most_off_domain_kl": self.at_most_off_domain_kl,
+            "at_most_on_domain_kl": self.at_most_on_domain_kl,
+        }
         limits |= {"at_most_energy": self.at_most_energy, "at_most_effective_rank": self.at_most_effective_rank}
         for name, limit in limits.items():
             if limit is not None and limit < 0:
@@ -43,9 +46,13 @@ class Interpretability(Gate):
             return self.says(Outcome.DEFER, "the footprint was not measured; evaluate the graft again")
         off_domain = {suite: kl for suite, kl in found.kl_nats.items() if suite != evidence.grown}
         if not off_domain:
-            return self.says(Outcome.DEFER, "no text but the grown one was read; give the plan a domain of role 'retain'")
+            return self.says(
+                Outcome.DEFER, "no text but the grown one was read; give the plan a domain of role 'retain'"
+            )
         if self.at_most_on_domain_kl is not None and evidence.grown not in found.kl_nats:
-            return self.says(Outcome.DEFER, f"the footprint has no figure on {evidence.grown}; evaluate the graft again")
+            return self.says(
+                Outcome.DEFER, f"the footprint has no figure on {evidence.grown}; evaluate the graft again"
+            )
         worst = max(off_domain, key=lambda suite: off_domain[suite])
         limits = self._limits(evidence, found, worst)
         over = any(figure > limit for _, figure, limit in limits)

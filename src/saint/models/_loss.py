@@ -92,7 +92,8 @@ def _scored_in_halves(
     """What an encoder-decoder pays; each row is cut at half of its own length, however wide the batch is."""
     places = torch.arange(tokens.shape[1] - 1, device=tokens.device)[None]  # of what is read: (1, T)
     if not places.numel():
-        return score(torch.zeros(len(tokens), 0, model.config.vocab_size, device=tokens.device), tokens[:, 1:])
+        config: Any = model.config
+        return score(torch.zeros(len(tokens), 0, config.vocab_size, device=tokens.device), tokens[:, 1:])
     ends = torch.full_like(tokens[:, :1], places.numel()) if lengths is None else lengths[:, None]  # (B, 1)
     cuts = ends // 2
     widest, most_left = int(cuts.max()), int((ends - cuts).max())
