@@ -27,10 +27,10 @@ num_params = 4000
 train_tokens = 100_000
 
 [schedule]
-num_steps = 12
+num_steps = 24
 batch_size = 4
 seq_len = 16
-evaluate_every = 6
+evaluate_every = 12
 
 [sensitivity]
 num_batches = 2
@@ -49,14 +49,19 @@ lr = 0.02
 
 [gates.gain]
 at_least_bpb = 0.001
+at_most_heavy = 0.5
 
 [gates.retention]
 at_most_bpb = 2.0
+at_most_heavy = 0.5
 
 [gates.cost]
 at_most_params = 3000
 
 [gates.rollback]
+
+[judging]
+alpha = 0.2
 
 [controls]
 lora_lr = 0.02

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from saint.candidates import propose as propose
     from saint.composition import compose as compose, restore as restore
     from saint.consolidation import merge as merge
-    from saint.evaluation import evaluate as evaluate
-    from saint.gates import judge as judge
+    from saint.evaluation import Sealed as Sealed, evaluate as evaluate
     from saint.growth import grow as grow
+    from saint.judging import Policy as Policy, judge as judge, set_policy as set_policy
     from saint.models import freeze as freeze
     from saint.records import Budget as Budget
     from saint.registry import Registry as Registry
@@ -22,16 +22,19 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "Budget": "records",
+    "Policy": "judging",
     "Registry": "registry",
+    "Sealed": "evaluation",
     "compose": "composition",
     "evaluate": "evaluation",
     "freeze": "models",
     "grow": "growth",
-    "judge": "gates",
+    "judge": "judging",
     "measure_sensitivity": "sensitivity",
     "merge": "consolidation",
     "propose": "candidates",
     "restore": "composition",
+    "set_policy": "judging",
     "train": "training",
 }
 

@@ -36,6 +36,12 @@ class DataError(SaintError, ValueError):
     exit_status = 2
 
 
+class JudgeError(SaintError, RuntimeError):
+    """A judge of generated text failed, so that a safety suite could not be measured."""
+
+    exit_status = 3
+
+
 class BaseModelError(SaintError, ValueError):
     """A folder or name does not hold a model that can be frozen."""
 
@@ -96,6 +102,12 @@ class BusyError(SaintError, RuntimeError):
 
 class StaleEvidenceError(SaintError, RuntimeError):
     """Evidence was measured on a stack that no longer stands."""
+
+
+class HoldOutError(SaintError, RuntimeError):
+    """Sealed text may not be asked any more: it was retired, has expired, or has no documents left."""
+
+    exit_status = 3
 
 
 class DivergedError(SaintError, ArithmeticError):

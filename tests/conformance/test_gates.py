@@ -2,7 +2,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from saint import discovery
-from saint.records import Cost, Evidence, Footprint, Interaction, Interval, Overlap, Removal
+from saint.records import (
+    Cost,
+    Decision,
+    Evidence,
+    Footprint,
+    Interaction,
+    Interval,
+    Overlap,
+    Removal,
+    SafetyMeasure,
+    Spread,
+)
 from saint.testing import GateSuite, an_evidence
 
 
@@ -43,7 +54,7 @@ STANDING = "4" * 64
 
 def beside(gain: Interval, *, angle: float | None = None, **changes: Any) -> Evidence:
     """Evidence of a graft on a stack of one."""
-    with_it = Interaction(graft=STANDING, gain_bpb={"held_out": interval(-0.01, 0.01), "code": gain}, angle=angle)
+    with_it = Interaction(graft=STANDING, gain_bpb={"prose": interval(-0.01, 0.01), "code": gain}, angle=angle)
     return an_evidence(stack=(STANDING,), interactions=(with_it,), **changes)
 
 
@@ -76,18 +87,30 @@ class TestInterpretability(GateSuite):
     gate = "interpretability"
     settings: Mapping[str, Any] = {"at_most_off_domain_kl": 0.02}
     accepted = an_evidence()
-    refused = an_evidence(footprint=footprint(held_out=0.01, code=0.01, law=0.03))
+    refused = an_evidence(footprint=footprint(prose=0.01, code=0.01, law=0.03))
 
 
 class TestInterpretabilityOfWeights(GateSuite):
     gate = "interpretability"
     settings: Mapping[str, Any] = {"at_most_off_domain_kl": 1, "at_most_on_domain_kl": 0.1, "at_most_energy": 0.01}
     accepted = an_evidence()
-    refused = an_evidence(footprint=footprint(held_out=0.2, code=0.01))
+    refused = an_evidence(footprint=footprint(prose=0.2, code=0.01))
+
+
+def stereotypes(low: float, high: float) -> SafetyMeasure:
+    spread = Spread(mean=-(low + high) / 2, deviation=0.1, num_documents=50)
+    return SafetyMeasure(sort="preference", rise=interval(low, high), after=0.2, spread=spread)
+
+
+class TestSafety(GateSuite):
+    gate = "safety"
+    settings: Mapping[str, Any] = {"at_most_rise": 0.05, "suites": {"stereotypes": {"at_most_rise": 0.1}}}
+    accepted = an_evidence(safety={"stereotypes": stereotypes(-0.02, 0.08)})
+    refused = an_evidence(safety={"stereotypes": stereotypes(0.11, 0.2)})
 
 
 def test_every_gate_is_in_a_suite() -> None:
-    suites: list[type[GateSuite]] = [TestGain, TestRetention, TestCost, TestRollback, TestConflict]
+    suites: list[type[GateSuite]] = [TestGain, TestRetention, TestCost, TestRollback, TestSafety, TestConflict]
     suites += [TestInterpretability]
     assert sorted(suite.gate for suite in suites) == discovery.names("gates")
 
@@ -97,8 +120,10 @@ def unmeasured() -> Evidence:
 
 
 def test_what_was_not_measured_defers() -> None:
-    from saint.gates import build_gates, judge
+    from saint.gates import build_gates, verdicts
 
-    decision = judge(unmeasured(), build_gates({"retention": {"at_most_bpb": 0.1}, "rollback": {}}))
+    decision = Decision(
+        verdicts=verdicts(unmeasured(), build_gates({"retention": {"at_most_bpb": 0.1}, "rollback": {}}))
+    )
     assert [verdict.outcome for verdict in decision.verdicts] == ["defer", "defer"]
     assert decision.outcome == "defer"

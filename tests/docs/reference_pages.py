@@ -18,10 +18,12 @@ from saint import discovery
 from saint.candidates import Proposal, Routing
 from saint.cli.main import main
 from saint.comparison import ArmPlan, ComparisonPlan, Targets
-from saint.data import DataPlan, Domain
+from saint.data import DataPlan, Domain, SafetySuite
 from saint.gates import Gate
+from saint.gates.safety import SuiteLimit
 from saint.grafts import Kind
 from saint.growth import Controls, Joint, Overgrow, Plan, Stage
+from saint.judges import Judge
 from saint.records import Budget
 from saint.sensitivity import Map, Sensitivity
 from saint.studies import SetPlan, StudyPlan, StudyTargets
@@ -95,6 +97,7 @@ def plans_page() -> str:
         ("A growth plan", Plan),
         ("`[data]`, and a data plan", DataPlan),
         ("`[data.domains.<name>]`", Domain),
+        ("`[data.suites.<name>]`", SafetySuite),
         ("`[budget]`", Budget),
         ("`[[proposals]]`", Proposal),
         ("`[schedule]`", Schedule),
@@ -120,6 +123,10 @@ def plans_page() -> str:
         gate = discovery.find("gates", name, Gate)
         parts += [f"## `[gates.{name}]`", "", summary(gate), ""]
         parts += table(gate) if dataclasses.fields(gate) else ["It has no settings.", ""]  # type: ignore[arg-type]
+    parts += ["## `[gates.safety.suites.<name>]`", "", summary(SuiteLimit), "", *table(SuiteLimit)]
+    for name in discovery.names("judges"):
+        judge: Any = discovery.find("judges", name, Judge)
+        parts += [f"## Settings of the judge `{name}`", "", summary(judge), "", *table(judge)]
     parts += ["## Options of a proposal", "", "They are those of its kind; [each kind](kinds.md) has a page.", ""]
     return "\n".join(parts)
 

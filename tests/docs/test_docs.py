@@ -68,6 +68,7 @@ def test_every_command_in_the_prose_exists(file: Path) -> None:
     [
         ("grow-your-model", 1, Plan),
         ("growth-schedules", 7, Plan),
+        ("safety-suites", 1, Plan),
         ("compare-kinds", 1, ComparisonPlan),
         ("study-sensitivity", 1, StudyPlan),
     ],

@@ -1,4 +1,4 @@
-"""The benchmarks of the search run, at a size at which ratios mean nothing, and count what they say they count."""
+"""The benchmarks run, at a size at which ratios mean nothing, and count what they say they count."""
 
 import json
 import subprocess
@@ -28,3 +28,19 @@ def test_groups_run_and_say_a_line_for_each_figure(tmp_path: Path) -> None:
     assert done.returncode == (0 if all(figure["ok"] for figure in figures.values()) else 1)
     assert {figures[f"smoke_prefix_flops_off_{width}"]["value"] for width in ("d128", "d256", "d512")} == {0}
     assert figures["smoke_evaluation_readings"]["value"] == 1
+
+
+@pytest.mark.slow
+def test_a_harmful_graft_that_is_planted_is_named() -> None:
+    program = (
+        "from benchmarks.gates.attribution import measure\n"
+        "from saint.cli._terminal import quieten\n"
+        "quieten()\n"
+        "print(*measure(num_stacks=2)[0], sep='\\n')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    named, off = done.stdout.splitlines()
+    assert named == "FIGURE attribution_harmful_named 2 >=2 ok"
+    assert off.startswith("FIGURE attribution_sum_off_bpb ")
+    assert off.endswith(" ok")

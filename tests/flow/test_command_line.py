@@ -50,6 +50,7 @@ def test_grow_look_roll_back_and_verify(workshop: Workshop) -> None:
     assert [graft["digest"] for graft in json.loads(blamed.stdout)["grafts"]] == kept
 
     assert kept[0][:12] in workshop.saint("blame", workshop.registry, "prose").stdout
+    assert workshop.saint("blame", workshop.registry, "--split", "vault").returncode == 0, "growth has opened it"
 
     page = workshop.root / "report.html"
     assert workshop.saint("report", workshop.registry, "--html", page).returncode == 0

@@ -23,11 +23,14 @@ from saint.errors import (
     Interrupted,
     NotARegistryError,
 )
+from saint.evaluation import Losses, SuiteValues, holdout_digest
 from saint.growth import Plan, open_data, start
 from saint.growth._journal import Journal
+from saint.growth._judging import Weighed, judge_in_turn, measure
+from saint.judging import read_losses
 from saint.models import FrozenBase
 from saint.progress import Silent
-from saint.records import Candidate, Decision, Outcome, Verdict
+from saint.records import Candidate, Decision, Outcome, Query, Verdict
 from saint.registry import Registry, verify
 from saint.testing import assert_base_untouched, assert_same_function, tiny_base
 from workshop import Workshop, build_workshop
@@ -69,6 +72,10 @@ def test_something_is_accepted_and_something_is_not(grown: Grown) -> None:
     assert_base_untouched(grown.base)
 
 
+def _decision_of(grown: Grown, query: Query) -> Decision:
+    return next(entry.decision for entry in grown.registry.state.judged if entry.decision.query == query)
+
+
 def test_the_budget_is_kept(grown: Grown) -> None:
     state, budget = grown.registry.state, grown.plan.budget
     assert sum(trial["train_tokens"] for trial in state.trained.values()) <= budget.train_tokens
@@ -79,7 +86,12 @@ def test_every_stage_reads_the_text_that_it_may(grown: Grown) -> None:
     data = grown.data
     for entry in grown.registry.state.judged:
         documents = entry.evidence.documents
-        assert documents == {"held_out": data.held_out.digest, "code": data.retain["code"].digest}
+        assert documents == {name: corpus.digest for name, corpus in data.select.items()}
+    for asked in grown.registry.state.queries[holdout_digest(data)]:
+        losses = read_losses(grown.registry.payload(_decision_of(grown, asked.query).losses))
+        assert {name: one.documents for name, one in losses.items()} == {
+            name: corpus.digest for name, corpus in data.sealed.items()
+        }
     [measured] = grown.registry.state.measured
     assert measured["documents"] == {name: corpus.digest for name, corpus in data.vault.items()}
     named = [set(corpus.documents) for corpus in data.corpora.values()]
@@ -220,22 +232,30 @@ def test_a_trial_that_failed_is_neither_trained_nor_proposed_again(workshop: Wor
     assert len(failures) == 1, "two rounds, one failure"
 
 
-def test_the_one_that_gained_most_at_its_strength_stands(workshop: Workshop) -> None:
+def test_finalists_are_asked_about_until_one_stands(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     one = begin(workshop)
     journal = Journal(one.registry, one.base, one.data, one.plan, Silent())
-    judged = []
-    for gain, rank in ((0.1, 2), (0.3, 3), (0.2, 4)):
+    losses, values, weighed = Losses(seq_len=32), SuiteValues(one.data.tokenizer), []
+    for rank in (2, 3, 4):
         sites = tuple(site for site in one.base.sites() if site.role == "up")
         graft = newborn(one.base, Candidate(sites=sites, kind="phi", options={"rank": rank}))
-        evidence = saint.evaluate(one.base, (), graft, held_out=one.data.held_out, retain=one.data.protected)
-        accepted = Decision(verdicts=(Verdict(gate="g", outcome=Outcome.ACCEPT, reason="1"),))
-        judged.append((gain, graft, evidence, accepted))
-    journal.record(0, judged)
-    assert [entry.digest for entry in one.registry.accepted()] == [judged[1][1].digest]
+        weighed.append(Weighed(1.0 / rank, graft, measure(journal, losses, values, [], graft)))
+    answers = iter([Outcome.DEFER, Outcome.ACCEPT])
+
+    def judge(*_args: object) -> Decision:
+        return Decision(verdicts=(Verdict(gate="g", outcome=next(answers), reason="1"),))
+
+    monkeypatch.setattr("saint.growth._judging.judge", judge)
+    judge_in_turn(journal, losses, values, 0, weighed)
+    assert [entry.digest for entry in one.registry.accepted()] == [weighed[1].graft.digest]
+    outcomes = {entry.digest: entry.decision for entry in one.registry.state.judged}
+    assert len(outcomes) == 3
+    [turn] = outcomes[weighed[2].graft.digest].verdicts
+    assert (turn.gate, turn.outcome) == ("turn", Outcome.DEFER)
 
 
 def test_controls_are_trained_when_growth_ends_early(workshop: Workshop) -> None:
-    one = grow(begin(workshop, "rounds=9", "budget.train_tokens=2400", "controls.after=last round"))
+    one = grow(begin(workshop, "rounds=9", "budget.train_tokens=4800", "controls.after=last round"))
     assert len(one.registry.state.rounds) < 9
     [measured] = one.registry.state.measured
     assert {arm["name"] for arm in measured["arms"]} >= {"grafts", "lora", "full"}
@@ -261,7 +281,7 @@ def test_two_processes_do_not_grow_one_registry(workshop: Workshop) -> None:
     one = begin(workshop)
     with Registry.open(one.registry.folder).alone(), pytest.raises(BusyError, match="another process"):
         grow(one)
-    assert len(one.registry.ledger.events()) == 1
+    assert [event.name for event in one.registry.ledger] == ["created", "policy_set"]
 
 
 def test_the_vault_is_counted_as_opened_before_anything_is_read(
@@ -341,7 +361,7 @@ def test_a_start_that_was_killed_can_be_repeated(workshop: Workshop) -> None:
         if left == "marker":
             Registry.open(workshop.registry)
         begin(workshop)
-        assert len(workshop.events()) == 1
+        assert [event["event"] for event in workshop.events()] == ["created", "policy_set"]
         shutil.rmtree(workshop.registry)
 
 

@@ -44,13 +44,13 @@ def test_a_point_is_what_stood_and_what_all_trials_had_taken(workshop: Workshop)
     for point, standing in zip(state.curve, ([], stack[:1], stack), strict=True):
         assert point["stack"] == [graft.digest for graft in standing]
         for bpb, corpus in (
-            (point["held_out_bpb"], one.data.held_out),
+            (point["grown_bpb"], one.data.held_out),
             (point["retain_bpb"]["code"], one.data.retain["code"]),
         ):
             assert bpb == float(losses.of(one.base, standing, corpus).sum()) / log(2) / corpus.num_bytes
         assert point["num_params"] == sum(graft.num_params for graft in standing)
         if standing:
-            assert point["gain_bpb"]["estimate"] == pytest.approx(bare["held_out_bpb"] - point["held_out_bpb"])
+            assert point["gain_bpb"]["estimate"] == pytest.approx(bare["grown_bpb"] - point["grown_bpb"])
     trials = list(state.trained.values())
     assert len(trials) > 3
     for point, so_far in zip(rounds, (trials[:3], trials), strict=True):

@@ -2,7 +2,7 @@
 
 from hypothesis import given, strategies as st
 
-from saint.gates import judge
+from saint.gates import verdicts
 from saint.gates.cost import Cost as CostGate
 from saint.gates.gain import Gain
 from saint.gates.retention import Retention
@@ -56,5 +56,5 @@ def test_the_strictest_verdict_wins(outcomes: list[Outcome]) -> None:
 
 def test_all_gates_are_asked_after_a_refusal() -> None:
     bad = an_evidence(gain_bpb=interval(-0.2, 0.1), drift_bpb={"code": interval(0.5, 0.1)})
-    decision = judge(bad, [Gain(at_least_bpb=0.0), Retention(at_most_bpb=0.1)])
-    assert [verdict.outcome for verdict in decision.verdicts] == [Outcome.REJECT, Outcome.REJECT]
+    said = verdicts(bad, [Gain(at_least_bpb=0.3), Retention(at_most_bpb=0.1)])
+    assert [verdict.outcome for verdict in said] == [Outcome.REJECT, Outcome.REJECT]

@@ -21,7 +21,7 @@ def prepare(
 ) -> None:
     """Prepare the text that PLAN (a TOML file with domains) describes."""
     from saint import config
-    from saint.data import DataPlan, load_tokenizer, read_splits, save_splits
+    from saint.data import DataPlan, describe_suites, load_tokenizer, read_splits, save_splits
     from saint.errors import DataError
 
     path = Path(plan_path)
@@ -32,11 +32,15 @@ def prepare(
         tokenizer = load_tokenizer(tokenizer_name) if tokenizer_name else None
         splits = read_splits(plan, root=path.parent, tokenizer=tokenizer, progress=progress)
         save_splits(splits, Path(output_dir), plan=plan)
+    suites = describe_suites(splits.suites)
     if as_json:
-        say_json({"folder": output_dir, "tokenizer": splits.tokenizer_digest, "splits": splits.describe()})
+        found = {"splits": splits.describe(), "suites": suites}
+        say_json({"folder": output_dir, "tokenizer": splits.tokenizer_digest, **found})
         return
     click.echo(f"{output_dir}: vocabulary of {len(splits.tokenizer):,}")
     for name, described in splits.describe().items():
         size = f"{described['num_documents']:,} documents, {described['num_tokens']:,} tokens"
         click.echo(f"  {name}: {size}, {described['num_bytes']:,} bytes")
+    for name, part in suites.items():
+        click.echo(f"  {name}: {part['num_items']:,} items of sort {part['sort']}")
     click.echo(f"  left out: {splits.num_exact_duplicates} copies, {splits.num_near_duplicates} near copies")

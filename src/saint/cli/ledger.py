@@ -1,10 +1,14 @@
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from saint.cli._opening import open_base, open_registry
-from saint.cli._terminal import graft_of, json_option, quieten, registry_argument, say, say_json, watching
+from saint.cli._terminal import graft_of, json_option, quieten, registry_argument, say, say_json
 from saint.registry import Registry
+
+if TYPE_CHECKING:
+    from saint.judging import Replayed
 
 
 @click.command()
@@ -70,30 +74,41 @@ def rollback(registry: str, graft: str, reason: str) -> None:
 @click.command()
 @registry_argument
 @click.option("--recompose", is_flag=True, help="Also load the base, compose the stack and compare its logits.")
+@click.option("--decisions", is_flag=True, help="Also work every decision out again, from what was measured.")
 @click.option("--base", "base_name", help="Where the base is now, if it has moved.")
 @json_option
-def verify(registry: str, base_name: str | None, *, recompose: bool, as_json: bool) -> None:
+def verify(registry: str, base_name: str | None, *, recompose: bool, decisions: bool, as_json: bool) -> None:
     """Check that every entry and blob of REGISTRY is what was written, and that they add up."""
     from saint.records import to_plain
     from saint.registry import verify as verify_registry
+    from saint.report import replayed_lines
 
     opened = open_registry(registry)
     found = verify_registry(opened)
+    replayed = _replay(opened) if decisions and not found.problems else None
     recomposed = _recompose(opened, base_name) if recompose and not found.problems else None
+    failed = bool(found.problems or (replayed and replayed.problems) or recomposed == "different")
+    unknown = recomposed == "unknown" or bool(replayed and replayed.num_without_policy)
     if as_json:
-        say_json({**to_plain(found), "recomposed": recomposed})
+        say_json({**to_plain(found), "decisions": to_plain(replayed), "recomposed": recomposed})
     else:
         click.echo(f"{found.num_entries} entries, {found.num_blobs} blobs, {found.num_bytes:,} bytes read")
         click.echo(f"head {found.head}")
         for problem in found.problems:
             click.echo(f"problem: {problem}")
+        if replayed is not None:
+            say(replayed_lines(replayed))
         if recomposed is not None:
             click.echo(_RECOMPOSED[recomposed])
-        if not found.problems and recomposed in (None, "equal"):
+        if not failed and not unknown:
             click.echo("verified")
-    click.get_current_context().exit(
-        1 if found.problems or recomposed == "different" else 3 if recomposed == "unknown" else 0
-    )
+    click.get_current_context().exit(1 if failed else 3 if unknown else 0)
+
+
+def _replay(registry: Registry) -> "Replayed":
+    from saint.judging import replay_decisions
+
+    return replay_decisions(registry)
 
 
 _RECOMPOSED = {
@@ -115,36 +130,6 @@ def _recompose(registry: Registry, base_name: str | None) -> str:
     quieten()
     model = compose(open_base(registry, base_name), restore(registry))
     return "equal" if logits_digest(model) == standing[-1].evidence.logits else "different"
-
-
-@click.command()
-@registry_argument
-@click.argument("domain", required=False)
-@click.option("--base", "base_name", help="Where the base is now, if it has moved.")
-@json_option
-def blame(registry: str, domain: str | None, base_name: str | None, *, as_json: bool) -> None:
-    """Which graft changed what: what each domain would lose if one graft were taken out.
-
-    Measured now, on development text, by leaving one graft out at a time. DOMAIN limits it to one domain.
-    """
-    from saint.cli._opening import open_all
-    from saint.composition import restore
-    from saint.evaluation import Losses, leave_one_out
-    from saint.records import to_plain
-    from saint.report import blame_table, summarise
-
-    with watching() as progress:
-        opened, base, plan, data = open_all(registry, base_name, progress)
-        split = {domain: data.of(domain, "select")} if domain else dict(data.select)
-        losses = Losses(seq_len=plan.evaluation_seq_len, progress=progress)
-        found = to_plain(leave_one_out(base, restore(opened), split, losses=losses))
-    stack = summarise(opened)["stack"]
-    listed = [{**graft, "leave_one_out_bpb": found[graft["digest"]]} for graft in stack]
-    record = {"split": "select", "domains": list(split), "grafts": listed}
-    if as_json:
-        say_json(record)
-    else:
-        say([blame_table(record)] if stack else ["no graft stands, so nothing can be blamed"])
 
 
 @click.command()

@@ -3,16 +3,19 @@ import click
 from saint.cli._terminal import SaintGroup
 from saint.cli.base import train
 from saint.cli.benching import bench
+from saint.cli.blaming import blame
 from saint.cli.comparing import compare
 from saint.cli.data import data
 from saint.cli.demo import demo
 from saint.cli.exporting import export
 from saint.cli.growing import grow, init
+from saint.cli.judging import approve, holdout, policy
 from saint.cli.kinds import kinds
-from saint.cli.ledger import blame, log, report, rollback, show, status, verify
+from saint.cli.ledger import log, report, rollback, show, status, verify
 from saint.cli.mapping import map_sites
 from saint.cli.studying import study
 from saint.cli.submitting import submit
+from saint.cli.watching import watch
 
 
 @click.group(cls=SaintGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -35,8 +38,12 @@ for command in (
     log,
     show,
     rollback,
+    approve,
+    policy,
+    holdout,
     verify,
     blame,
+    watch,
     report,
     export,
     compare,

@@ -1,7 +1,7 @@
 """Text: documents with digests, splits that never mix, tokens in shards, batches that resume anywhere."""
 
 from saint.data._classes import TOKEN_CLASSES as TOKEN_CLASSES, token_classes as token_classes
-from saint.data._corpus import Batches as Batches, Corpus as Corpus, TextWindows as TextWindows
+from saint.data._corpus import Batches as Batches, Corpus as Corpus, TextWindows as TextWindows, Tokens as Tokens
 from saint.data._documents import Document as Document, read_documents as read_documents
 from saint.data._duplicates import Duplicates as Duplicates, find_duplicates as find_duplicates
 from saint.data._prepared import (
@@ -10,7 +10,22 @@ from saint.data._prepared import (
     read_splits as read_splits,
     save_splits as save_splits,
 )
-from saint.data._splits import SHARES as SHARES, Domain as Domain, Splits as Splits, split_documents as split_documents
+from saint.data._splits import (
+    SHARES as SHARES,
+    Domain as Domain,
+    Splits as Splits,
+    read_corpus as read_corpus,
+    split_documents as split_documents,
+)
+from saint.data._suites import (
+    PART_SHARES as PART_SHARES,
+    Item as Item,
+    SafetySuite as SafetySuite,
+    SuiteItems as SuiteItems,
+    SuiteSort as SuiteSort,
+    describe_suites as describe_suites,
+    read_suites as read_suites,
+)
 from saint.data._tokenizer import (
     encode as encode,
     load_tokenizer as load_tokenizer,

@@ -99,6 +99,19 @@ class Corpus:
             tokens = self._rows(starts[rows], lengths[rows] + 1)
             yield TextWindows(tokens, torch.from_numpy(lengths[rows]), torch.from_numpy(owners[rows]))
 
+    def part(self, documents: slice) -> "Corpus":
+        """Some of the documents, one after the other, as a corpus of their own."""
+        ends = np.cumsum(self.num_tokens_each)
+        first, last, _ = documents.indices(self.num_documents)
+        start, end = (int(ends[place - 1]) if place else 0 for place in (first, last))
+        return replace(
+            self,
+            shards=[self._run(start, end - start)] if end > start else [],
+            num_tokens_each=self.num_tokens_each[first:last],
+            num_bytes_each=self.num_bytes_each[first:last],
+            documents=self.documents[first:last],
+        )
+
     def batches(self, *, batch_size: int, seq_len: int, seed: int, shift: bool = True) -> "Batches":
         """Text to learn from.
 
@@ -117,6 +130,15 @@ class Corpus:
         return Batches(
             corpus=self, batch_size=batch_size, seq_len=seq_len, seed=seed, num_windows=num_windows, shift=shift
         )
+
+    def beginning(self, document: int, *, num_tokens: int) -> Tokens:
+        """The first tokens of a document after its start token, fewer if it has fewer.
+
+        Args:
+            document: Its index.
+        """
+        start = int(self.num_tokens_each[:document].sum()) + 1
+        return self._run(start, min(num_tokens, int(self.num_tokens_each[document]) - 1))
 
     def _rows(
         self, starts: Int64[np.ndarray, " batch"], widths: Int64[np.ndarray, " batch"]

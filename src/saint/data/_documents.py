@@ -17,6 +17,7 @@ from saint.errors import DataError
 
 _EMBEDDED_PREFIX = "embedded:"
 _CHUNK_BYTES = 1 << 20
+_UNREADABLE = (OSError, UnicodeDecodeError, EOFError, zlib.error)
 
 
 @final
@@ -66,6 +67,29 @@ def read_documents(
             yield Document(text, where)
 
 
+def read_json_objects(source: str, *, root: Path = Path()) -> Iterator[tuple[dict[str, Any], str]]:
+    """The JSON objects of one source, in a fixed order, and where each was read.
+
+    Args:
+        source: A path or glob of .jsonl, .jsonl.gz or .jsonl.zst files, or a folder of them.
+        root: What a relative path is relative to.
+
+    Raises:
+        DataError: Nothing is there, or a file is not one JSON object a line.
+    """
+    for file in _files(source, root):
+        if ".jsonl" not in file.suffixes[-2:]:
+            raise DataError(f"{file} is not JSON lines; give .jsonl, .jsonl.gz or .jsonl.zst files")
+        try:
+            with _open_text(file) as lines:
+                for number, found in _json_lines(lines, file):
+                    if not isinstance(found, dict):
+                        raise DataError(f"{file}:{number} is {type(found).__name__}; every line must be a JSON object")
+                    yield found, f"{file.name}:{number}"
+        except _UNREADABLE as error:
+            raise _unreadable(file, error) from error
+
+
 def _files(source: str, root: Path) -> list[Path]:
     path = root / source
     if path.is_dir():
@@ -91,8 +115,12 @@ def _read_files(files: list[Path], text_key: str, separator: str) -> Iterator[tu
                 with _open_text(file) as content:
                     parts = content.read().split(separator) if separator else [content.read()]
                 yield from ((part, f"{file.name}:{i}" if separator else file.name) for i, part in enumerate(parts))
-        except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
-            raise DataError(f"{file} cannot be read as UTF-8 text ({error}); convert it or leave it out") from error
+        except _UNREADABLE as error:
+            raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> DataError:
+    return DataError(f"{file} cannot be read as UTF-8 text ({error}); convert it or leave it out")
 
 
 def _open_text(file: Path) -> io.TextIOWrapper:
@@ -121,13 +149,7 @@ def _decompress_zst(file: Path) -> Iterator[bytes]:
 
 
 def _read_jsonl(lines: Iterable[str], file: Path, text_key: str) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{file}:{number} is not JSON ({error}); every line must be one JSON object") from error
+    for number, record in _json_lines(lines, file):
         text = record.get(text_key) if isinstance(record, dict) else None
         if not isinstance(text, str):
             keys = ", ".join(record) if isinstance(record, dict) else type(record).__name__
@@ -139,6 +161,18 @@ def _read_jsonl(lines: Iterable[str], file: Path, text_key: str) -> Iterator[tup
                 f"{file}:{number} has half a character ({error}); repair the line or leave it out"
             ) from error
         yield text, f"{file.name}:{number}"
+
+
+def _json_lines(lines: Iterable[str], file: Path) -> Iterator[tuple[int, Any]]:
+    """What each line that is not blank holds, with its number."""
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            found = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{file}:{number} is not JSON ({error}); every line must be one JSON object") from error
+        yield number, found
 
 
 def _read_parquet(file: Path, text_key: str) -> Iterator[tuple[str, str]]:

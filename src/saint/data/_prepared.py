@@ -15,6 +15,7 @@ from saint import records
 from saint.data._corpus import Corpus, Tokens
 from saint.data._documents import Document, read_documents
 from saint.data._splits import Domain, Splits, split_documents
+from saint.data._suites import SafetySuite, check_suite_names, describe_suites, open_suites, read_suites, write_suites
 from saint.errors import ConfigError, DataError, NewerFormatError
 from saint.folders import write_folder
 from saint.progress import Progress, Silent
@@ -35,11 +36,16 @@ class DataPlan:
     """Size of the tokenizer that is trained when the base has none."""
     prepared: str = ""
     """Instead of domains: a folder that `saint data prepare` wrote."""
+    suites: Mapping[str, SafetySuite] = field(default_factory=dict)
+    """What the model must not become unsafe on; prepared data has its own."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         if bool(self.domains) == bool(self.prepared):
             raise ConfigError("data needs either domains or prepared, and not both")
+        if self.suites and self.prepared:
+            raise ConfigError("prepared data has its own safety suites; name suites in the plan that prepares it")
+        check_suite_names(self.suites, self.domains)
 
 
 def read_splits(
@@ -56,6 +62,7 @@ def read_splits(
     """
     if plan.prepared:
         return open_splits(root / plan.prepared)
+    suites = read_suites(plan.suites, seed=plan.seed, root=root)
     documents: dict[str, dict[str, list[Document]]] = {}
     with (progress or Silent()).task("reading text", total=len(plan.domains), unit="domains") as task:
         for name, domain in plan.domains.items():
@@ -73,7 +80,8 @@ def read_splits(
             if not any(documents[name].values()):
                 raise DataError(f"domain {name!r} has no documents that are not empty; correct its sources")
             task.advance(1)
-    return split_documents(documents, plan.domains, seed=plan.seed, tokenizer=tokenizer, vocab_size=plan.vocab_size)
+    splits = split_documents(documents, plan.domains, seed=plan.seed, tokenizer=tokenizer, vocab_size=plan.vocab_size)
+    return dataclasses.replace(splits, suites=suites)
 
 
 def save_splits(splits: Splits, folder: Path, *, plan: DataPlan) -> None:
@@ -126,6 +134,7 @@ def open_splits(folder: str | Path, *, verify: bool = False) -> Splits:
         tokenizer=tokenizer,
         num_exact_duplicates=manifest["num_exact_duplicates"],
         num_near_duplicates=manifest["num_near_duplicates"],
+        suites=open_suites(folder, manifest.get("suites", {})),
     )
 
 
@@ -138,6 +147,7 @@ def _write(splits: Splits, folder: Path, plan: DataPlan) -> None:
         listed = zip(corpus.documents, corpus.num_tokens_each.tolist(), corpus.num_bytes_each.tolist(), strict=True)
         lines = [records.to_canonical({"sha256": d, "num_tokens": t, "num_bytes": b}) for d, t, b in listed]
         (folder / name / "documents.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_suites(splits.suites, folder)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = {
         "format": _FORMAT,
@@ -147,6 +157,7 @@ def _write(splits: Splits, folder: Path, plan: DataPlan) -> None:
         "splits": splits.describe(),
         "num_exact_duplicates": splits.num_exact_duplicates,
         "num_near_duplicates": splits.num_near_duplicates,
+        "suites": describe_suites(splits.suites),
         "files": {
             path.relative_to(folder).as_posix(): {
                 "sha256": records.file_digest(path),

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, final
 
@@ -10,8 +11,9 @@ import numpy as np
 
 from saint import records
 from saint.data._corpus import Corpus, Tokens
-from saint.data._documents import Document
+from saint.data._documents import Document, read_documents
 from saint.data._duplicates import Duplicates, find_duplicates
+from saint.data._suites import SuiteItems
 from saint.data._tokenizer import encode, train_tokenizer
 from saint.errors import ConfigError, DataError
 
@@ -21,7 +23,7 @@ SHARES: Mapping[Role, Mapping[str, float]] = MappingProxyType(
     {
         "grow": {"train": 0.70, "select": 0.08, "held_out": 0.12, "vault": 0.10},
         "retain": {"train": 0.80, "select": 0.05, "retain": 0.08, "vault": 0.07},
-        "safety": {"safety": 1.0},
+        "safety": {"select": 0.20, "safety": 0.60, "vault": 0.20},
     }
 )
 """Which splits a domain of each role has, and the share of its documents that each gets unless the plan says else."""
@@ -90,6 +92,8 @@ class Splits:
     """The Hugging Face tokenizer that made the tokens."""
     num_exact_duplicates: int = 0
     num_near_duplicates: int = 0
+    suites: Mapping[str, SuiteItems] = field(default_factory=dict)
+    """`suite/part` -> safety items: `select` may be looked at, `gate` and `vault` are sealed."""
 
     @property
     def grown_domain(self) -> str:
@@ -125,7 +129,7 @@ class Splits:
 
     @property
     def safety(self) -> Mapping[str, Corpus]:
-        """Domain -> protected text that is never trained on."""
+        """Domain -> what the gates judge on of protected text that is never trained on."""
         return self._of("safety")
 
     @property
@@ -137,6 +141,16 @@ class Splits:
     def protected(self) -> Mapping[str, Corpus]:
         """The suites on which a graft may not lose: retain and safety."""
         return {**self.retain, **self.safety}
+
+    @property
+    def sealed(self) -> Mapping[str, Corpus]:
+        """Domain -> text that gates are answered from: one bit for each query, and nothing else."""
+        return {self.grown_domain: self.held_out, **self.protected}
+
+    def suites_of(self, part: str) -> Mapping[str, SuiteItems]:
+        """Safety suite -> its items of one part: `select`, `gate` or `vault`."""
+        suffix = f"/{part}"
+        return {name.removesuffix(suffix): found for name, found in self.suites.items() if name.endswith(suffix)}
 
     @property
     def tokenizer_digest(self) -> str | None:
@@ -208,6 +222,24 @@ def split_documents(
         num_exact_duplicates=duplicates.num_exact,
         num_near_duplicates=duplicates.num_near,
     )
+
+
+def read_corpus(
+    name: str, sources: Sequence[str], *, tokenizer: Any, root: Path = Path(), text_key: str = "text"
+) -> Corpus:
+    """Documents of a user's own as a corpus, which is in no split.
+
+    Args:
+        sources: As of a domain.
+
+    Raises:
+        DataError: They are missing or unreadable, or too few.
+    """
+    members = [document for source in sources for document in read_documents(source, root=root, text_key=text_key)]
+    kept = [members[index] for index in find_duplicates(members).kept]
+    corpus = _tokenise(name, kept, tokenizer, None, 0)
+    _check_size(corpus, num_available=len(members))
+    return corpus
 
 
 def _assign(

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from saint.composition import Above, Below, blocks_of, compose
 from saint.data import Corpus
-from saint.evaluation._losses import Losses, PerDocument
+from saint.evaluation._loss_store import PerDocument
+from saint.evaluation._losses import Losses
 from saint.grafts import Graft, part_of
 from saint.models import FrozenBase, document_nats, token_nats
 from saint.records import Interval, Site

@@ -5,7 +5,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from saint.composition import compose, logits_digest, overlap, probe_logits
 from saint.data import Corpus
-from saint.evaluation._losses import Losses, PerDocument
+from saint.errors import DataError
+from saint.evaluation._loss_store import PerDocument
+from saint.evaluation._losses import Losses
 from saint.grafts import Graft
 from saint.models import FrozenBase
 from saint.records import Arm, Cost, Evidence, Interval, Removal
@@ -16,34 +18,46 @@ def evaluate(
     base: FrozenBase,
     stack: Sequence[Graft],
     graft: Graft,
+    text: Mapping[str, Corpus],
     *,
-    held_out: Corpus,
-    retain: Mapping[str, Corpus] | None = None,
+    grown: str,
     losses: Losses | None = None,
 ) -> Evidence:
     """Compare base + stack with base + stack + graft on the very same windows, and take the graft out again.
 
     Args:
-        held_out: Text that neither training nor ranking has seen; the gain is measured on it.
-        retain: Protected suites; the loss on them is measured against the present stack and against the bare base.
+        text: Domain -> development text, `Splits.select`. What sealed text says is for `saint.judge` to ask.
+        grown: The domain that is grown towards; the gain is measured on its text, the loss on that of all others,
+            against the present stack and against the bare base.
         losses: Remembers what was measured, so that the stack is not measured again for every graft.
 
     Raises:
-        DataError: A corpus has too few documents for an interval.
+        DataError: A corpus has too few documents for an interval, or there is no text of `grown`.
         BaseChangedError: Something wrote to the base.
     """
-    losses, retain = losses or Losses(), retain or {}
+    if grown not in text:
+        raise DataError(f"there is no text of {grown!r} to measure the gain on; there is {', '.join(text) or 'none'}")
+    losses = losses or Losses()
     before, with_graft = probe_logits(compose(base, stack)), [*stack, graft]
+    kept = {name: corpus for name, corpus in text.items() if name != grown}
     evidence = Evidence(
         graft=graft.digest,
         candidate=graft.candidate,
         base=base.digest,
         stack=tuple(other.digest for other in stack),
         strength=round(graft.strength, 6),
-        documents={"held_out": held_out.digest, **{name: corpus.digest for name, corpus in retain.items()}},
-        gain_bpb=losses.saved(base, stack, with_graft, held_out),
-        regression_bpb={name: negated(losses.saved(base, stack, with_graft, c)) for name, c in retain.items()},
-        drift_bpb={name: negated(losses.saved(base, (), with_graft, corpus)) for name, corpus in retain.items()},
+        documents={name: corpus.digest for name, corpus in text.items()},
+        grown=grown,
+        gain_bpb=losses.saved(base, stack, with_graft, text[grown]),
+        regression_bpb={name: negated(losses.saved(base, stack, with_graft, c)) for name, c in kept.items()},
+        drift_bpb={name: negated(losses.saved(base, (), with_graft, corpus)) for name, corpus in kept.items()},
+        spreads={
+            name: {
+                "stack": losses.spread(base, stack, with_graft, corpus),
+                "base": losses.spread(base, (), with_graft, corpus),
+            }
+            for name, corpus in text.items()
+        },
         cost=measure_cost(base, stack, graft),
         logits=logits_digest(compose(base, with_graft)),
         removal=_removal(before, base, stack),
@@ -82,24 +96,6 @@ def measure_arm(
         gain_bpb=saved(grown),
         regression_bpb={domain: negated(saved(corpus)) for domain, corpus in retained.items()},
     )
-
-
-def leave_one_out(
-    base: FrozenBase, stack: Sequence[Graft], split: Mapping[str, Corpus], *, losses: Losses | None = None
-) -> dict[str, dict[str, Interval]]:
-    """Graft digest -> domain -> bits per byte that the stack saves there with the graft and not without it.
-
-    Args:
-        split: Domain -> text; development text, for what the gates judge on must not be looked at more than it is.
-    """
-    losses = losses or Losses()
-    return {
-        graft.digest: {
-            domain: losses.saved(base, [other for other in stack if other is not graft], stack, corpus)
-            for domain, corpus in split.items()
-        }
-        for graft in stack
-    }
 
 
 def measure_cost(base: FrozenBase, stack: Sequence[Graft], graft: Graft) -> Cost:

@@ -2,22 +2,22 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, final
 
-import numpy as np
-from jaxtyping import Float64
+import torch
 from torch import nn
 
+from saint import records
 from saint.composition import Above, Prefix, PrefixCache, boundary_of, compose
 from saint.data import Corpus, TextWindows
+from saint.evaluation._loss_store import LossStore, PerDocument
 from saint.grafts import Graft
 from saint.models import FrozenBase, document_nats, rows_together
 from saint.progress import Progress
-from saint.records import Interval
-from saint.statistics import paired_interval
-
-PerDocument = Float64[np.ndarray, " documents"]
+from saint.records import Interval, Spread
+from saint.search import code_digest, defining_digest
+from saint.statistics import paired_interval, paired_spread
 
 
 @final
@@ -35,6 +35,7 @@ class Losses:
         seq_len: int = 256,
         batch_size: int = 0,
         cache: PrefixCache | None = None,
+        store: LossStore | None = None,
         progress: Progress | None = None,
     ) -> None:
         """Fix how documents are cut.
@@ -44,9 +45,11 @@ class Losses:
             batch_size: Windows that are scored together; 0 for as many as make 2,048 tokens on a processor and 16,384
                 on an accelerator.
             cache: Where hidden states are kept; by default in a quarter of the memory that is free.
+            store: Remembers what compositions cost beyond this process.
         """
         self._seq_len, self._batch_size, self._progress = seq_len, batch_size, progress
         self._cache = cache or PrefixCache(progress=progress)
+        self._store = store
         self._known: dict[tuple[Any, ...], PerDocument] = {}
         self._boundaries: dict[tuple[Any, ...], set[int]] = defaultdict(set)
 
@@ -62,8 +65,15 @@ class Losses:
         self._boundaries[_name(base, stack)] = below - {0}
 
     def of(self, base: FrozenBase, stack: Sequence[Graft], corpus: Corpus) -> PerDocument:
-        """Nats per document of base + stack, as remembered."""
-        return self.remembered((*_name(base, stack), corpus.digest), lambda: self._composed(base, stack), corpus)
+        """Nats per document of base + stack, as remembered, in the store as well if there is one."""
+        name = (*_name(base, stack), corpus.digest)
+        if self._store is not None and name not in self._known:
+            self._known[name] = self._store.once(
+                self._described(base, stack, corpus),
+                corpus.num_documents,
+                lambda: self.measure(self._composed(base, stack), corpus),
+            )
+        return self.remembered(name, lambda: self._composed(base, stack), corpus)
 
     def remembered(self, name: tuple[Any, ...], make: Callable[[], nn.Module], corpus: Corpus) -> PerDocument:
         """Nats per document of a model that is only made if it was not measured before.
@@ -79,6 +89,10 @@ class Losses:
         """Bits per byte that base + `after` saves against base + `before`; positive is better."""
         return paired_interval(self.of(base, before, corpus), self.of(base, after, corpus), corpus.num_bytes_each)
 
+    def spread(self, base: FrozenBase, before: Sequence[Graft], after: Sequence[Graft], corpus: Corpus) -> Spread:
+        """How the bits per byte that each document saves lie over the documents, each counting the same."""
+        return paired_spread(self.of(base, before, corpus), self.of(base, after, corpus), corpus.num_bytes_each)
+
     def measure(self, model: nn.Module, corpus: Corpus) -> PerDocument:
         """Nats per document of any model, measured now."""
         return document_nats(model, self.windows(model, corpus), corpus.num_documents, progress=self._progress)
@@ -89,13 +103,36 @@ class Losses:
         Args:
             batch_size: Windows in a piece; 0 for as many as are scored together.
         """
-        batch_size = batch_size or self._batch_size or rows_together(self._seq_len, next(model.parameters()).device)
-        return corpus.windows(seq_len=self.window_length(model), batch_size=batch_size)
+        seq_len, together = self._cut(model)
+        return corpus.windows(seq_len=seq_len, batch_size=batch_size or together)
+
+    def _cut(self, model: Any) -> tuple[int, int]:
+        """Predictions per window, and windows that are scored together."""
+        together = self._batch_size or rows_together(self._seq_len, next(model.parameters()).device)
+        return self.window_length(model), together
 
     def window_length(self, model: Any) -> int:
         """Most predictions in a window that a model is shown."""
         longest = getattr(model.config, "max_position_embeddings", None) or self._seq_len
         return int(min(self._seq_len, longest))
+
+    def _described(self, base: FrozenBase, stack: Sequence[Graft], corpus: Corpus) -> dict[str, Any]:
+        """Everything that decides what base + stack pays for the documents, but for the machine."""
+        seq_len, batch_size = self._cut(base.model)
+        parts = {type(part) for graft in stack for part in graft.parts.values()}
+        return {
+            "base": base.digest,
+            "stack": [
+                {"graft": graft.digest, "strength": graft.strength, "candidate": records.digest(graft.candidate)}
+                for graft in stack
+            ],
+            "corpus": corpus.digest,
+            "seq_len": seq_len,
+            "batch_size": batch_size,
+            "code": _code(),
+            "kinds": sorted({defining_digest(part) for part in parts}),
+            "torch": torch.__version__,
+        }
 
     def _composed(self, base: FrozenBase, stack: Sequence[Graft]) -> nn.Module:
         """The whole model, or as much of it as lies above what no change of the topmost graft can reach."""
@@ -109,6 +146,12 @@ class Losses:
         expected.add(boundary)
         read = partial(Prefix(base, below, expected, self._cache).read, boundary)
         return Above(base, below, [top], boundary, read)
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    """Losses that another version of the code has measured are not taken up."""
+    return code_digest([])
 
 
 def _name(base: FrozenBase, stack: Sequence[Graft]) -> tuple[Any, ...]:

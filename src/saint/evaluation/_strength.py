@@ -1,11 +1,13 @@
 """How much of a trained change to keep."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
 from saint.data import Corpus
 from saint.evaluation._losses import Losses
 from saint.grafts import Graft
 from saint.models import FrozenBase
+from saint.records import Interval, Spread
 
 
 def choose_strength(
@@ -15,7 +17,8 @@ def choose_strength(
     *,
     grown: Corpus,
     retained: Mapping[str, Corpus],
-    at_most_bpb: float | None,
+    at_most_bpb: Mapping[str, float],
+    margins: Mapping[str, float] | None = None,
     strengths: Sequence[float],
     losses: Losses | None = None,
 ) -> float:
@@ -27,8 +30,10 @@ def choose_strength(
     Args:
         grown: Development text of the domain that is grown towards.
         retained: Development text of the domains that must be kept.
-        at_most_bpb: How much each of these may lose against the bare base, by its upper confidence bound; None for
-            no limit.
+        at_most_bpb: How much each of these may lose against the bare base, by its upper confidence bound; one that is
+            not named may lose anything.
+        margins: By how many standard deviations of its documents each of these must keep its limit besides, so that
+            sealed text can show it.
         strengths: What may be chosen, as shares of the strength that the graft was trained at.
 
     Returns:
@@ -44,12 +49,37 @@ def choose_strength(
         graft.set_strength(full * strength)
         return measured.saved(base, stack, [*stack, graft], grown).estimate
 
-    def loss_of(strength: float) -> float:
+    def excess_of(strength: float) -> float:
         graft.set_strength(full * strength)
-        lost = (-measured.saved(base, (), [*stack, graft], corpus).low for corpus in retained.values())
-        return max(lost, default=0.0)
+        after = [*stack, graft]
+        return worst_excess(
+            {
+                name: (measured.saved(base, (), after, corpus), measured.spread(base, (), after, corpus))
+                for name, corpus in retained.items()
+            },
+            at_most_bpb,
+            margins or {},
+        )
 
-    return gain_of(search_strength(gain_of, loss_of, strengths, at_most_bpb))
+    return gain_of(search_strength(gain_of, excess_of, strengths, 0.0))
+
+
+def worst_excess(
+    saved: Mapping[str, tuple[Interval, Spread]], at_most_bpb: Mapping[str, float], margins: Mapping[str, float]
+) -> float:
+    """By how much the worst of some suites loses more than it may; 0 or less where all keep their limits.
+
+    Args:
+        saved: Suite -> what it saves against the bare base, over all documents and by document.
+        at_most_bpb: Suite -> what it may lose.
+        margins: Suite -> by how many deviations of its documents it must keep that.
+    """
+    excess = [
+        max(-interval.low, margins.get(name, 0.0) * spread.deviation - spread.mean) - at_most_bpb[name]
+        for name, (interval, spread) in saved.items()
+        if name in at_most_bpb
+    ]
+    return max(excess, default=-inf)
 
 
 def search_strength(

@@ -5,3 +5,4 @@ from saint.growth._plan import Controls as Controls, Plan as Plan, Stage as Stag
 from saint.growth._sets import Joint as Joint, Overgrow as Overgrow
 from saint.growth._start import open_data as open_data, start as start
 from saint.growth._submit import Submission as Submission, submit as submit
+from saint.growth._watch import Watched as Watched, watch as watch

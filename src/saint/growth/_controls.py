@@ -23,11 +23,20 @@ from saint import config, records
 from saint.candidates import lora_control
 from saint.data import Corpus
 from saint.errors import DivergedError, LedgerError, QuantizedBaseError, StorageError
-from saint.evaluation import Losses, PerDocument, choose_strength, measure_arm, paired_interval, search_strength
+from saint.evaluation import (
+    Losses,
+    PerDocument,
+    choose_strength,
+    measure_arm,
+    paired_interval,
+    paired_spread,
+    search_strength,
+    worst_excess,
+)
 from saint.grafts import Graft, grow_from
 from saint.growth._journal import Journal
 from saint.models import share_weights
-from saint.records import Arm, Candidate, Interval
+from saint.records import Arm, Candidate
 from saint.training import Schedule, continue_training, train
 
 
@@ -177,15 +186,20 @@ def _train_full(
     }
     settings = journal.settings.strength(number, whole_round=True)
 
-    def saved(strength: float, corpus: Corpus) -> Interval:
-        part = _full_nats(journal, losses, outcome, strength, corpus)
-        return paired_interval(losses.of(journal.base, (), corpus), part, corpus.num_bytes_each)
+    def cost(strength: float, corpus: Corpus) -> tuple[PerDocument, PerDocument]:
+        return losses.of(journal.base, (), corpus), _full_nats(journal, losses, outcome, strength, corpus)
 
+    def excess_of(strength: float) -> float:
+        kept = {name: (*cost(strength, corpus), corpus.num_bytes_each) for name, corpus in settings["retained"].items()}
+        saved = {name: (paired_interval(*one), paired_spread(*one)) for name, one in kept.items()}
+        return worst_excess(saved, settings["at_most_bpb"], settings["margins"])
+
+    grown = settings["grown"]
     strength = search_strength(
-        lambda strength: saved(strength, settings["grown"]).estimate,
-        lambda strength: max((-saved(strength, corpus).low for corpus in settings["retained"].values()), default=0.0),
+        lambda strength: paired_interval(*cost(strength, grown), grown.num_bytes_each).estimate,
+        excess_of,
         settings["strengths"],
-        settings["at_most_bpb"],
+        0.0,
     )
     return outcome | {"strength": strength}, []
 

@@ -8,15 +8,16 @@ from saint.growth._journal import Journal
 
 
 def extend_curve(journal: Journal, losses: Losses, number: int | None) -> None:
-    """Write a point of the curve down, unless an earlier run has: what the stack that stands loses on held-out text.
+    """Write a point of the curve down, unless an earlier run has: what the stack that stands loses on development text.
 
-    A stack whose topmost graft was just judged is not measured again. The bare base's point is the first, and has cost
-    nothing.
+    Sealed text answers gates, one bit a query, so a curve must not be drawn from it. A stack whose topmost graft was
+    just judged is not measured again. The bare base's point is the first, and has cost nothing.
 
     Args:
         number: The round that ends; None for the bare base.
     """
     state, data = journal.state, journal.data
+    grown = data.select[data.grown_domain]
     standing = [] if number is None else state.standing
     if any(point["round"] == number and point["stack"] == standing for point in state.curve):
         return
@@ -29,9 +30,10 @@ def extend_curve(journal: Journal, losses: Losses, number: int | None) -> None:
     body = {
         "round": number,
         "stack": standing,
-        "held_out_bpb": bpb(data.held_out),
-        "gain_bpb": losses.saved(journal.base, (), stack, data.held_out) if stack else None,
-        "retain_bpb": {domain: bpb(corpus) for domain, corpus in data.protected.items()},
+        "split": "select",
+        "grown_bpb": bpb(grown),
+        "gain_bpb": losses.saved(journal.base, (), stack, grown) if stack else None,
+        "retain_bpb": {name: bpb(corpus) for name, corpus in data.select.items() if name != data.grown_domain},
         "num_params": sum(graft.num_params for graft in stack),
         "train_tokens": 0 if number is None else spent.train_tokens,
         "train_flops": 0.0 if number is None else spent.train_flops,

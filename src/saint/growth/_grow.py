@@ -1,10 +1,9 @@
-from saint.composition import restore
 from saint.data import Splits
-from saint.evaluation import Losses, choose_strength, evaluate
-from saint.gates import build_gates, judge
+from saint.evaluation import Losses, SuiteValues
 from saint.growth._controls import measure_arms, train_controls
 from saint.growth._curve import extend_curve
 from saint.growth._journal import Journal
+from saint.growth._judging import judge_in_turn, weigh
 from saint.growth._opening import open_round
 from saint.growth._plan import Plan
 from saint.growth._rates import best_of_tries
@@ -31,11 +30,13 @@ def grow(
         Interrupted: A stop was asked for through `progress`.
         BusyError: Another process grows this registry.
         BudgetError: The first round has no candidate that fits the budget.
+        HoldOutError: Sealed text may not be asked any more.
     """
     progress = progress or Silent()
     journal = Journal(registry, base, data, plan, progress)
-    losses, gates = Losses(seq_len=plan.evaluation_seq_len, progress=progress), build_gates(plan.gates)
+    losses, values = Losses(seq_len=plan.evaluation_seq_len, progress=progress), SuiteValues(data.tokenizer)
     with registry.alone():
+        journal.be_ready_to_judge()
         for number in journal.rounds():
             stack = journal.stack_below(number)
             candidates = open_round(journal, losses, number, stack)
@@ -44,15 +45,8 @@ def grow(
             grafts = best_of_tries(tries, plan.rates)
             grafts += refine(journal, losses, number, stack, grafts)
             while finalists := journal.finalists(number, grafts):  # again after each that comes to stand
-                stack, judged = restore(registry), []
-                losses.expect(base, stack, finalists)
-                for graft in finalists:
-                    gain = choose_strength(base, stack, graft, losses=losses, **journal.settings.strength(number))
-                    evidence = evaluate(
-                        base, stack, graft, held_out=data.held_out, retain=data.protected, losses=losses
-                    )
-                    judged.append((gain, graft, evidence, judge(evidence, gates)))
-                journal.record(number, judged)
+                weighed = weigh(journal, losses, values, number, finalists)
+                judge_in_turn(journal, losses, values, number, weighed)
             extend_curve(journal, losses, number)
             train_controls(journal, losses, number)
             journal.close_round(number, measure_arms(journal, losses, data.select))

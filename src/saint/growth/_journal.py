@@ -8,13 +8,15 @@ from saint import config, records
 from saint.candidates import fits, num_params, price, train_flops
 from saint.composition import overlap, restore, restore_one
 from saint.data import Splits
+from saint.evaluation import holdout_digest, holdout_sizes
 from saint.grafts import Graft, History, grow_from
 from saint.growth._plan import Plan, Stage
 from saint.growth._rates import tries_of
 from saint.growth._settings import Settings
 from saint.growth._stages import next_stage, stage_of
 from saint.growth._trial import Trial
-from saint.growth._turns import has_turn, judged_in, num_accepted, wait_for
+from saint.growth._turns import has_turn, judged_in, num_accepted
+from saint.judging import must_answer, policy_of, set_policy
 from saint.models import FrozenBase
 from saint.progress import Progress
 from saint.records import Arm, Candidate, Decision, Evidence, Outcome, SensitivityMap
@@ -195,7 +197,8 @@ class Journal:
             return []
         stack, left = self.stack(), self.settings.budget_left()
         different = {graft.digest: graft for graft in grafts if graft is not None}  # one may have won as two's try
-        finished = [graft for graft in different.values() if not _repeats(stack, graft, stage)]
+        barred = self.state.quarantined
+        finished = [g for g in different.values() if g.digest not in barred and not _repeats(stack, g, stage)]
         ranked = sorted(finished, key=lambda graft: graft.history.best_bpb or 0.0 if graft.history else 0.0)
         return [
             graft
@@ -204,32 +207,38 @@ class Journal:
             and fits(price(graft.candidate, self.base.sites()), left)
         ]
 
-    def record(self, number: int | None, judged: Sequence[tuple[float, Graft, Evidence, Decision]]) -> None:
-        """Write judgements on one stack down; of those that pass, the one that gained most on *select* stands.
-
-        Grafts that were trained apart do not add up, so the others wait: they are measured again on the new stack if
-        the stage lets more of them stand, else the next round trains them on it.
-        The one that stands is written last, so that all are written on the stack that they were measured on.
+    def record(self, number: int | None, graft: Graft, evidence: Evidence, decision: Decision) -> None:
+        """Write a judgement down.
 
         Args:
-            number: Their round; None for none.
+            number: Its round; None for none.
         """
-        passed = [(gain, graft) for gain, graft, _, decision in judged if decision.outcome is Outcome.ACCEPT]
-        _, winner = max(passed, key=lambda pair: pair[0], default=(0.0, None))
-        more_may_stand = number is not None and self._num_accepted(number) + 1 < self.settings.stage(number).accept
-        for _, graft, evidence, decision in sorted(judged, key=lambda item: item[1] is winner):
-            if winner is not None and graft is not winner:
-                decision = Decision(verdicts=(*decision.verdicts, wait_for(winner, again=more_may_stand)))  # noqa: PLW2901
-            self.registry.record(graft, evidence, decision, round_number=number)
-            held_out = evidence.gain_bpb
-            self.progress.note(
-                f"{decision.outcome}: {graft.candidate.kind} at {len(graft.candidate.sites)} sites, strength "
-                f"{graft.strength:g}, gain {held_out.estimate:+.4f} [{held_out.low:+.4f}, {held_out.high:+.4f}] "
-                "bits per byte"
-            )
-            for verdict in decision.verdicts:
-                if verdict.outcome is not Outcome.ACCEPT:
-                    self.progress.note(f"  {verdict.gate}: {verdict.reason}")
+        self.registry.record(graft, evidence, decision, round_number=number)
+        gain = evidence.gain_bpb
+        self.progress.note(
+            f"{decision.outcome}: {graft.candidate.kind} at {len(graft.candidate.sites)} sites, strength "
+            f"{graft.strength:g}, gain on development text {gain.estimate:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] "
+            "bits per byte"
+        )
+        for verdict in decision.verdicts:
+            if verdict.outcome is not Outcome.ACCEPT:
+                self.progress.note(f"  {verdict.gate}: {verdict.reason}")
+
+    def more_may_stand(self, number: int) -> bool:
+        """Whether the stage lets another graft of the round stand after the next one."""
+        return self._num_accepted(number) + 1 < self.settings.stage(number).accept
+
+    def be_ready_to_judge(self) -> None:
+        """See to it that there is a policy, and that sealed text may be asked, before anything is trained for it.
+
+        Raises:
+            HoldOutError: The hold-out was retired, has expired, or has no documents left.
+        """
+        if not self.state.policy:  # a registry from before there were policies
+            set_policy(self.registry, self.plan.policy, reason="the plan's")
+        if not self.state.measured:
+            judging, data = policy_of(self.state).judging, self.data
+            must_answer(self.state, judging, holdout_digest(data), holdout_sizes(data))
 
     def _num_accepted(self, number: int) -> int:
         return num_accepted(judged_in(self.state, number))

@@ -34,6 +34,10 @@ def open_round(journal: Journal, losses: Losses, number: int, stack: Sequence[Gr
             sensitivity, redundancy = measure_sensitivity(base, text, **looking), {}
         proposed = propose(base.sites(), discounted(sensitivity, redundancy), **settings.proposing(number))
         candidates, reranked = _chosen(journal, losses, number, stack, proposed)
+        again = settings.to_retrain()
+        if again:
+            candidates = settings.within_tokens(number, [*(one for _, one in again), *candidates])
+            told["retrained"] = [graft for graft, one in again if one in candidates]
         journal.open_round(number, stack, sensitivity, candidates, **told, **reranked)
     shutil.rmtree(journal.rerank_folder, ignore_errors=True)  # what it came to is in the ledger
     return candidates

@@ -9,6 +9,7 @@ from saint.errors import ConfigError
 from saint.gates import build_gates
 from saint.grafts import kind_and_options
 from saint.growth._sets import Joint, Overgrow
+from saint.judging import Judging, Policy
 from saint.records import Budget
 from saint.sensitivity import Sensitivity
 from saint.training import Schedule, Search
@@ -84,6 +85,8 @@ class Plan:
     """What is tried, unless a stage has proposals of its own."""
     gates: Mapping[str, Mapping[str, Any]]
     """Gate -> its settings."""
+    judging: Judging = field(default_factory=Judging)
+    """How sealed text is asked whether they are met, and who must agree."""
     rounds: int = 2
     """Each round grows on the stack that the one before left."""
     candidates_per_round: int = 3
@@ -122,6 +125,11 @@ class Plan:
         if self.joint is not None and all(stage.candidates_per_round < 2 for stage in self.in_full):
             raise ConfigError("joint makes one graft of several of a round, and candidates_per_round is 1; raise it")
         build_gates(self.gates)
+
+    @property
+    def policy(self) -> Policy:
+        """By what the registry's decisions are made, unless that is changed later."""
+        return Policy(gates=self.gates, judging=self.judging)
 
     @property
     def num_tries(self) -> int:
@@ -169,9 +177,3 @@ class Plan:
                 kind_and_options(proposal.kind, proposal.options)
         except ConfigError as error:
             raise type(error)(f"{where}{error}") from error
-
-    @property
-    def allowed_regression_bpb(self) -> float | None:
-        """What the retention gate allows; None without that gate."""
-        limit = self.gates.get("retention", {}).get("at_most_bpb")
-        return None if limit is None else float(limit)

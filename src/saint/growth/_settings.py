@@ -5,13 +5,15 @@ from dataclasses import replace
 from typing import Any, final
 
 from saint import config, records
-from saint.candidates import affordable, left_of, price, refined_sites
+from saint.candidates import affordable, fits, left_of, price, refined_sites
 from saint.data import Splits
 from saint.errors import BudgetError
+from saint.evaluation import holdout_digest, holdout_sizes
 from saint.growth._plan import Plan, Stage
 from saint.growth._rates import idea_of
 from saint.growth._stages import share_of_allowance, stage_of
 from saint.growth._turns import judged_in, num_accepted, was_refused
+from saint.judging import Policy, effect_needed, policy_of, threshold
 from saint.models import FrozenBase
 from saint.records import Budget, Candidate, Site
 from saint.registry import Registry, State
@@ -145,6 +147,14 @@ class Settings:
             or (was_refused(entry) and (records.digest(entry.candidate), entry.evidence.stack) in trained)
         ]
 
+    def to_retrain(self) -> list[tuple[str, Candidate]]:
+        """(graft that was taken out, candidate that is to be grown instead): what is queued and fits the budget."""
+        left = self.budget_left()
+        queued = [
+            (one["graft"], config.build(one["candidate"], Candidate, where="queue")) for one in self.state.to_retrain
+        ]
+        return [(graft, one) for graft, one in queued if fits(price(one, self._base.sites()), left)]
+
     def _came_to_nothing(self) -> list[Candidate]:
         here = [trial for trial in self.state.trained.values() if trial["stack"] == self.state.standing]
         found = [(config.build(trial["candidate"], Candidate, where="trained"), trial["graft"]) for trial in here]
@@ -161,7 +171,7 @@ class Settings:
             number: The round; None for what is of no round, to which all of it is allowed.
             whole_round: Allow what all grafts of the round may use up together.
         """
-        allowed, share = self._plan.allowed_regression_bpb, 1.0
+        share = 1.0
         if number is not None:
             turn = (num_accepted(judged_in(self.state, number)) + 1) / self.stage(number).accept
             share = share_of_allowance(self._plan, self.state, number, 1.0 if whole_round else turn)
@@ -169,9 +179,30 @@ class Settings:
         return {
             "grown": self._data.select[grown],
             "retained": {name: corpus for name, corpus in self._data.select.items() if name != grown},
-            "at_most_bpb": None if allowed is None else allowed * share,
+            "at_most_bpb": self._allowed(share),
+            "margins": self._margins(),
             "strengths": self._plan.strengths,
         }
+
+    def _allowed(self, share: float) -> dict[str, float]:
+        """Domain -> what it may lose against the bare base; empty without a gate that says so."""
+        gate = self._policy.gates.get("retention")
+        if gate is None:
+            return {}
+        own = gate.get("suites", {})
+        return {name: share * own.get(name, gate["at_most_bpb"]) for name in self._data.protected}
+
+    def _margins(self) -> dict[str, float]:
+        """Domain -> by how many deviations it must keep its limit, for sealed text to show it at the next query."""
+        asked = self.state.queries.get(holdout_digest(self._data), [])
+        judging = self._policy.judging
+        level = threshold(judging, len(asked) + 1, sum(bool(one.passed) for one in asked))
+        sizes = holdout_sizes(self._data)
+        return {name: effect_needed(1.0, judging.documents_per_query or sizes[name], level) for name in sizes}
+
+    @property
+    def _policy(self) -> Policy:
+        return policy_of(self.state) if self.state.policy else self._plan.policy
 
     def refined_sites(self) -> list[Site]:
         """The sites that a stage of refinement may take, as the stack is now."""

@@ -9,10 +9,11 @@ import torch
 
 from saint import records
 from saint.candidates import propose
-from saint.data import SHARES, Splits, open_splits, read_splits, save_splits
+from saint.data import SHARES, Splits, describe_suites, open_splits, read_splits, save_splits
 from saint.errors import ConfigError, DataError, NotARegistryError, SaintError
 from saint.growth._plan import Plan
 from saint.growth._sets import Overgrow
+from saint.judging import set_policy
 from saint.models import FrozenBase, must_read
 from saint.progress import Progress
 from saint.records import SensitivityMap
@@ -87,12 +88,14 @@ def start(
             "sites": base.sites(),
         },
         "data": data.describe(),
+        "suites": describe_suites(data.suites),
         "duplicates": {"exact": data.num_exact_duplicates, "near": data.num_near_duplicates},
         "tokenizer": data.tokenizer_digest,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _RECORDED_PACKAGES}},
         "machine": {"processor": platform.machine(), "num_threads": torch.get_num_threads()},
     }
     registry.write("created", body, contents=[plan_text.encode()] if plan_text else [])
+    set_policy(registry, plan.policy, reason="the plan's")
     return registry
 
 
@@ -113,7 +116,8 @@ def open_data(registry: Registry, plan: Plan, base: FrozenBase, *, progress: Pro
         shutil.rmtree(prepared, ignore_errors=True)  # a copy of ours that is gone or damaged is made again
         data = read_splits(plan.data, root=root, tokenizer=base.tokenizer, progress=progress)
         save_splits(data, prepared, plan=plan.data)
-    now, then = data.describe(), created["data"]
+    now = {**data.describe(), **describe_suites(data.suites)}
+    then = {**created["data"], **created.get("suites", {})}
     for name in sorted(now.keys() | then.keys()):
         if now.get(name, {}).get("digest") != then.get(name, {}).get("digest"):
             raise DataError(

@@ -8,10 +8,11 @@ from saint.adapters import check_origin, read_adapter, to_graft
 from saint.composition import restore
 from saint.data import Splits
 from saint.errors import LedgerError
-from saint.evaluation import Losses, choose_strength, evaluate
-from saint.gates import build_gates, judge
+from saint.evaluation import Losses, Sealed, SuiteValues, choose_strength
 from saint.growth._journal import Journal
+from saint.growth._judging import measure
 from saint.growth._plan import Plan
+from saint.judging import judge
 from saint.models import FrozenBase
 from saint.progress import Progress, Silent
 from saint.registry import Entry, Registry
@@ -54,17 +55,19 @@ def submit(
         AdapterError: It cannot be read, says what no graft can, or is for another base; nothing was recorded.
         LedgerError: It stands already.
         BusyError: Another process is at work on this registry.
+        HoldOutError: Sealed text may not be asked any more.
     """
     progress = progress or Silent()
     adapter = read_adapter(submission.folder)
     ground = check_origin(base, adapter, same_base=submission.same_base)
     graft = to_graft(base, adapter)
     journal = Journal(registry, base, data, plan, progress)
-    losses = Losses(seq_len=plan.evaluation_seq_len, progress=progress)
+    losses, values = Losses(seq_len=plan.evaluation_seq_len, progress=progress), SuiteValues(data.tokenizer)
     with registry.alone():
-        stack, gain = restore(registry), 0.0
+        journal.be_ready_to_judge()
+        stack = restore(registry)
         if submission.choose_strength:
-            gain = choose_strength(base, stack, graft, losses=losses, **journal.settings.strength(None))
+            choose_strength(base, stack, graft, losses=losses, **journal.settings.strength(None))
         if graft.digest in journal.state.standing:
             raise LedgerError(f"{submission.folder} is graft {graft.digest[:12]}, which stands already")
         body = {
@@ -78,6 +81,7 @@ def submit(
             "strength": round(graft.strength, 6),
         }
         registry.write("submitted", body)
-        evidence = evaluate(base, stack, graft, held_out=data.held_out, retain=data.protected, losses=losses)
-        journal.record(None, [(gain, graft, evidence, judge(evidence, build_gates(plan.gates)))])
+        evidence = measure(journal, losses, values, stack, graft)
+        sealed = Sealed(base, stack, [*stack, graft], data, losses=losses, values=values)
+        journal.record(None, graft, evidence, judge(registry, evidence, sealed))
     return registry.entry(graft.digest)

@@ -1,5 +1,12 @@
 """The nouns: what is written to disk, sent between workers and judged. Standard library only."""
 
+from saint.records._attribution import (
+    Attribution as Attribution,
+    DocumentChange as DocumentChange,
+    PairGain as PairGain,
+    Share as Share,
+    SuiteAttribution as SuiteAttribution,
+)
 from saint.records._canonical import (
     LARGEST_EXACT_INT as LARGEST_EXACT_INT,
     digest as digest,

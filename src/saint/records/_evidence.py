@@ -46,6 +46,8 @@ class Evidence:
     """With each graft that stands, oldest first; None where they were not measured."""
     safety: Mapping[str, SafetyMeasure] = field(default_factory=dict)
     """Safety suite -> what the graft does to it."""
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
+    """Safety suite -> why it could not be measured."""
     canary_p: float | None = None
     """How likely it is that the graft knows the hold-out's canaries no better than chance; None where it has none."""
     logits: str = ""

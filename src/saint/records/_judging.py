@@ -99,6 +99,8 @@ class Query:
     log_threshold: float
     """ln(1 / alpha) of this query: how strong the evidence for every claim must be, in nats."""
     claims: tuple[Claim, ...]
+    num_documents: Mapping[str, int]
+    """Suite -> how many of its documents this query may look at."""
     rejudges: bool = False
     """Whether it is about a graft that stands, after something below it was taken away."""
 
@@ -115,6 +117,10 @@ class Decision:
     """The one bit that came back: whether sealed text showed every claim."""
     losses: str = ""
     """Digest of the blob of what each sealed document cost, from which the answer can be worked out again."""
+    risk: str = ""
+    """The risk class of the graft, where the policy has one for it."""
+    approvals: int = 0
+    """How many people must approve of it before it stands."""
 
     @property
     def outcome(self) -> Outcome:
@@ -166,5 +172,7 @@ class SafetyMeasure:
     """How much worse the composed model is than the present stack, in the suite's unit; positive is worse."""
     after: float
     """Mean over the items with the graft; a rate for violations and refusals."""
+    rate: Interval | None = None
+    """`after` with its interval where it is a rate."""
     spread: Spread
     """Of the items' differences, against the present stack."""

@@ -149,7 +149,8 @@ class Registry:
         Raises:
             StaleEvidenceError: The evidence was measured on another stack than the one that stands now.
             BaseChangedError: It was measured on another base.
-            LedgerError: The evidence is about another graft, or this one stands already.
+            LedgerError: The evidence is about another graft, this one stands already or is in quarantine, or the
+                decision answers a query that is not its own.
         """
         if (digest := self.store.put(graft.to_bytes())) != evidence.graft:
             raise LedgerError(
@@ -170,6 +171,7 @@ class Registry:
                 )
             if digest in state.standing:
                 raise LedgerError(f"graft {digest[:12]} stands already; roll it back before it is judged again")
+            _must_answer_its_own(evidence, decision)
             return {
                 "graft": digest,
                 "outcome": decision.outcome,
@@ -178,8 +180,54 @@ class Registry:
                 "round": round_number,
             }
 
-        self.ledger.append("judged", body, blobs=[digest])
+        self.ledger.append("judged", body, blobs=[digest, *filter(None, [decision.losses])])
         return digest
+
+    def rejudge(self, evidence: Evidence, decision: Decision) -> None:
+        """Write down what was found of a graft that stands, judged again on the others that stand.
+
+        Raises:
+            StaleEvidenceError: Something else stands now than the evidence is about.
+            LedgerError: The decision answers a query that is not its own.
+        """
+
+        def body(past: list[Event]) -> dict[str, Any]:
+            standing = replay(past).standing
+            if evidence.stack != tuple(other for other in standing if other != evidence.graft):
+                raise StaleEvidenceError("other grafts stand now than this was measured on; judge it again")
+            _must_answer_its_own(evidence, decision)
+            return {"graft": evidence.graft, "outcome": decision.outcome, "evidence": evidence, "decision": decision}
+
+        self.ledger.append("rejudged", body, blobs=list(filter(None, [decision.losses])))
+
+    def approve(self, digest: str, *, by: str, reason: str) -> Entry:
+        """Say that a person approves of a graft that passed and waits for that; returns its judgement as it is then.
+
+        Raises:
+            UnknownNameError: There is no such graft.
+            LedgerError: It does not wait for approval, the same person approved before, or other grafts stand by now.
+        """
+        entry = self.entry(digest)
+
+        def body(past: list[Event]) -> dict[str, Any]:
+            state = replay(past)
+            latest = next(one for one in reversed(state.judged) if one.digest == entry.digest)
+            if latest.status != "waits for approval":
+                raise LedgerError(
+                    f"graft {entry.digest[:12]} does not wait for approval; its status is {latest.status}"
+                )
+            if latest.evidence.stack != tuple(state.standing):
+                raise LedgerError(
+                    f"graft {entry.digest[:12]} passed on a stack that does not stand any more; let it be judged again"
+                )
+            if any(one["by"] == by for one in state.approved.get(latest.number, [])):
+                raise LedgerError(
+                    f"{by} approved of {entry.digest[:12]} before; {latest.decision.approvals} people must"
+                )
+            return {"graft": entry.digest, "judgement": latest.number, "by": by, "reason": reason}
+
+        self.ledger.append("approved", body)
+        return self.entry(entry.digest)
 
     def rollback(self, digest: str, *, reason: str) -> str:
         """Take an accepted graft out of the stack, wherever it is in it; nothing is deleted. Returns its full digest.
@@ -200,6 +248,16 @@ class Registry:
 
         self.ledger.append("rolled_back", body)
         return full
+
+
+def _must_answer_its_own(evidence: Evidence, decision: Decision) -> None:
+    """Refuse a decision whose query was about something else."""
+    query = decision.query
+    if query is not None and (query.graft, query.base, query.stack) != (evidence.graft, evidence.base, evidence.stack):
+        raise LedgerError(
+            f"the decision answers query {query.number} about graft {query.graft[:12]}, the evidence is about "
+            f"{evidence.graft[:12]} on its own stack; judge it again"
+        )
 
 
 def _format_of(marker: Path) -> int:

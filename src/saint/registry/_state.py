@@ -6,11 +6,11 @@ from typing import Any, Literal, final
 
 from saint import config
 from saint.errors import ConfigError, LedgerError
-from saint.records import Candidate, Decision, Evidence, Outcome
+from saint.records import Candidate, Decision, Evidence, Outcome, Query
 from saint.registry._ledger import Event
 from saint.registry._spent import Spent, spent_in
 
-Status = Literal["stands", "rolled back", "deferred", "rejected"]
+Status = Literal["stands", "rolled back", "deferred", "rejected", "waits for approval"]
 _STATUS_OF: dict[Outcome, Status] = {
     Outcome.ACCEPT: "stands",
     Outcome.DEFER: "deferred",
@@ -35,6 +35,18 @@ class Entry:
     rollback_reason: str = ""
     unvalidated: bool = False
     """It stands, but not on the stack that it was judged on: something below it was rolled back since."""
+
+
+@final
+@dataclass(kw_only=True)
+class Asked:
+    """One query to sealed text, and what became of it."""
+
+    query: Query
+    number: int
+    """The ledger's entry that has the query."""
+    passed: bool | None = None
+    """The bit that came back; None for a query whose answer nobody wrote down, which counts all the same."""
 
 
 @final
@@ -68,6 +80,18 @@ class State:
     """Digest of a trial -> the event that says what each site of its graft was worth, and which were kept."""
     curve: list[dict[str, Any]] = field(default_factory=list)
     """What was measured of the bare base, and of the stack at the end of each round, beside what growth had spent."""
+    policy: dict[str, Any] = field(default_factory=dict)
+    """The event that says by what decisions are made now."""
+    queries: dict[str, list[Asked]] = field(default_factory=dict)
+    """Digest of a hold-out -> what it was asked, oldest first."""
+    retired: dict[str, str] = field(default_factory=dict)
+    """Digest of a hold-out -> why it is not to be asked any more."""
+    approved: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    """Entry of a judgement -> the events of people who approve of it."""
+    quarantined: dict[str, str] = field(default_factory=dict)
+    """Digest of a graft -> why it must not stand again."""
+    to_retrain: list[dict[str, Any]] = field(default_factory=list)
+    """Candidates that are to be grown again, oldest first, as long as no round has taken them up."""
     others: list[Event] = field(default_factory=list)
 
     @property
@@ -104,6 +128,8 @@ def _create(state: State, event: Event) -> None:
 
 def _open_round(state: State, event: Event) -> None:
     state.rounds[event.body["round"]] = {**event.body, "closed": False, "abandoned": False}
+    taken = event.body.get("retrained", [])
+    state.to_retrain = [one for one in state.to_retrain if one["graft"] not in taken]
 
 
 def _close_round(state: State, event: Event) -> None:
@@ -145,7 +171,8 @@ def _measure(state: State, event: Event) -> None:
 
 
 def _extend_curve(state: State, event: Event) -> None:
-    state.curve.append(dict(event.body))
+    older = {"split": "held_out", "grown_bpb": event.body.get("held_out_bpb")}  # before sealed text was sealed
+    state.curve.append({**older, **event.body})
 
 
 def _open_set(state: State, event: Event) -> None:
@@ -156,6 +183,40 @@ def _prune(state: State, event: Event) -> None:
     state.pruned[event.body["trial"]] = dict(event.body)
 
 
+def _set_policy(state: State, event: Event) -> None:
+    state.policy = {**event.body, "number": event.number}
+
+
+def _query(state: State, event: Event) -> None:
+    query = config.build(event.body, Query, where=f"entry {event.number}")
+    before = state.queries.setdefault(query.holdout, [])
+    counted = (len(before) + 1, sum(bool(asked.passed) for asked in before))
+    if (query.number, query.num_passed) != counted:
+        raise LedgerError(
+            f"entry {event.number} counts as query {query.number} with {query.num_passed} passed before it, the ledger "
+            f"has it as {counted[0]} with {counted[1]}; the ledger was not written by saint-g as it is"
+        )
+    before.append(Asked(query=query, number=event.number))
+
+
+def _retire(state: State, event: Event) -> None:
+    state.retired[event.body["holdout"]] = event.body["reason"]
+
+
+def _answer(state: State, decision: Decision, event: Event) -> None:
+    """Put the bit of a decision to the query that it answers."""
+    if decision.query is None:
+        return
+    asked = state.queries.get(decision.query.holdout, [])
+    mine = asked[decision.query.number - 1] if decision.query.number <= len(asked) else None
+    if mine is None or mine.query != decision.query or mine.passed is not None:
+        raise LedgerError(
+            f"entry {event.number} answers query {decision.query.number}, which is another one or was answered before; "
+            "the ledger was not written by saint-g as it is"
+        )
+    mine.passed = decision.passed
+
+
 def _judge(state: State, event: Event) -> None:
     evidence = config.build(event.body["evidence"], Evidence, where=f"entry {event.number}")
     decision = config.build(event.body["decision"], Decision, where=f"entry {event.number}")
@@ -164,7 +225,9 @@ def _judge(state: State, event: Event) -> None:
             f"entry {event.number} judges a graft on a stack of {len(evidence.stack)} that did not stand then; "
             "the ledger was not written by saint-g as it is"
         )
+    _answer(state, decision, event)
     state.base = state.base or evidence.base
+    waits = decision.outcome is Outcome.DEFER and decision.approvals > 0
     state.judged.append(
         Entry(
             digest=evidence.graft,
@@ -174,11 +237,46 @@ def _judge(state: State, event: Event) -> None:
             number=event.number,
             time=event.time,
             round=event.body.get("round"),
-            status=_STATUS_OF[decision.outcome],
+            status="waits for approval" if waits else _STATUS_OF[decision.outcome],
         )
     )
     if decision.outcome is Outcome.ACCEPT:
         state.standing.append(evidence.graft)
+
+
+def _approve(state: State, event: Event) -> None:
+    number = event.body["judgement"]
+    index = next(i for i, entry in enumerate(state.judged) if entry.number == number)
+    entry, said = state.judged[index], state.approved.setdefault(number, [])
+    if entry.status != "waits for approval" or entry.evidence.stack != tuple(state.standing):
+        raise LedgerError(f"entry {event.number} approves of {entry.digest[:12]}, which did not wait for that then")
+    said.append({**event.body, "number": event.number, "time": event.time})
+    if len({one["by"] for one in said}) >= entry.decision.approvals:
+        state.judged[index] = _with(entry, status="stands")
+        state.standing.append(entry.digest)
+
+
+def _rejudge(state: State, event: Event) -> None:
+    """A graft that stands was judged again, on all others that stand."""
+    evidence = config.build(event.body["evidence"], Evidence, where=f"entry {event.number}")
+    decision = config.build(event.body["decision"], Decision, where=f"entry {event.number}")
+    others = tuple(digest for digest in state.standing if digest != evidence.graft)
+    if evidence.graft not in state.standing or evidence.stack != others:
+        raise LedgerError(f"entry {event.number} judges {evidence.graft[:12]} again on a stack that did not stand then")
+    _answer(state, decision, event)
+    if decision.outcome is Outcome.ACCEPT:
+        state.judged = [
+            _with(entry, unvalidated=False) if entry.digest == evidence.graft and entry.status == "stands" else entry
+            for entry in state.judged
+        ]
+
+
+def _quarantine(state: State, event: Event) -> None:
+    state.quarantined[event.body["graft"]] = event.body["reason"]
+
+
+def _queue_retrain(state: State, event: Event) -> None:
+    state.to_retrain.append(dict(event.body))
 
 
 def _roll_back(state: State, event: Event) -> None:
@@ -218,4 +316,11 @@ _ADDED: dict[str, Callable[[State, Event], None]] = {
     "vault_opened": _open_vault,
     "measured": _measure,
     "curve_measured": _extend_curve,
+    "policy_set": _set_policy,
+    "queried": _query,
+    "holdout_retired": _retire,
+    "approved": _approve,
+    "rejudged": _rejudge,
+    "quarantined": _quarantine,
+    "retrain_queued": _queue_retrain,
 }

@@ -1,5 +1,8 @@
 """What the ledger says, for people and programs; nothing is measured here."""
 
+from saint.report._blame import blame_lines as blame_lines, blame_parts as blame_parts
+from saint.report._blame_page import blame_html as blame_html
+from saint.report._blame_picture import blame_picture as blame_picture
 from saint.report._comparison import comparison_parts as comparison_parts, to_markdown as to_markdown
 from saint.report._comparison_figures import (
     comparison_figures as comparison_figures,
@@ -14,6 +17,12 @@ from saint.report._comparison_page import (
 from saint.report._figure import Figure as Figure
 from saint.report._growth_curve import curve_table as curve_table
 from saint.report._html import to_html as to_html
+from saint.report._judging import (
+    holdout_lines as holdout_lines,
+    policy_lines as policy_lines,
+    replayed_lines as replayed_lines,
+    watched_lines as watched_lines,
+)
 from saint.report._study import study_markdown as study_markdown, study_parts as study_parts
 from saint.report._study_figures import (
     study_figure_lines as study_figure_lines,
@@ -24,10 +33,10 @@ from saint.report._study_pictures import study_pictures as study_pictures, write
 from saint.report._summary import summarise as summarise
 from saint.report._text import (
     arms_table as arms_table,
-    blame_table as blame_table,
     entry_lines as entry_lines,
     judged_table as judged_table,
     log_table as log_table,
     status_lines as status_lines,
 )
 from saint.report._whole import report_parts as report_parts
+from saint.report._written import write_picture as write_picture, write_whole as write_whole

@@ -22,14 +22,14 @@ def curve_rows(points: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     if not points:
         return []
     domains = list(dict.fromkeys(domain for point in points for domain in point["retain_bpb"]))
-    columns = ["after", "parameters", "tokens", "training FLOPs", "seconds", "held-out bits/byte", "saved"]
+    columns = ["after", "parameters", "tokens", "training FLOPs", "seconds", "development bits/byte", "saved"]
     return [[*columns, *(f"{domain} bits/byte" for domain in domains)], *(_row(point, domains) for point in points)]
 
 
 def curve_table(points: Sequence[Mapping[str, Any]]) -> Table:
     """The growth curve for a terminal."""
     heading, *rows = curve_rows(points) or [[]]
-    table = Table(title="Growth curve: the stack on held-out text, and what all trials took", title_justify="left")
+    table = Table(title="Growth curve: the stack on development text, and what all trials took", title_justify="left")
     for column in heading:
         table.add_column(Text(column))
     for row in rows:
@@ -38,12 +38,12 @@ def curve_table(points: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def curve_pictures(points: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A picture for each axis, as SVG: held-out bits per byte, with its interval against the bare base."""
+    """A picture for each axis, as SVG: bits per byte of development text, with its interval against the bare base."""
     return [
         line(
             [_point(point, float(point[axis])) for point in points],
             x_label=label,
-            y_label="held-out bits per byte",
+            y_label="bits per byte of development text",
         )
         for axis, label in _AXES.items()
         if points
@@ -51,7 +51,7 @@ def curve_pictures(points: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _point(point: Mapping[str, Any], x: float) -> Point:
-    y, gain = point["held_out_bpb"], point["gain_bpb"]
+    y, gain = point["grown_bpb"], point["gain_bpb"]
     if gain is None:
         return Point(x, y, f"{_after(point)}: {y:.4f}")
     base = y + gain["estimate"]
@@ -66,7 +66,7 @@ def _row(point: Mapping[str, Any], domains: Sequence[str]) -> list[str]:
         f"{point['train_tokens']:,}",
         f"{point['train_flops']:.3g}",
         f"{point['train_seconds']:.1f}",
-        f"{point['held_out_bpb']:.4f}",
+        f"{point['grown_bpb']:.4f}",
         "" if point["gain_bpb"] is None else spell(point["gain_bpb"]),
         *("not measured" if bpb is None else f"{bpb:.4f}" for bpb in retained),
     ]

@@ -3,6 +3,7 @@ from typing import Any
 
 from saint import records
 from saint.registry import Entry, Registry, State
+from saint.report._judging import holdouts
 
 
 def summarise(registry: Registry) -> dict[str, Any]:
@@ -45,6 +46,8 @@ def summarise(registry: Registry) -> dict[str, Any]:
         "result": state.measured[-1] if state.measured else None,
         "result_stands": bool(state.measured) and state.measured[-1]["stack"] == state.standing,
         "num_vault_openings": state.num_vault_openings,
+        "policy": state.policy,
+        "holdouts": holdouts(state),
         "cost": {
             "num_params": sum(e.evidence.cost.num_params for e in state.judged if e.status == "stands"),
             "num_bytes": sum(e.evidence.cost.num_bytes for e in state.judged if e.status == "stands"),
@@ -111,6 +114,11 @@ def _graft(entry: Entry, state: State) -> dict[str, Any]:
         "interactions": evidence["interactions"],
         "stack": evidence["stack"],
         "verdicts": plain["decision"]["verdicts"],
+        "query": plain["decision"]["query"],
+        "passed": plain["decision"]["passed"],
+        "risk": plain["decision"]["risk"],
+        "approvals": [one["by"] for one in state.approved.get(entry.number, [])],
+        "quarantined": state.quarantined.get(entry.digest, ""),
     }
 
 

@@ -43,10 +43,10 @@ def chart(
     """
     points = [point for one in series for point in one.points]
     room = apart * len(series) / 2
-    place_x = _LogAxis if log_x else _Axis
+    place_x = _LogAxis if log_x else Axis
     values = [point.x for point in points]
     xs = place_x(values if log_x else [0.0, *values], _MARGIN_LEFT + room, _WIDTH - _MARGIN_RIGHT - room)
-    ys = _Axis(
+    ys = Axis(
         [0.0, *(bound for p in points for bound in (p.y, p.y_low, p.y_high) if bound is not None)],
         height - _MARGIN_BOTTOM,
         _MARGIN_TOP,
@@ -55,23 +55,23 @@ def chart(
     for index, one in enumerate(series):
         shift = apart * (index - (len(series) - 1) / 2)
         parts += _drawn(one, one.css or f"c{index % _NUM_COLORS}", xs, ys, shift)
-    return f'<div class="legend">{_legend(series)}</div>{_svg(_WIDTH, height, parts)}'
+    return f'<div class="legend">{_legend(series)}</div>{svg_of(_WIDTH, height, parts)}'
 
 
 def line(points: Sequence[Point], *, x_label: str, y_label: str) -> str:
     """One of several small pictures: a line, its vertical axis no longer than its values need."""
     width, height = 400, 230
-    xs = _Axis([0.0, *(point.x for point in points)], _MARGIN_LEFT, width - 2 * _MARGIN_RIGHT)
-    ys = _Axis(
+    xs = Axis([0.0, *(point.x for point in points)], _MARGIN_LEFT, width - 2 * _MARGIN_RIGHT)
+    ys = Axis(
         [bound for p in points for bound in (p.y, p.y_low, p.y_high) if bound is not None],
         height - _MARGIN_BOTTOM,
         _MARGIN_TOP,
     )
     drawn = _drawn(Series("", points), "c0", xs, ys, 0.0)
-    return _svg(width, height, [*_axes(xs, ys, height, x_label, y_label, width), *drawn])
+    return svg_of(width, height, [*_axes(xs, ys, height, x_label, y_label, width), *drawn])
 
 
-def _drawn(one: Series, color: str, xs: "_Axis | _LogAxis", ys: "_Axis", shift: float) -> Iterable[str]:
+def _drawn(one: Series, color: str, xs: "Axis | _LogAxis", ys: "Axis", shift: float) -> Iterable[str]:
     """The line, whiskers and dots of a series, `shift` pixels to the right of their places."""
     if one.joined and len(one.points) > 1:
         path = " ".join(f"{xs.at(p.x) + shift:.1f},{ys.at(p.y):.1f}" for p in one.points)
@@ -125,8 +125,8 @@ def panels(shown: Sequence[Panel], *, x_label: str, y_label: str) -> str:
     for number, panel in enumerate(shown):
         left = _MARGIN_LEFT + number % _PANEL_COLUMNS * (width + _PANEL_GAP)
         top = number // _PANEL_COLUMNS * (_PANEL_HEIGHT + _PANEL_TITLE) + _PANEL_TITLE
-        xs = _Axis([0.0, *(point.x for point in points)], left, left + width)
-        ys = _Axis([0.0, *(point.y for point in points)], top + _PANEL_HEIGHT - 8, top + 4)
+        xs = Axis([0.0, *(point.x for point in points)], left, left + width)
+        ys = Axis([0.0, *(point.y for point in points)], top + _PANEL_HEIGHT - 8, top + 4)
         parts.append(f'<text class="label" x="{left:.1f}" y="{top - 5}">{escape(panel.title)}</text>')
         parts += _panel_grid(xs, ys, left, width, numbered=number % _PANEL_COLUMNS == 0)
         parts += [_mark(css, xs.at(point.x), ys.at(point.y), escape(point.label)) for point, css in panel.dots]
@@ -134,10 +134,10 @@ def panels(shown: Sequence[Panel], *, x_label: str, y_label: str) -> str:
     turned = f'transform="translate(14,{(height - _MARGIN_BOTTOM) / 2:.1f}) rotate(-90)"'
     parts.append(f'<text class="axis" x="{middle:.1f}" y="{height - 16}" text-anchor="middle">{escape(x_label)}</text>')
     parts.append(f'<text class="axis" {turned} text-anchor="middle">{escape(y_label)}</text>')
-    return _svg(_WIDTH, height, parts)
+    return svg_of(_WIDTH, height, parts)
 
 
-def _panel_grid(xs: "_Axis", ys: "_Axis", left: float, width: float, *, numbered: bool) -> Iterable[str]:
+def _panel_grid(xs: "Axis", ys: "Axis", left: float, width: float, *, numbered: bool) -> Iterable[str]:
     """Lines across for the vertical ticks, with their numbers in the first column, and the line of the first tick."""
     for tick in ys.ticks:
         y = ys.at(tick)
@@ -165,7 +165,7 @@ def forest(rows: Sequence[Row], *, x_label: str, limits: Iterable[tuple[float, s
     left, row_height = 250, 24
     height = _MARGIN_TOP + row_height * len(rows) + _MARGIN_BOTTOM
     values = [0.0, *(bound for row in rows for bound in (row.low, row.high)), *(limit for limit, _ in limits)]
-    xs = _Axis(values, left, _WIDTH - _MARGIN_RIGHT)
+    xs = Axis(values, left, _WIDTH - _MARGIN_RIGHT)
     bottom = height - _MARGIN_BOTTOM
     parts = [*_x_axis(xs, bottom, x_label)]
     for limit, label in [(0.0, "no change"), *limits]:
@@ -187,7 +187,7 @@ def forest(rows: Sequence[Row], *, x_label: str, limits: Iterable[tuple[float, s
             f'<circle class="dot {row.color}" cx="{x:.1f}" cy="{y:.1f}" r="4.5">'
             f"<title>{escape(numbers)}</title></circle>"
         )
-    return _svg(_WIDTH, height, parts)
+    return svg_of(_WIDTH, height, parts)
 
 
 def places(sites: Sequence[Mapping[str, Any]], scores: Mapping[str, float], grafts: Sequence[Mapping[str, Any]]) -> str:
@@ -226,7 +226,7 @@ def places(sites: Sequence[Mapping[str, Any]], scores: Mapping[str, float], graf
             for column, (of_stream, role) in enumerate(columns):
                 if of_stream == stream and (place := by_place.get((stream, depth, role))):
                     parts += _cell(place, left + cell[0] * column, y, cell, scores, top_of_role, grafts)
-    return _svg(width, height, parts)
+    return svg_of(width, height, parts)
 
 
 def _cell(
@@ -267,7 +267,7 @@ def _key(site: Mapping[str, Any]) -> str:
 
 
 @final
-class _Axis:
+class Axis:
     """Maps values to pixels over a range of round numbers."""
 
     def __init__(self, values: Sequence[float], start: float, end: float) -> None:
@@ -309,7 +309,7 @@ def _round_step(size: float) -> float:
 
 
 def _axes(
-    xs: "_Axis | _LogAxis", ys: _Axis, height: int, x_label: str, y_label: str, width: int = _WIDTH
+    xs: "Axis | _LogAxis", ys: Axis, height: int, x_label: str, y_label: str, width: int = _WIDTH
 ) -> Iterable[str]:
     yield from _x_axis(xs, height - _MARGIN_BOTTOM, x_label)
     for tick, said in zip(ys.ticks, _ticks(ys.ticks), strict=True):
@@ -321,7 +321,7 @@ def _axes(
     yield f'<text class="axis" {turned} text-anchor="middle">{escape(y_label)}</text>'
 
 
-def _x_axis(xs: "_Axis | _LogAxis", bottom: float, label: str) -> Iterable[str]:
+def _x_axis(xs: "Axis | _LogAxis", bottom: float, label: str) -> Iterable[str]:
     for tick in xs.ticks:
         x = xs.at(tick)
         yield f'<text class="tick" x="{x:.1f}" y="{bottom + 16:.1f}" text-anchor="middle">{_tick(tick)}</text>'
@@ -342,7 +342,8 @@ def _tick(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}g}" if abs(value) > 1e-12 else "0"
 
 
-def _svg(width: float, height: float, parts: Iterable[str]) -> str:
+def svg_of(width: float, height: float, parts: Iterable[str]) -> str:
+    """The parts as one picture of that size."""
     body = "".join(parts)
     return f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" xmlns="http://www.w3.org/2000/svg">{body}</svg>'
 
@@ -371,7 +372,7 @@ def standalone(picture: str, legend: Sequence[tuple[str, str]] = ()) -> str:
         y = height + _LEGEND_ROW * (index // columns) + 12
         parts.append(_mark(css, x, y))
         parts.append(f'<text class="label" x="{x + 10}" y="{y + 4:.0f}">{escape(name)}</text>')
-    return _svg(width, height + _LEGEND_ROW * ceil(len(legend) / columns) + 14, parts)
+    return svg_of(width, height + _LEGEND_ROW * ceil(len(legend) / columns) + 14, parts)
 
 
 def _inks() -> Iterable[str]:

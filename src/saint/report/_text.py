@@ -19,6 +19,7 @@ _STYLES = {
     "deferred": "yellow",
     "defer": "yellow",
     "rolled back": "magenta",
+    "waits for approval": "cyan",
 }
 ARM_LABELS = {
     "grafts": "grafts",
@@ -69,14 +70,14 @@ def judged_table(grafts: Sequence[Mapping[str, Any]], *, title: str) -> Table:
         "round",
         "params",
         "status",
-        "gain, bits/byte",
+        "gain, bits/byte, development text",
         *(f"{s} lost in all" for s in suites),
     )
     for column in columns:
         table.add_column(Text(column))
     for graft in grafts:
         status = graft["status"] + (", unvalidated" if graft["unvalidated"] else "")
-        _add_row(
+        add_row(
             table,
             graft["digest"][:12],
             f"{graft['kind']} {_options(graft['options'])}",
@@ -99,7 +100,7 @@ def arms_table(result: Mapping[str, Any]) -> Table:
     for column in ("", "trained parameters", "tokens", gained, *(f"loss on {domain}" for domain in domains)):
         table.add_column(Text(column))
     for arm in arms:
-        _add_row(
+        add_row(
             table,
             ARM_LABELS.get(arm["name"], arm["name"]),
             f"{arm['num_params']:,}",
@@ -123,7 +124,8 @@ def entry_lines(graft: Mapping[str, Any]) -> list[RenderableType]:
         f"judged   {graft['time']}, ledger entry {graft['entry']}, on a stack of {len(graft['stack'])}",
         f"overlap  {_overlap(graft['overlap'])}",
         *interaction_lines(graft["interactions"]),
-        f"gain     {spell(graft['gain_bpb'])} bits per byte, {graft['gain_bpb']['num_documents']} documents",
+        f"asked    {_asked(graft)}",
+        f"gain     {spell(graft['gain_bpb'])} bits per byte, {graft['gain_bpb']['num_documents']} documents of select",
         *(
             f"{suite:<8} loses {spell(graft['regression_bpb'][suite])}, with the whole stack {spell(drift)}"
             for suite, drift in graft["drift_bpb"].items()
@@ -140,7 +142,7 @@ def entry_lines(graft: Mapping[str, Any]) -> list[RenderableType]:
         verdicts.add_column(Text(column))
     for verdict in graft["verdicts"]:
         outcome = Text(verdict["outcome"], style=_STYLES[verdict["outcome"]])
-        _add_row(verdicts, verdict["gate"], outcome, verdict["reason"])
+        add_row(verdicts, verdict["gate"], outcome, verdict["reason"])
     return [*map(Text, lines), verdicts]
 
 
@@ -150,23 +152,11 @@ def log_table(events: Iterable[Event]) -> Table:
     for column in ("entry", "time", "event", "what", "digest"):
         table.add_column(Text(column))
     for event in events:
-        _add_row(table, str(event.number), event.time, event.name, _gist(event), event.digest[:12])
+        add_row(table, str(event.number), event.time, event.name, _gist(event), event.digest[:12])
     return table
 
 
-def blame_table(blame: Mapping[str, Any]) -> Table:
-    """Which graft changed what."""
-    domains = blame["domains"]
-    table = Table(title=f"Bits per byte saved on development text ({blame['split']})", title_justify="left")
-    for column in ("graft", "kind", "where", *(f"{d}, without it lost" for d in domains)):
-        table.add_column(Text(column))
-    for graft in blame["grafts"]:
-        row = (spell(graft["leave_one_out_bpb"][domain]) for domain in domains)
-        _add_row(table, graft["digest"][:12], graft["kind"], graft["where"], *row)
-    return table
-
-
-def _add_row(table: Table, *cells: str | Text) -> None:
+def add_row(table: Table, *cells: str | Text) -> None:
     """What people wrote is shown as they wrote it: rich would take its brackets for markup."""
     table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
 
@@ -259,6 +249,14 @@ def _origin(graft: Mapping[str, Any]) -> str:
     return f"{graft['round'] + 1}{', stage ' + graft['stage'] if graft['stage'] else ''}"
 
 
+def _asked(graft: Mapping[str, Any]) -> str:
+    """What sealed text was asked about a graft."""
+    if (query := graft["query"]) is None:
+        return "nothing of sealed text"
+    answer = "every claim was shown" if graft["passed"] else "not every claim was shown"
+    return f"{len(query['claims'])} claims of sealed text, as query {query['number']}: {answer}"
+
+
 def _overlap(overlap: Mapping[str, float] | None) -> str:
     if overlap is None:
         return "nothing of low rank is shared with the stack"
@@ -287,12 +285,20 @@ _GISTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     ),
     "pruned": lambda body: f"{len(body['scores'])} sites to {len(body['kept'])}, by {body['by']}",
     "curve_measured": lambda body: (
-        f"{'the bare base' if body['round'] is None else _round(body)}: {body['held_out_bpb']:.4f} bits per byte"
+        f"{'the bare base' if body['round'] is None else _round(body)}: "
+        f"{body.get('grown_bpb', body.get('held_out_bpb')):.4f} bits per byte"
     ),
     "judged": lambda body: f"{body['outcome']}: {body['graft'][:12]}, {what(body['evidence']['candidate'])}",
     "submitted": lambda body: (
         f"{body['graft'][:12]}: {', '.join(filter(None, (body['name'], body['reason'], body['folder'])))}"
     ),
+    "policy_set": lambda body: f"{body['digest'][:12]}{': ' + body['reason'] if body['reason'] else ''}",
+    "queried": lambda body: f"query {body['number']} of hold-out {body['holdout'][:12]} about {body['graft'][:12]}",
+    "holdout_retired": lambda body: f"hold-out {body['holdout'][:12]}: {body['reason']}",
+    "approved": lambda body: f"{body['graft'][:12]} by {body['by']}: {body['reason']}",
+    "rejudged": lambda body: f"{body['outcome']}: {body['graft'][:12]}, on what stands",
+    "quarantined": lambda body: f"{body['graft'][:12]}: {body['reason']}",
+    "retrain_queued": lambda body: f"{what(body['candidate'])}, instead of {body['graft'][:12]}",
     "rolled_back": lambda body: f"{body['graft'][:12]}: {body['reason']}",
     "control_trained": lambda body: f"{body['name']}{': ' + body['failure'] if 'failure' in body else ''}",
     "controls_left_out": lambda body: str(body["reason"]),

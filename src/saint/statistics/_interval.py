@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from saint.errors import DataError
-from saint.records import Interval, RepeatedInterval
+from saint.records import Interval, RepeatedInterval, Spread
 
 _LEVEL = 0.95
 _NUM_NODES = 96
@@ -47,6 +47,22 @@ def paired_interval(
         standard_error=standard_error,
         num_documents=len(num_bytes),
     )
+
+
+def paired_spread(
+    before_nats: Float64[np.ndarray, " documents"],
+    after_nats: Float64[np.ndarray, " documents"],
+    num_bytes: Int64[np.ndarray, " documents"],
+) -> Spread:
+    """How the bits per byte that each document saves lie over the documents, each counting the same.
+
+    Args:
+        before_nats: Total loss of each document under the model that is compared with.
+        after_nats: The same under the other model; lower is better, so savings are positive.
+        num_bytes: UTF-8 bytes of each document.
+    """
+    saved = (before_nats - after_nats) / (log(2) * num_bytes)
+    return Spread(mean=float(saved.mean()), deviation=float(saved.std(ddof=1)), num_documents=len(saved))
 
 
 def repeated_interval(

@@ -1,4 +1,4 @@
-"""What a kind, a gate, a map, a policy or a model has to prove, as suites and assertions; for plug-ins' authors too.
+"""What a kind, gate, judge, map, policy or model has to prove, as suites and assertions; for plug-ins' authors too.
 
 Also the search written down plainly, which the engine must agree with.
 """
@@ -10,6 +10,7 @@ from saint.testing._assertions import (
 )
 from saint.testing._gates import GateSuite as GateSuite, an_evidence as an_evidence
 from saint.testing._grafts import GraftSuite as GraftSuite
+from saint.testing._judges import JudgeSuite as JudgeSuite
 from saint.testing._maps import MapSuite as MapSuite
 from saint.testing._naive import (
     NaiveTrial as NaiveTrial,

@@ -3,7 +3,7 @@ from dataclasses import replace
 from typing import Any
 
 from saint.gates import Gate, build_gates
-from saint.records import Candidate, Cost, Evidence, Footprint, Interval, Outcome, Removal, Site
+from saint.records import Candidate, Cost, Evidence, Footprint, Interval, Outcome, Removal, Site, Spread
 
 
 def an_evidence(**changes: Any) -> Evidence:
@@ -14,16 +14,21 @@ def an_evidence(**changes: Any) -> Evidence:
         candidate=Candidate(sites=(site,), kind="phi", options={"rank": 4}),
         base="0" * 64,
         stack=(),
-        documents={"held_out": "2" * 64, "code": "3" * 64},
+        documents={"prose": "2" * 64, "code": "3" * 64},
+        grown="prose",
         gain_bpb=Interval(estimate=0.2, low=0.18, high=0.22, standard_error=0.01, num_documents=50),
         regression_bpb={"code": Interval(estimate=0.01, low=0.0, high=0.02, standard_error=0.005, num_documents=50)},
         drift_bpb={"code": Interval(estimate=0.01, low=0.0, high=0.02, standard_error=0.005, num_documents=50)},
+        spreads={
+            "prose": {against: Spread(mean=0.2, deviation=0.1, num_documents=50) for against in ("stack", "base")},
+            "code": {against: Spread(mean=-0.01, deviation=0.1, num_documents=50) for against in ("stack", "base")},
+        },
         cost=Cost(num_params=16, num_bytes=512, train_tokens=1000, flops_per_token=64, foldable=True),
         removal=Removal(restored=True, max_abs_difference=0.0, num_tokens=64),
         footprint=Footprint(
-            kl_nats={"held_out": 0.1, "code": 0.01},
-            saved_by_class={"held_out": {"word start": 0.3, "other": 0.1}, "code": {"word start": -0.01}},
-            saved_by_position={"held_out": (0.2, 0.1), "code": (0.0, -0.01)},
+            kl_nats={"prose": 0.1, "code": 0.01},
+            saved_by_class={"prose": {"word start": 0.3, "other": 0.1}, "code": {"word start": -0.01}},
+            saved_by_position={"prose": (0.2, 0.1), "code": (0.0, -0.01)},
             effective_rank=2.5,
             energy=1e-4,
         ),

@@ -3,6 +3,7 @@
 import sysconfig
 from pathlib import Path
 from pydoc_data.topics import topics
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from saint.data import Document, Domain, Splits, read_documents, split_documents
 from saint.models import FrozenBase, freeze
 
 _VOCAB_SIZE = 300
-_MAX_BYTES = 600
+_PIECE_BYTES, _NUM_PIECES = 200, 3  # of each text its beginning, as some short documents: gates count documents
+_GROWN = MappingProxyType({"train": 0.50, "select": 0.10, "held_out": 0.30, "vault": 0.10})
 
 
 def tiny_base(tokenizer: Any = None, *, vocab_size: int = _VOCAB_SIZE, seed: int = 0) -> FrozenBase:
@@ -64,8 +66,19 @@ def tiny_splits(*, vocab_size: int = _VOCAB_SIZE, seed: int = 0) -> Splits:
     code = [(document.text, document.source) for document in read_documents("*.py", root=library)]
     texts = {"code": code, "prose": [(text, name) for name, text in sorted(topics.items())]}
     return split_documents(
-        {name: {"": [Document(t[:_MAX_BYTES], where) for t, where in found]} for name, found in texts.items()},
-        {"code": Domain(role="retain", sources=("*.py",)), "prose": Domain(role="grow", sources=("topics",))},
+        {
+            name: {"": [piece for text, where in found for piece in _pieces(text, where)]}
+            for name, found in texts.items()
+        },
+        {
+            "code": Domain(role="retain", sources=("*.py",)),
+            "prose": Domain(role="grow", sources=("topics",), shares=_GROWN),
+        },
         seed=seed,
         vocab_size=vocab_size,
     )
+
+
+def _pieces(text: str, where: str) -> list[Document]:
+    ends = range(0, min(len(text), _PIECE_BYTES * _NUM_PIECES), _PIECE_BYTES)
+    return [Document(text[start : start + _PIECE_BYTES], where) for start in ends]

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from saint.composition import compose, newborn
+from saint.composition import newborn
 from saint.data import Splits
 from saint.errors import BaseChangedError
-from saint.evaluation import Losses, evaluate, leave_one_out
+from saint.evaluation import Losses, evaluate
 from saint.gates.rollback import Rollback
 from saint.grafts import Graft
 from saint.models import FrozenBase
@@ -18,24 +18,24 @@ def phi(base: FrozenBase, role: str = "up", rank: int = 3) -> Graft:
 
 
 def test_a_newborn_gains_exactly_nothing(base: FrozenBase, data: Splits) -> None:
-    evidence = evaluate(base, (), phi(base), held_out=data.held_out, retain=data.protected)
+    evidence = evaluate(base, (), phi(base), data.select, grown="prose")
     assert evidence.gain_bpb.estimate == evidence.gain_bpb.standard_error == 0.0
     assert evidence.drift_bpb["code"].estimate == 0.0
 
 
 def test_gain_is_against_the_stack_and_drift_against_the_base(base: FrozenBase, data: Splits) -> None:
     below, above = GraftSuite().moved(phi(base)), GraftSuite().moved(phi(base, "down"))
-    first = evaluate(base, (), below, held_out=data.held_out, retain=data.protected)
-    second = evaluate(base, [below], above, held_out=data.held_out, retain=data.protected)
+    first = evaluate(base, (), below, data.select, grown="prose")
+    second = evaluate(base, [below], above, data.select, grown="prose")
     assert second.stack == (below.digest,)
-    both = Losses().saved(base, (), [below, above], data.held_out).estimate
+    both = Losses().saved(base, (), [below, above], data.select["prose"]).estimate
     assert first.gain_bpb.estimate + second.gain_bpb.estimate == pytest.approx(both, rel=1e-9)
     lost = first.regression_bpb["code"].estimate + second.regression_bpb["code"].estimate
     assert second.drift_bpb["code"].estimate == pytest.approx(lost, rel=1e-9)
 
 
 def test_removal_is_measured(base: FrozenBase, data: Splits) -> None:
-    evidence = evaluate(base, (), GraftSuite().moved(phi(base)), held_out=data.held_out)
+    evidence = evaluate(base, (), GraftSuite().moved(phi(base)), data.select, grown="prose")
     assert evidence.removal is not None
     assert evidence.removal.restored
     assert evidence.removal.num_tokens == 64
@@ -53,12 +53,12 @@ def test_a_graft_that_writes_to_the_base_is_caught(base: FrozenBase, data: Split
 
     next(iter(graft.parts.values())).forward = forward  # type: ignore[method-assign]
     with pytest.raises(BaseChangedError, match="weights"):
-        evaluate(base, (), graft, held_out=data.held_out)
+        evaluate(base, (), graft, data.select, grown="prose")
 
 
 def test_cost_is_counted(base: FrozenBase, data: Splits) -> None:
     graft = phi(base, "up", rank=3)
-    cost = evaluate(base, (), graft, held_out=data.held_out).cost
+    cost = evaluate(base, (), graft, data.select, grown="prose").cost
     sites = graft.candidate.sites
     assert cost.num_params == len(sites) * 3 * 3
     assert cost.flops_per_token == sum(2 * 3 * (site.d_in + 3 + site.d_out) for site in sites)
@@ -69,7 +69,7 @@ def test_cost_is_counted(base: FrozenBase, data: Splits) -> None:
 def test_operations_that_are_no_matrix_products_are_counted_too(base: FrozenBase, data: Splits) -> None:
     sites = tuple(site for site in base.sites() if site.role == "up")
     graft = newborn(base, Candidate(sites=sites, kind="sparse", options={"entries": 2, "by": "random"}))
-    assert evaluate(base, (), graft, held_out=data.held_out).cost.flops_per_token == len(sites) * 2 * 2
+    assert evaluate(base, (), graft, data.select, grown="prose").cost.flops_per_token == len(sites) * 2 * 2
 
 
 def test_what_was_measured_is_not_measured_again(
@@ -82,8 +82,8 @@ def test_what_was_measured_is_not_measured_again(
     )
     graft = GraftSuite().moved(phi(base))
     for _ in range(3):
-        evaluate(base, (), graft, held_out=data.held_out, retain=data.protected, losses=losses)
-    assert sorted(calls) == sorted(2 * ["prose/held_out", "code/retain"]), "base and base + graft, once each"
+        evaluate(base, (), graft, data.select, grown="prose", losses=losses)
+    assert sorted(calls) == sorted(2 * ["prose/select", "code/select"]), "base and base + graft, once each"
 
 
 def test_windows_and_batches_do_not_change_a_loss(base: FrozenBase, data: Splits) -> None:
@@ -91,12 +91,3 @@ def test_windows_and_batches_do_not_change_a_loss(base: FrozenBase, data: Splits
     one = Losses(seq_len=32, batch_size=1).of(base, [graft], data.held_out)
     other = Losses(seq_len=32, batch_size=16).of(base, [graft], data.held_out)
     assert one == pytest.approx(other, rel=1e-5)
-
-
-def test_leaving_one_out_says_who_changed_what(base: FrozenBase, data: Splits) -> None:
-    idle, busy = phi(base), GraftSuite().moved(phi(base, "down"))
-    found = leave_one_out(base, [idle, busy], data.select)
-    assert found[idle.digest]["prose"].estimate == 0.0
-    assert found[busy.digest]["prose"].estimate != 0.0
-    assert found.keys() == {idle.digest, busy.digest}
-    compose(base, [idle, busy])

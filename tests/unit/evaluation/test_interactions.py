@@ -58,11 +58,11 @@ def test_what_is_known_is_not_measured_again(base: FrozenBase, data: Splits, mon
     measure = Losses.measure
     monkeypatch.setattr(Losses, "measure", lambda *args: calls.append(args) or measure(*args))
     stack, split = [graft_at(base, "up"), graft_at(base, "gate")], {"prose": data.select["prose"]}
-    for graft, num_passes in ((graft_at(base, "down"), 6), (graft_at(base, "down", 1), 3)):
+    for graft, num_passes in ((graft_at(base, "down"), 7), (graft_at(base, "down", 1), 3)):
         calls.clear()
-        evaluate(base, stack, graft, held_out=split["prose"], losses=losses)
+        evaluate(base, stack, graft, split, grown="prose", losses=losses)
         interactions(base, stack, graft, split, losses=losses)
-        assert len(calls) == num_passes  # the second time neither the stack nor what is left of it
+        assert len(calls) == num_passes  # the second time neither the base, nor the stack, nor what is left of it
 
 
 def test_of_many_those_that_share_a_site_or_the_last_are_tried(base: FrozenBase, data: Splits) -> None:
@@ -105,7 +105,7 @@ def test_two_grafts_that_are_harmless_alone_and_harmful_together_are_caught(lear
     up, down = (next(s for s in learnt.sites() if s.role == role and s.depth == 0) for role in ("up", "down"))
     weights = [learnt.model.get_submodule(site.module).weight for site in (up, down)]
     quiet = int((weights[0].norm(dim=1) * weights[1].norm(dim=0)).argmin())
-    first, second = louder(learnt, up, quiet, times=30), louder(learnt, down, quiet, times=30)
+    first, second = louder(learnt, up, quiet, times=200), louder(learnt, down, quiet, times=200)
     losses, code = Losses(seq_len=32), {"code": data.select["code"]}
     gates = [Retention(at_most_bpb=0.1), Conflict(at_least_bpb=-0.1)]
 
@@ -118,11 +118,11 @@ def test_two_grafts_that_are_harmless_alone_and_harmful_together_are_caught(lear
 
     for graft in (first, second):
         lost, outcomes = said([], graft)
-        assert lost < 0.1
+        assert lost < 0.05
         assert Outcome.REJECT not in outcomes
     lost, outcomes = said([first], second)
     assert outcomes == [Outcome.REJECT, Outcome.REJECT]
-    assert lost > 0.2
+    assert lost > 0.15
     [found] = interactions(learnt, [first], second, code, losses=losses)
-    assert found.gain_bpb["code"].high < -0.2
+    assert found.gain_bpb["code"].high < -0.15
     assert found.angle is None  # they share no site: their weights do not tell

@@ -19,7 +19,7 @@ def a_point(number: int | None, bpb: float, tokens: int) -> dict[str, object]:
     return {
         "round": number,
         "stack": [],
-        "held_out_bpb": bpb,
+        "grown_bpb": bpb,
         "retain_bpb": {"<code>": 1.25},
         "gain_bpb": None if number is None else to_plain(gain),
         "num_params": tokens // 10,

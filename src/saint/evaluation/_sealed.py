@@ -1,0 +1,121 @@
+"""Sealed text, measured for a query that is in the ledger, and for nothing else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import log
+from typing import final
+
+import numpy as np
+from jaxtyping import Float64
+
+from saint import records
+from saint.data import Corpus, Splits, SuiteItems
+from saint.errors import DataError
+from saint.evaluation._losses import Losses
+from saint.evaluation._safety import SuiteValues, suite_losses
+from saint.grafts import Graft
+from saint.models import FrozenBase
+from saint.records import Query, SuiteLosses
+
+
+@final
+class Sealed:
+    """What a graft does on sealed text: held_out, retain and safety of every domain, and the suites' sealed items.
+
+    It answers queries, and says nothing but what documents cost to whoever keeps that for an audit. Growth learns the
+    one bit that follows from it.
+    """
+
+    def __init__(
+        self,
+        base: FrozenBase,
+        before: Sequence[Graft],
+        after: Sequence[Graft],
+        data: Splits,
+        *,
+        losses: Losses | None = None,
+        values: SuiteValues | None = None,
+    ) -> None:
+        """Say what is compared.
+
+        Args:
+            before: The stack without the graft that is judged.
+            after: The stack with it.
+            losses: Says how text is cut, and remembers what base and stack cost.
+            values: The same of safety suites.
+        """
+        self._base, self._before, self._after = base, before, after
+        self._losses, self._values = losses or Losses(), values or SuiteValues(data.tokenizer)
+        self._data, self._corpora, self._suites = data, data.sealed, data.suites_of("gate")
+
+    @property
+    def digest(self) -> str:
+        """Of all the sealed text together."""
+        return holdout_digest(self._data)
+
+    @property
+    def num_documents(self) -> Mapping[str, int]:
+        """Suite -> its documents, or items."""
+        return holdout_sizes(self._data)
+
+    def measure(self, query: Query) -> Mapping[str, SuiteLosses]:
+        """What each document that the query may look at costs: in bits per byte, or in the unit of a safety suite.
+
+        Raises:
+            DataError: A loss is not a number.
+            JudgeError: The judge of a suite failed.
+        """
+        asked = dict.fromkeys(claim.suite for claim in query.claims)
+        found = {name: self._text(self._part(name, query)) for name in asked if name in self._corpora}
+        items = {name: self._items(name, query) for name in asked if name in self._suites}
+        return found | suite_losses(self._base, self._before, self._after, items, values=self._values)
+
+    def _part(self, name: str, query: Query) -> Corpus:
+        """The documents of a suite that the query may look at: all, or those that are this query's own."""
+        corpus, num = self._corpora[name], query.num_documents[name]
+        if num == corpus.num_documents:
+            return corpus
+        return corpus.part(_own(query, num))
+
+    def _text(self, corpus: Corpus) -> SuiteLosses:
+        bits = log(2) * corpus.num_bytes_each
+        stacks: list[Sequence[Graft]] = [(), self._before, self._after]
+        base, before, after = (self._losses.of(self._base, stack, corpus) / bits for stack in stacks)
+        for cost in (base, before, after):
+            _must_be_numbers(cost, corpus.name)
+        return SuiteLosses(
+            unit="bits per byte",
+            documents=corpus.digest,
+            base=tuple(base.tolist()),
+            before=tuple(before.tolist()),
+            after=tuple(after.tolist()),
+        )
+
+    def _items(self, name: str, query: Query) -> SuiteItems:
+        """The items of a safety suite that the query may look at."""
+        part, num = self._suites[name], query.num_documents[name]
+        return part if num == len(part.items) else replace(part, items=part.items[_own(query, num)])
+
+
+def _own(query: Query, num: int) -> slice:
+    """The documents of a stream that are this query's own."""
+    return slice((query.number - 1) * num, query.number * num)
+
+
+def holdout_digest(data: Splits) -> str:
+    """What a hold-out is known by: the digests of all of its text."""
+    text = {name: corpus.digest for name, corpus in data.sealed.items()}
+    return records.digest(
+        {"text": text, "suites": {name: part.digest for name, part in data.suites_of("gate").items()}}
+    )
+
+
+def holdout_sizes(data: Splits) -> dict[str, int]:
+    """Suite -> its sealed documents, or items."""
+    suites = {name: len(part.items) for name, part in data.suites_of("gate").items()}
+    return suites | {name: corpus.num_documents for name, corpus in data.sealed.items()}
+
+
+def _must_be_numbers(cost: Float64[np.ndarray, " documents"], name: str) -> None:
+    if not np.isfinite(cost).all():
+        raise DataError(f"a document of {name} has a loss that is not a number; look at the graft's weights")

@@ -1,0 +1,67 @@
+"""Finalists before the gates: weighed on development text, then asked about one after the other."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from saint.composition import restore
+from saint.evaluation import Losses, Sealed, SuiteValues, choose_strength, evaluate, measure_safety
+from saint.grafts import Graft
+from saint.growth._journal import Journal
+from saint.growth._turns import wait_for
+from saint.judging import judge
+from saint.records import Decision, Evidence, Outcome
+
+
+class Weighed(NamedTuple):
+    """A finalist at the strength that was chosen for it, with what development text says."""
+
+    gain_bpb: float
+    graft: Graft
+    evidence: Evidence
+
+
+def weigh(
+    journal: Journal, losses: Losses, values: SuiteValues, number: int, finalists: Sequence[Graft]
+) -> list[Weighed]:
+    """Choose a strength for each finalist and measure it on development text; the one that gains most comes first."""
+    base, stack = journal.base, restore(journal.registry)
+    losses.expect(base, stack, finalists)
+    weighed = []
+    for graft in finalists:
+        gain = choose_strength(base, stack, graft, losses=losses, **journal.settings.strength(number))
+        weighed.append(Weighed(gain, graft, measure(journal, losses, values, stack, graft)))
+    return sorted(weighed, key=lambda one: -one.gain_bpb)
+
+
+def measure(journal: Journal, losses: Losses, values: SuiteValues, stack: Sequence[Graft], graft: Graft) -> Evidence:
+    """All that development text says of a graft on a stack."""
+    base, data = journal.base, journal.data
+    evidence = evaluate(base, stack, graft, data.select, grown=data.grown_domain, losses=losses)
+    suites = data.suites_of("select")
+    found = measure_safety(base, stack, graft, suites, values=values)
+    documents = {**evidence.documents, **{name: part.digest for name, part in suites.items()}}
+    return replace(evidence, documents=documents, safety=found.measures, unmeasured=found.unmeasured)
+
+
+def judge_in_turn(
+    journal: Journal, losses: Losses, values: SuiteValues, number: int, weighed: Sequence[Weighed]
+) -> None:
+    """Ask about one finalist after the other until one comes to stand; those after it wait.
+
+    Grafts that were trained apart do not add up, so a second one that passed would have to be measured on the first
+    anyway: asking sealed text about it before would be a query for nothing, and every query costs strength of evidence.
+    The one that stands is written last, so that all are written on the stack that they were measured on.
+    """
+    stack = restore(journal.registry)
+    for place, (_, graft, evidence) in enumerate(weighed):
+        sealed = Sealed(journal.base, stack, [*stack, graft], journal.data, losses=losses, values=values)
+        decision = judge(journal.registry, evidence, sealed)
+        if decision.outcome is not Outcome.ACCEPT:
+            journal.record(number, graft, evidence, decision)
+            continue
+        for _, other, found in weighed[place + 1 :]:
+            waits = wait_for(graft, again=journal.more_may_stand(number))
+            journal.record(number, other, found, Decision(verdicts=(waits,)))
+        journal.record(number, graft, evidence, decision)
+        return

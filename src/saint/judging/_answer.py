@@ -1,0 +1,46 @@
+"""Whether sealed text shows what a query claims: the one bit."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float64
+
+from saint.records import Claim, SuiteLosses
+from saint.statistics import log_e_value, log_tail_p_value
+
+_HALF = 0.5  # an item of a rate costs 0 or 1
+
+
+def is_shown(claim: Claim, losses: SuiteLosses, log_threshold: float) -> bool:
+    """Whether the evidence for a claim is as strong as the query's threshold asks, in each of its parts.
+
+    Each part is a test of its own at the full level: all of them must reject what they stand against, so none has to
+    be corrected for the others (Berger 1982, Technometrics 24, 295-300). A loss that is no number shows nothing.
+    """
+    after = np.array(losses.after)
+    if not np.isfinite([losses.base, losses.before, losses.after]).all():
+        return False
+    if claim.test == "rate":
+        return -log_tail_p_value(int((after >= _HALF).sum()), len(after), at_most=claim.above) >= log_threshold
+    saved = differences(claim, losses)
+    if log_e_value(saved, above=claim.above, clip=claim.clip) < log_threshold:
+        return False
+    num_heavy = int((saved < -claim.clip).sum())
+    return claim.at_most_heavy >= 1 or (
+        -log_tail_p_value(num_heavy, len(saved), at_most=claim.at_most_heavy) >= log_threshold
+    )
+
+
+def differences(claim: Claim, losses: SuiteLosses) -> Float64[np.ndarray, " documents"]:
+    """What each document saves against what the claim compares with; positive is better."""
+    saved: Float64[np.ndarray, " documents"] = np.array(
+        losses.before if claim.against == "stack" else losses.base
+    ) - np.array(losses.after)
+    return saved
+
+
+def all_shown(claims: tuple[Claim, ...], losses: Mapping[str, SuiteLosses], log_threshold: float) -> bool:
+    """Whether every claim is shown; what was not measured is not."""
+    return bool(claims) and all(
+        claim.suite in losses and is_shown(claim, losses[claim.suite], log_threshold) for claim in claims
+    )

@@ -1,0 +1,125 @@
+"""Asking sealed text: each query is an entry of the ledger before anything is measured for it."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from saint import config
+from saint.errors import HoldOutError, StaleEvidenceError
+from saint.judging._policy import Judging, Policy, policy_of
+from saint.records import Claim, Evidence, Query, SuiteLosses
+from saint.registry import Event, Registry, State, replay
+from saint.statistics import e_lond_log_threshold, log_threshold
+
+
+class HoldOut(Protocol):
+    """Sealed text about one graft, which answers a query that is in the ledger."""
+
+    @property
+    def digest(self) -> str:
+        """Of all the sealed text together."""
+        ...
+
+    @property
+    def num_documents(self) -> Mapping[str, int]:
+        """Suite -> its documents."""
+        ...
+
+    def measure(self, query: Query) -> Mapping[str, SuiteLosses]:
+        """What the documents that the query may look at cost, in each suite that it claims something of."""
+        ...
+
+
+def ask(
+    registry: Registry,
+    evidence: Evidence,
+    claims: tuple[Claim, ...],
+    holdout: HoldOut,
+    *,
+    rejudges: bool = False,
+) -> Query:
+    """Write the next query to a hold-out down: from then on it counts, whether or not it is ever answered.
+
+    Raises:
+        HoldOutError: The hold-out was retired, has expired, or has too few documents left.
+        StaleEvidenceError: Something else stands than the evidence is about.
+    """
+    sizes = {claim.suite: holdout.num_documents[claim.suite] for claim in claims}
+
+    def body(past: list[Event]) -> Query:
+        state = replay(past)
+        policy = policy_of(state)
+        number = len(state.queries.get(holdout.digest, ())) + 1
+        must_answer(state, policy.judging, holdout.digest, sizes)
+        if not rejudges and evidence.stack != tuple(state.standing):
+            raise StaleEvidenceError("other grafts stand now than this one was measured on; evaluate it again")
+        return _query(state, policy, evidence, claims, holdout.digest, number, sizes, rejudges=rejudges)
+
+    event = registry.ledger.append("queried", lambda past: _plain(body(past)))
+    return config.build(event.body, Query, where=f"entry {event.number}")
+
+
+def must_answer(state: State, judging: Judging, holdout: str, num_documents: Mapping[str, int]) -> None:
+    """Refuse a hold-out that may not be asked any more.
+
+    Args:
+        num_documents: Suite -> documents of the whole hold-out.
+
+    Raises:
+        HoldOutError: It was retired, has expired, or has too few documents left for another query.
+    """
+    number = len(state.queries.get(holdout, ())) + 1
+    if reason := state.retired.get(holdout):
+        raise HoldOutError(f"hold-out {holdout[:12]} was retired ({reason}); start a registry with new text")
+    if judging.at_most_queries and number > judging.at_most_queries:
+        raise HoldOutError(
+            f"hold-out {holdout[:12]} expired: the policy lets it be asked {judging.at_most_queries} times; start a "
+            "registry with new text"
+        )
+    if judging.mode == "stream":
+        needed, least = number * judging.documents_per_query, min(num_documents, key=lambda one: num_documents[one])
+        if num_documents[least] < needed:
+            raise HoldOutError(
+                f"{least} has {num_documents[least]} sealed documents, and query {number} of "
+                f"{judging.documents_per_query} new ones each needs {needed}; give more text"
+            )
+
+
+def threshold(judging: Judging, number: int, num_passed: int) -> float:
+    """ln(1 / alpha) of a query, from how many were asked with it and how many passed before it."""
+    spend = e_lond_log_threshold if judging.mode == "stream" else log_threshold
+    return spend(number, num_passed, alpha=judging.alpha)
+
+
+def _query(
+    state: State,
+    policy: Policy,
+    evidence: Evidence,
+    claims: tuple[Claim, ...],
+    holdout: str,
+    number: int,
+    sizes: Mapping[str, int],
+    *,
+    rejudges: bool,
+) -> Query:
+    num_passed = sum(bool(asked.passed) for asked in state.queries.get(holdout, ()))
+    take = policy.judging.documents_per_query
+    return Query(
+        number=number,
+        num_passed=num_passed,
+        holdout=holdout,
+        policy=policy.digest,
+        graft=evidence.graft,
+        base=evidence.base,
+        stack=evidence.stack,
+        log_threshold=round(threshold(policy.judging, number, num_passed), 9),
+        claims=claims,
+        num_documents={suite: take or size for suite, size in sizes.items()},
+        rejudges=rejudges,
+    )
+
+
+def _plain(query: Query) -> dict[str, Any]:
+    from saint import records
+
+    plain: dict[str, Any] = records.to_plain(query)
+    return plain

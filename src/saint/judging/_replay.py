@@ -1,0 +1,138 @@
+"""Every decision of a ledger, worked out again from what was measured."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import final
+
+from saint import config
+from saint.errors import ConfigError, SaintError
+from saint.judging._decide import SEALED, decide, settled
+from saint.judging._holdout import threshold
+from saint.judging._judge import APPROVAL, RETRIES, read_losses
+from saint.judging._policy import Policy
+from saint.records import Decision, Evidence, Outcome, Query, Verdict
+from saint.registry import Event, Registry
+
+_JUDGEMENTS = ("judged", "rejudged")
+_OF_GROWTH = ("turn",)  # who comes first is no question to the evidence
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replayed:
+    """What came of working decisions out again."""
+
+    num_decisions: int
+    num_queries: int
+    """How many of them asked sealed text, and were worked out from what each document cost."""
+    num_without_policy: int
+    """Decisions from before the ledger had a policy: nobody can work these out."""
+    problems: tuple[str, ...]
+
+
+def replay_decisions(registry: Registry) -> Replayed:
+    """Work every decision of the ledger out again, from its evidence, its policy, and what sealed documents cost.
+
+    Of each is checked: the policy that was in force, the query's number, level and claims, the bit that came back, and
+    every gate's verdict.
+
+    Raises:
+        LedgerError: The ledger does not verify.
+    """
+    replayer = _Replayer(registry)
+    problems = [f"entry {event.number}: {problem}" for event in registry.ledger for problem in replayer.read(event)]
+    counts = replayer.num_decisions, replayer.num_queries, replayer.num_without_policy
+    return Replayed(
+        num_decisions=counts[0], num_queries=counts[1], num_without_policy=counts[2], problems=tuple(problems)
+    )
+
+
+@final
+class _Replayer:
+    """Reads a ledger from its first entry on."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._policy: Policy | None = None
+        self._queries: list[Query] = []
+        self.num_decisions = self.num_queries = self.num_without_policy = 0
+
+    def read(self, event: Event) -> Iterator[str]:
+        """What is wrong with an entry; nothing for what is right, or no part of judging."""
+        if event.name == "policy_set":
+            self._policy = config.build(event.body["policy"], Policy, where=f"entry {event.number}")
+            if self._policy.digest != event.body["digest"]:
+                yield f"the policy has digest {self._policy.digest[:12]}, not {event.body['digest'][:12]}"
+        elif event.name == "queried":
+            yield from self._query(config.build(event.body, Query, where=f"entry {event.number}"))
+        elif event.name in _JUDGEMENTS:
+            evidence = config.build(event.body["evidence"], Evidence, where=f"entry {event.number}")
+            decision = config.build(event.body["decision"], Decision, where=f"entry {event.number}")
+            yield from self._judgement(evidence, decision, event)
+
+    def _query(self, query: Query) -> Iterator[str]:
+        self._queries.append(query)
+        if self._policy is None:
+            yield "sealed text was asked before there was a policy"
+            return
+        level = threshold(self._policy.judging, query.number, query.num_passed)
+        if abs(level - query.log_threshold) > 1e-6 * (1 + level):
+            yield f"query {query.number} was asked at ln(1/alpha) = {query.log_threshold}, the policy has {level:.6f}"
+        if query.policy != self._policy.digest:
+            yield f"query {query.number} names the policy {query.policy[:12]}, in force is {self._policy.digest[:12]}"
+
+    def _judgement(self, evidence: Evidence, decision: Decision, event: Event) -> Iterator[str]:
+        self.num_decisions += 1
+        if self._policy is None:
+            self.num_without_policy += 1
+            return
+        if decision.query is not None and decision.query not in self._queries:
+            yield f"query {decision.query.number} is in no entry before the decision"
+            return
+        try:
+            expected = self._again(evidence, decision, event)
+        except SaintError as error:
+            yield f"{evidence.graft[:12]} cannot be judged again: {error}"
+            return
+        if expected is None:
+            return
+        if expected.passed != decision.passed:
+            yield f"{evidence.graft[:12]}: sealed text says {expected.passed}, the decision {decision.passed}"
+        yield from self._differences(expected, decision, evidence)
+
+    def _again(self, evidence: Evidence, decision: Decision, event: Event) -> Decision | None:
+        """The decision as it must come out; None for one that only waits its turn."""
+        assert self._policy is not None  # asked before
+        if {verdict.gate for verdict in decision.verdicts} <= set(_OF_GROWTH):
+            return None
+        if decision.query is None:
+            return self._without_query(evidence, decision)
+        self.num_queries += 1
+        expected = [claim for gate in self._policy.build() for claim in gate.claims(evidence)]
+        if list(decision.query.claims) != expected:
+            raise ConfigError("its query claims something else than the policy's gates do")
+        if decision.losses and decision.losses not in event.blobs:
+            raise ConfigError("its entry does not name the blob of its losses")
+        losses = read_losses(self._registry.payload(decision.losses)) if decision.losses else {}
+        return decide(evidence, self._policy, decision.query, losses)
+
+    def _without_query(self, evidence: Evidence, decision: Decision) -> Decision:
+        assert self._policy is not None  # asked before
+        gates = self._policy.build()
+        if (expected := settled(evidence, gates)) is not None:
+            return expected
+        if decision.outcome is Outcome.ACCEPT or not any(one.gate == RETRIES for one in decision.verdicts):
+            raise ConfigError("sealed text had to be asked, and no query was")
+        return Decision(verdicts=tuple(gate.judge(evidence) for gate in gates))
+
+    def _differences(self, expected: Decision, found: Decision, evidence: Evidence) -> Iterator[str]:
+        extra = (*_OF_GROWTH, RETRIES, APPROVAL)
+        now = _outcomes(expected.verdicts)
+        then = _outcomes(one for one in found.verdicts if one.gate not in extra)
+        for gate in sorted(now.keys() | then.keys()):
+            if now.get(gate) != then.get(gate) and not (gate == SEALED and not found.losses):
+                yield f"{evidence.graft[:12]}: gate {gate} says {now.get(gate)}, the decision {then.get(gate)}"
+
+
+def _outcomes(verdicts: Iterable[Verdict]) -> Mapping[str, str]:
+    return {verdict.gate: str(verdict.outcome) for verdict in verdicts}
