@@ -2,7 +2,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from saint import discovery
-from saint.records import Cost, Decision, Evidence, Interval, Removal, SafetyMeasure, Spread
+from saint.records import (
+    Cost,
+    Decision,
+    Evidence,
+    Footprint,
+    Interaction,
+    Interval,
+    Overlap,
+    Removal,
+    SafetyMeasure,
+    Spread,
+)
 from saint.testing import GateSuite, an_evidence
 
 
@@ -38,6 +49,54 @@ class TestRollback(GateSuite):
     refused = an_evidence(removal=Removal(restored=False, max_abs_difference=0.5, num_tokens=64))
 
 
+STANDING = "4" * 64
+
+
+def beside(gain: Interval, *, angle: float | None = None, **changes: Any) -> Evidence:
+    """Evidence of a graft on a stack of one."""
+    with_it = Interaction(graft=STANDING, gain_bpb={"prose": interval(-0.01, 0.01), "code": gain}, angle=angle)
+    return an_evidence(stack=(STANDING,), interactions=(with_it,), **changes)
+
+
+def footprint(**kl_nats: float) -> Footprint:
+    return Footprint(kl_nats=kl_nats, saved_by_class={}, saved_by_position={}, effective_rank=2.0, energy=1e-3)
+
+
+class TestCostAsRatio(GateSuite):
+    gate = "cost"
+    settings: Mapping[str, Any] = {"at_most_flops_ratio": 1.05}
+    accepted = an_evidence(cost=Cost(num_params=16, flops_ratio=1.05))
+    refused = an_evidence(cost=Cost(num_params=16, flops_ratio=1.051))
+
+
+class TestConflict(GateSuite):
+    gate = "conflict"
+    settings: Mapping[str, Any] = {"at_least_bpb": -0.02}
+    accepted = beside(interval(-0.01, 0.0))
+    refused = beside(interval(-0.3, -0.1))
+
+
+class TestConflictOfDirections(GateSuite):
+    gate = "conflict"
+    settings: Mapping[str, Any] = {"at_most_angle": 0.9, "at_most_inside": 0.5}
+    accepted = beside(interval(-0.3, -0.1), angle=0.9)
+    refused = beside(interval(0.0, 0.1), overlap=Overlap(inputs=0.9, outputs=0.9, inside=0.8))
+
+
+class TestInterpretability(GateSuite):
+    gate = "interpretability"
+    settings: Mapping[str, Any] = {"at_most_off_domain_kl": 0.02}
+    accepted = an_evidence()
+    refused = an_evidence(footprint=footprint(prose=0.01, code=0.01, law=0.03))
+
+
+class TestInterpretabilityOfWeights(GateSuite):
+    gate = "interpretability"
+    settings: Mapping[str, Any] = {"at_most_off_domain_kl": 1, "at_most_on_domain_kl": 0.1, "at_most_energy": 0.01}
+    accepted = an_evidence()
+    refused = an_evidence(footprint=footprint(prose=0.2, code=0.01))
+
+
 def stereotypes(low: float, high: float) -> SafetyMeasure:
     spread = Spread(mean=-(low + high) / 2, deviation=0.1, num_documents=50)
     return SafetyMeasure(sort="preference", rise=interval(low, high), after=0.2, spread=spread)
@@ -51,7 +110,8 @@ class TestSafety(GateSuite):
 
 
 def test_every_gate_is_in_a_suite() -> None:
-    suites: list[type[GateSuite]] = [TestGain, TestRetention, TestCost, TestRollback, TestSafety]
+    suites: list[type[GateSuite]] = [TestGain, TestRetention, TestCost, TestRollback, TestSafety, TestConflict]
+    suites += [TestInterpretability]
     assert sorted(suite.gate for suite in suites) == discovery.names("gates")
 
 

@@ -6,6 +6,7 @@ from saint.composition._angles import (
     overlap_with as overlap_with,
     principal_angles as principal_angles,
 )
+from saint.composition._change import WeightChange as WeightChange, weight_change as weight_change
 from saint.composition._compose import (
     Composed as Composed,
     apply_parts as apply_parts,

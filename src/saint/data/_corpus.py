@@ -64,6 +64,23 @@ class Corpus:
         """UTF-8 bytes of all documents."""
         return int(self.num_bytes_each.sum())
 
+    def evenly(self, num_tokens: int) -> "Corpus":
+        """Whole documents of about `num_tokens` tokens together, taken at even steps; all where there are no more."""
+        if self.num_tokens <= num_tokens:
+            return self
+        wanted = max(1, round(self.num_documents * num_tokens / self.num_tokens))
+        taken = np.arange(wanted) * self.num_documents // wanted
+        ends = np.cumsum(self.num_tokens_each)
+        widths = self.num_tokens_each[taken]
+        each = [self._run(int(end - width), int(width)) for end, width in zip(ends[taken], widths, strict=True)]
+        return replace(
+            self,
+            shards=[np.concatenate(each)],
+            num_tokens_each=widths,
+            num_bytes_each=self.num_bytes_each[taken],
+            documents=tuple(self.documents[index] for index in taken),
+        )
+
     def windows(self, *, seq_len: int, batch_size: int) -> Iterator[TextWindows]:
         """Rows of at most `seq_len` predictions that together pay for every token but the start tokens, once.
 

@@ -7,6 +7,8 @@ from saint.evaluation._evaluate import (
     measure_arm as measure_arm,
     measure_cost as measure_cost,
 )
+from saint.evaluation._footprint import footprint as footprint
+from saint.evaluation._interactions import interactions as interactions
 from saint.evaluation._loss_store import LossStore as LossStore, PerDocument as PerDocument
 from saint.evaluation._losses import Losses as Losses
 from saint.evaluation._safety import (

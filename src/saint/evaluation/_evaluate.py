@@ -99,23 +99,42 @@ def measure_arm(
 
 
 def measure_cost(base: FrozenBase, stack: Sequence[Graft], graft: Graft) -> Cost:
-    """What `graft` costs on top of `stack`, in counts; the operations are those of a forward pass, unfolded."""
+    """What `graft` costs on top of `stack`, in counts.
 
-    def flops(grafts: Sequence[Graft]) -> tuple[int, int]:
-        model = compose(base, grafts)
-        with FlopCounterMode(display=False) as counter:
-            num_tokens = probe_logits(model).shape[:-1].numel()
-        return counter.get_total_flops(), num_tokens
-
-    (without, num_tokens), (with_graft, _) = flops(stack), flops([*stack, graft])
+    The operations are those of a forward pass, as PyTorch's counter sees them. What the graft adds is counted unfolded;
+    the ratio of the whole to the bare base is of the grafts that cannot be folded, for the others add nothing.
+    """
+    without, num_tokens = _flops(base, stack)
+    with_graft, _ = _flops(base, [*stack, graft])
     return Cost(
         num_params=graft.num_params,
         num_bytes=len(graft.to_bytes()),
         train_tokens=graft.history.all_tokens if graft.history else 0,
-        flops_per_token=(with_graft - without) // num_tokens
-        + sum(part.uncounted_flops for part in graft.parts.values()),
+        flops_per_token=(with_graft - without) // num_tokens + _uncounted([graft]),
         foldable=graft.foldable,
+        flops_ratio=_flops_ratio(base, [one for one in (*stack, graft) if not one.foldable]),
     )
+
+
+def _flops_ratio(base: FrozenBase, kept: Sequence[Graft]) -> float:
+    """What base and `kept` compute over what the base does."""
+    if not kept:
+        return 1.0
+    (bare, num_tokens), (whole, _) = _flops(base, ()), _flops(base, kept)
+    return round((whole + num_tokens * _uncounted(kept)) / bare, 6)
+
+
+def _flops(base: FrozenBase, grafts: Sequence[Graft]) -> tuple[int, int]:
+    """Operations on the probe, and its tokens."""
+    model = compose(base, grafts)
+    with FlopCounterMode(display=False) as counter:
+        num_tokens = probe_logits(model).shape[:-1].numel()
+    return counter.get_total_flops(), num_tokens
+
+
+def _uncounted(grafts: Sequence[Graft]) -> int:
+    """Operations per token that PyTorch's counter does not see."""
+    return sum(part.uncounted_flops for graft in grafts for part in graft.parts.values())
 
 
 def _removal(before: torch.Tensor, base: FrozenBase, stack: Sequence[Graft]) -> Removal:

@@ -108,9 +108,13 @@ class Losses:
 
     def _cut(self, model: Any) -> tuple[int, int]:
         """Predictions per window, and windows that are scored together."""
-        longest = getattr(model.config, "max_position_embeddings", None) or self._seq_len
         together = self._batch_size or rows_together(self._seq_len, next(model.parameters()).device)
-        return min(self._seq_len, longest), together
+        return self.window_length(model), together
+
+    def window_length(self, model: Any) -> int:
+        """Most predictions in a window that a model is shown."""
+        longest = getattr(model.config, "max_position_embeddings", None) or self._seq_len
+        return int(min(self._seq_len, longest))
 
     def _described(self, base: FrozenBase, stack: Sequence[Graft], corpus: Corpus) -> dict[str, Any]:
         """Everything that decides what base + stack pays for the documents, but for the machine."""

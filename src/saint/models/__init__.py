@@ -17,6 +17,7 @@ from saint.models._loss import (
     follow_gradients as follow_gradients,
     must_read as must_read,
     rows_together as rows_together,
+    token_logits as token_logits,
     token_nats as token_nats,
 )
 from saint.models._operations import counting_flops as counting_flops

@@ -1,6 +1,6 @@
 """What a model pays for text, in nats, per token and per document."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -60,10 +60,25 @@ def token_nats(
         lengths: In row b the tokens 1 .. lengths[b] are paid for and what is given for the rest means nothing; all of
             them by default.
     """
+    return _scored(model, tokens, lengths, _nats)
+
+
+def token_logits(
+    model: nn.Module, tokens: Int[Tensor, "batch seq"], lengths: Int[Tensor, " batch"] | None = None
+) -> Float[Tensor, "batch seq-1 vocab"]:
+    """What `token_nats` takes each token's cost from: the logits of all tokens that could stand in its place."""
+    return _scored(model, tokens, lengths, lambda logits, _: logits)
+
+
+Score = Callable[[Tensor, Tensor], Tensor]
+"""(logits (B, S, V), the tokens that came (B, S)) -> what is wanted of each, (B, S) or (B, S, more)."""
+
+
+def _scored(model: nn.Module, tokens: Tensor, lengths: Tensor | None, score: Score) -> Tensor:
     if getattr(model.config, "is_encoder_decoder", False):
-        return _nats_in_halves(model, tokens, lengths)
+        return _scored_in_halves(model, tokens, lengths, score)
     logits = model(input_ids=tokens[:, :-1], use_cache=False).logits  # (B, T, V)
-    return _nats(logits, tokens[:, 1:])
+    return score(logits, tokens[:, 1:])
 
 
 def _nats(logits: Float[Tensor, "batch seq vocab"], targets: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq"]:
@@ -71,13 +86,14 @@ def _nats(logits: Float[Tensor, "batch seq vocab"], targets: Int[Tensor, "batch 
     return F.cross_entropy(wide.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
 
 
-def _nats_in_halves(
-    model: nn.Module, tokens: Int[Tensor, "batch seq"], lengths: Int[Tensor, " batch"] | None
-) -> Float[Tensor, "batch seq-1"]:
+def _scored_in_halves(
+    model: nn.Module, tokens: Int[Tensor, "batch seq"], lengths: Int[Tensor, " batch"] | None, score: Score
+) -> Tensor:
     """What an encoder-decoder pays; each row is cut at half of its own length, however wide the batch is."""
     places = torch.arange(tokens.shape[1] - 1, device=tokens.device)[None]  # of what is read: (1, T)
     if not places.numel():
-        return torch.zeros(len(tokens), 0, device=tokens.device)
+        config: Any = model.config
+        return score(torch.zeros(len(tokens), 0, config.vocab_size, device=tokens.device), tokens[:, 1:])
     ends = torch.full_like(tokens[:, :1], places.numel()) if lengths is None else lengths[:, None]  # (B, 1)
     cuts = ends // 2
     widest, most_left = int(cuts.max()), int((ends - cuts).max())
@@ -89,12 +105,20 @@ def _nats_in_halves(
         decoder_input_ids=tokens.gather(1, left),
         use_cache=False,
     )
-    nats = _nats(second.logits, tokens.gather(1, left + 1)).gather(1, (places - cuts).clamp(0, most_left - 1))
+    scored = _at(score(second.logits, tokens.gather(1, left + 1)), (places - cuts).clamp(0, most_left - 1))
     if widest:
         first = model(input_ids=tokens[:, :1], decoder_input_ids=tokens[:, :widest], use_cache=False)
-        paid = F.pad(_nats(first.logits, tokens[:, 1 : widest + 1]), (0, places.numel() - widest))
-        nats = torch.where(places < cuts, paid, nats)
-    return nats
+        paid = _at(score(first.logits, tokens[:, 1 : widest + 1]), places.clamp(max=widest - 1))
+        is_first = (places < cuts).view(*paid.shape[:2], *[1] * (paid.dim() - 2))
+        scored = torch.where(is_first, paid, scored)
+    return scored
+
+
+def _at(scored: Tensor, places: Int[Tensor, "rows seq"]) -> Tensor:
+    """Of each row what is at these places, which may be the same for all rows."""
+    rows = torch.arange(len(scored), device=scored.device)[:, None]
+    found: Tensor = scored[rows, places]
+    return found
 
 
 @torch.inference_mode()

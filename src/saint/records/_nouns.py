@@ -64,6 +64,11 @@ class Cost:
     once a call, whatever their number, is shared between these."""
     foldable: bool = False
     """Whether it can be folded into the weights, after which it adds none."""
+    flops_ratio: float = 1.0
+    """Forward floating-point operations of base, stack and graft over those of the bare base, over a batch of 64
+    tokens, with all that can be folded into the weights folded: 1 for a model that computes as much as the base does.
+    It stands for the latency that grafts add, since seconds are other ones on each machine and no decision may depend
+    on them; where memory rather than arithmetic is what a model waits for, the seconds rise by less."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from saint.report._text import add_row, spell
+from saint.report._spelling import spell
+from saint.report._text import add_row
 
 _NUM_PAIRS = 10
 SHARE_HEADS = ("at activation", "left out", "Shapley value")

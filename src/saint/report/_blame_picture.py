@@ -5,8 +5,8 @@ from html import escape
 from math import ceil
 from typing import Any, NamedTuple
 
+from saint.report._spelling import spell
 from saint.report._svg import Axis, svg_of
-from saint.report._text import spell
 from saint.report._written import Picture
 
 _WIDTH, _LEFT, _RIGHT, _GAP = 760, 190, 16, 26

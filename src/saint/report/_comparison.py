@@ -19,7 +19,7 @@ from saint.report._comparison_words import (
     spell_cost,
     view_sentence,
 )
-from saint.report._text import spell
+from saint.report._spelling import spell
 from saint.report._written import markdown_table
 
 Row = Mapping[str, Any]

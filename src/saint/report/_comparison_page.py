@@ -23,8 +23,8 @@ from saint.report._comparison_words import (
     spell_cost,
     view_sentence,
 )
+from saint.report._spelling import spell
 from saint.report._svg import Point, Row, Series, chart, forest
-from saint.report._text import spell
 from saint.report._written import Picture, write_picture, write_whole
 
 _NUM_COLORS = 10

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from saint.report._text import spell
+from saint.report._spelling import spell
 
 Row = Mapping[str, Any]
 

@@ -6,8 +6,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from saint.report._spelling import spell
 from saint.report._svg import Point, line
-from saint.report._text import spell
 
 _AXES = {
     "num_params": "trained parameters that stand",

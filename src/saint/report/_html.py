@@ -6,6 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from saint.report._growth_curve import curve_pictures, curve_rows
+from saint.report._spelling import spell
 from saint.report._svg import Point, Row, Series, chart, forest, places
 from saint.report._text import (
     ARM_LABELS,
@@ -13,7 +14,6 @@ from saint.report._text import (
     arm_tokens,
     given_to_controls,
     no_controls,
-    spell,
     tokens_of,
     trained_elsewhere,
 )

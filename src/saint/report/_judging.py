@@ -9,7 +9,8 @@ from rich.text import Text
 
 from saint.records import Interval, to_plain
 from saint.registry import State
-from saint.report._text import add_row, spell
+from saint.report._spelling import spell
+from saint.report._text import add_row
 
 
 def policy_lines(policy: Mapping[str, Any]) -> list[RenderableType]:

@@ -7,8 +7,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from saint.report._spelling import spell
 from saint.report._study_figures import study_figure_lines
-from saint.report._text import spell
 from saint.report._written import markdown_table
 
 Row = Mapping[str, Any]

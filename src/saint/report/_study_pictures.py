@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from saint import records
+from saint.report._spelling import spell
 from saint.report._study import study_markdown
 from saint.report._svg import Panel, Point, Row, forest, panels
-from saint.report._text import spell
 from saint.report._written import Picture, write_picture, write_whole
 
 _NUM_COLORS = 10

@@ -110,6 +110,8 @@ def _graft(entry: Entry, state: State) -> dict[str, Any]:
         "cost": evidence["cost"],
         "removal": evidence["removal"],
         "overlap": evidence["overlap"],
+        "footprint": evidence["footprint"],
+        "interactions": evidence["interactions"],
         "stack": evidence["stack"],
         "verdicts": plain["decision"]["verdicts"],
         "query": plain["decision"]["query"],

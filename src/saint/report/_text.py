@@ -8,6 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from saint.registry import Event
+from saint.report._marks import footprint_lines, interaction_lines
+from saint.report._spelling import spell
 
 _STYLES = {
     "stands": "green",
@@ -121,6 +123,7 @@ def entry_lines(graft: Mapping[str, Any]) -> list[RenderableType]:
         *([f"round    {_origin(graft)}"] if graft["round"] is not None else []),
         f"judged   {graft['time']}, ledger entry {graft['entry']}, on a stack of {len(graft['stack'])}",
         f"overlap  {_overlap(graft['overlap'])}",
+        *interaction_lines(graft["interactions"]),
         f"asked    {_asked(graft)}",
         f"gain     {spell(graft['gain_bpb'])} bits per byte, {graft['gain_bpb']['num_documents']} documents of select",
         *(
@@ -132,6 +135,7 @@ def entry_lines(graft: Mapping[str, Any]) -> list[RenderableType]:
             f"{cost['flops_per_token']:,} FLOPs per token{' until folded' if cost['foldable'] else ''}"
         ),
         f"sites    {', '.join(site['module'] for site in sites)}",
+        *footprint_lines(graft["footprint"]),
     ]
     verdicts = Table(title="Gates", title_justify="left")
     for column in ("gate", "verdict", "reason"):
@@ -300,13 +304,6 @@ _GISTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "controls_left_out": lambda body: str(body["reason"]),
     "measured": lambda body: f"{body['split']}: {len(body['arms'])} arms",
 }
-
-
-def spell(interval: Mapping[str, Any] | None) -> str:
-    """An interval as plain data, in a few characters."""
-    if interval is None:
-        return "not measured"
-    return f"{interval['estimate']:+.4f} [{interval['low']:+.4f}, {interval['high']:+.4f}]"
 
 
 def _options(options: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@ from dataclasses import replace
 from typing import Any
 
 from saint.gates import Gate, build_gates
-from saint.records import Candidate, Cost, Evidence, Interval, Outcome, Removal, Site, Spread
+from saint.records import Candidate, Cost, Evidence, Footprint, Interval, Outcome, Removal, Site, Spread
 
 
 def an_evidence(**changes: Any) -> Evidence:
@@ -25,6 +25,14 @@ def an_evidence(**changes: Any) -> Evidence:
         },
         cost=Cost(num_params=16, num_bytes=512, train_tokens=1000, flops_per_token=64, foldable=True),
         removal=Removal(restored=True, max_abs_difference=0.0, num_tokens=64),
+        footprint=Footprint(
+            kl_nats={"prose": 0.1, "code": 0.01},
+            saved_by_class={"prose": {"word start": 0.3, "other": 0.1}, "code": {"word start": -0.01}},
+            saved_by_position={"prose": (0.2, 0.1), "code": (0.0, -0.01)},
+            effective_rank=2.5,
+            energy=1e-4,
+        ),
+        interactions=(),
     )
     return replace(evidence, **changes)
 

@@ -15,7 +15,7 @@ from typing_extensions import override
 from saint.candidates import Proposal
 from saint.data import DataPlan, Domain, save_splits
 from saint.growth import Plan, start
-from saint.records import Arm, Budget, Candidate, Decision, Interval, Outcome, SensitivityMap, Verdict
+from saint.records import Arm, Budget, Candidate, Decision, Interaction, Interval, Outcome, SensitivityMap, Verdict
 from saint.registry import Registry
 from saint.report import (
     Figure,
@@ -344,6 +344,21 @@ def test_all_about_one_graft(grown: Registry) -> None:
     assert "on a stack of 1" in said
     assert "gain     +0.2000 [+0.1800, +0.2200] bits per byte, 50 documents" in said
     assert "what lily forgets <&> decides" in said
+
+
+def test_what_a_graft_leaves_its_mark_on_is_shown(registry: Registry) -> None:
+    judged(registry, ROSE)
+    gain = an_evidence().gain_bpb
+    judged(registry, LILY, interactions=(Interaction(graft=ROSE.digest, gain_bpb={"code": gain}, angle=0.25),))
+    judged(registry, FERN, interactions=None, footprint=None)
+    rose, lily, fern = (printed(*entry_lines(one)) for one in summarise(registry)["judged"])
+    assert "changes  weights by 0.0001 of their energy, at effective rank 2.50" in rose
+    assert "code     KL 0.01 nats per token; saved per token: word start -0.0100; by eighth of a window +0.0000" in rose
+    assert "beside" not in rose
+    beyond = "code +0.2000 [+0.1800, +0.2200] beyond the sum of both, largest cosine 0.250"
+    assert f"beside   {ROSE.digest[:12]}: {beyond}" in lily
+    assert "beside   interactions were not measured" in fern
+    assert "changes  a footprint was not measured" in fern
 
 
 def test_a_suite_that_was_not_measured_is_not_shown_as_zero(registry: Registry) -> None:

@@ -1,0 +1,11 @@
+"""Figures in a few characters."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def spell(interval: Mapping[str, Any] | None) -> str:
+    """An interval as plain data, in a few characters."""
+    if interval is None:
+        return "not measured"
+    return f"{interval['estimate']:+.4f} [{interval['low']:+.4f}, {interval['high']:+.4f}]"
