@@ -66,7 +66,7 @@ def _readings(
         losses.measure(compose(base, ()), corpus)
     must = once + seen.take()
     for graft in grafts:
-        evaluate(base, stack, graft, held_out=data.held_out, retain=data.retain, losses=losses)
+        evaluate(base, stack, graft, data.sealed, grown=data.grown_domain, losses=losses)
     without = seen.take() - len(grafts) * once
     seen.stop()
     assert without >= must, "base and stack must be read at least once"

@@ -113,7 +113,7 @@ def _control(setting: Setting, base: FrozenBase, data: Splits, seed: int, num_st
     trained = train_many(base, (), candidates, data.train, select=grown, schedule=schedule)
     best = steps.best_on_select(trained)
     losses = Losses(seq_len=setting.seq_len)
-    choose_strength(base, (), best, grown=grown, retained={}, at_most_bpb=None, strengths=_STRENGTHS, losses=losses)
+    choose_strength(base, (), best, grown=grown, retained={}, at_most_bpb={}, strengths=_STRENGTHS, losses=losses)
     return best
 
 

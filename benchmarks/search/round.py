@@ -136,7 +136,7 @@ def _trained(
     )
     best = steps.best_on_select(trained)
     losses = Losses(seq_len=setting.seq_len)
-    evidence = evaluate(base, (), best, held_out=data.held_out, retain=data.retain, losses=losses)
+    evidence = evaluate(base, (), best, data.sealed, grown=data.grown_domain, losses=losses)
     return Outcome(candidate=best.candidate, gain_bpb=evidence.gain_bpb)
 
 

@@ -68,6 +68,10 @@ lr = 0.02
 
 [gates.gain]
 at_least_bpb = -1.0
+at_most_heavy = 0.5
+
+[judging]
+alpha = 0.2
 
 [gates.rollback]
 

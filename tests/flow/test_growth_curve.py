@@ -44,8 +44,8 @@ def test_a_point_is_what_stood_and_what_all_trials_had_taken(workshop: Workshop)
     for point, standing in zip(state.curve, ([], stack[:1], stack), strict=True):
         assert point["stack"] == [graft.digest for graft in standing]
         for bpb, corpus in (
-            (point["grown_bpb"], one.data.held_out),
-            (point["retain_bpb"]["code"], one.data.retain["code"]),
+            (point["grown_bpb"], one.data.select["prose"]),
+            (point["retain_bpb"]["code"], one.data.select["code"]),
         ):
             assert bpb == float(losses.of(one.base, standing, corpus).sum()) / log(2) / corpus.num_bytes
         assert point["num_params"] == sum(graft.num_params for graft in standing)

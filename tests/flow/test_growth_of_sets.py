@@ -77,7 +77,7 @@ def sizes(state: State) -> list[tuple[int, int]]:
 
 def test_sets_are_trials_among_the_others(grown: Growing) -> None:
     state = grown.registry.state
-    assert sizes(state) == [(1, 12), (1, 12), (1, 12), (2, 6), (6, 12), (2, 6)]
+    assert sizes(state) == [(1, 24), (1, 24), (1, 24), (2, 6), (6, 24), (2, 6)]
     *singles, joint, whole, pruned = state.trained.values()
     assert all("start" not in one for one in (*singles, whole))
     assert joint["start"] != pruned["start"]
@@ -105,10 +105,10 @@ def test_the_best_of_the_round_are_joined_at_half_strength(grown: Growing) -> No
     graft = grow_from(grown.candidate(joint), weights=grown.registry.payload(joint["graft"]))
     assert graft.strength == 0.5
     history = joint["history"]
-    assert (history["earlier_tokens"], history["train_tokens"], history["strength"]) == (2 * 12 * 64, 6 * 64, 0.5)
+    assert (history["earlier_tokens"], history["train_tokens"], history["strength"]) == (2 * 24 * 64, 6 * 64, 0.5)
     assert joint["candidate"]["lr"] == pytest.approx(0.02 / 2**0.5)
     costs = [entry.evidence.cost for entry in state.judged if entry.candidate == grown.candidate(joint)]
-    assert [cost.train_tokens for cost in costs] == [30 * 64]
+    assert [cost.train_tokens for cost in costs] == [54 * 64]
 
 
 def test_the_sites_that_matter_most_are_left(grown: Growing) -> None:
@@ -200,9 +200,9 @@ def test_a_guess_prunes_as_well(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_what_the_budget_does_not_pay_is_left_out_and_said_so(tmp_path: Path) -> None:
-    one = begin(build_workshop(tmp_path), *WAYS, "budget.train_tokens=2400")  # three candidates of 12 steps, and a bit
+    one = begin(build_workshop(tmp_path), *WAYS, "budget.train_tokens=4704")  # three candidates of 24 steps, and a bit
     state = one.grow()
-    assert sizes(state) == [(1, 12), (1, 12), (1, 12)]
+    assert sizes(state) == [(1, 24), (1, 24), (1, 24)]
     assert "the budget has 96 left" in state.sets[0, "joint"]["left_out"]
     assert "the budget has 96 left" in state.sets[0, "overgrow"]["left_out"]
     assert state.measured, "growth went on without"
@@ -213,7 +213,7 @@ def test_a_set_is_no_larger_than_the_budget(tmp_path: Path) -> None:
     """Rank 1 takes 40 parameters at each of these sites, an overgrown graft of all six takes more than there are."""
     one = begin(build_workshop(tmp_path), *QUICK, "joint={num=4, num_steps=6}", *OVERGROW, "budget.num_params=90")
     state = one.grow()
-    assert sizes(state)[3:] == [(2, 6), (6, 12), (2, 6)]
+    assert sizes(state)[3:] == [(2, 6), (6, 24), (2, 6)]
 
 
 @pytest.mark.slow

@@ -74,11 +74,11 @@ class Garden:
 def test_a_stage_with_nothing_to_refine_goes_on_once_a_submission_stands(workshop: Workshop) -> None:
     garden = Garden(workshop, f"stages=[{FINE}]", "controls.after=never")
     garden.grow()
-    assert garden.names() == ["created", "stage_skipped"]
+    assert garden.names() == ["created", "policy_set", "stage_skipped"]
     assert garden.registry.state.skipped == {0: NONE_STANDS}
     submitted = garden.submit()
     garden.grow()
-    assert garden.names()[4:8] == ["stage_resumed", "round_opened", "curve_measured", "trained"]
+    assert garden.names()[6:10] == ["stage_resumed", "round_opened", "curve_measured", "trained"]
     state = garden.registry.state
     assert state.skipped == {}
     assert state.standing[0] == submitted
@@ -101,10 +101,10 @@ def test_a_stage_with_nothing_to_refine_goes_on_after_a_later_stage(workshop: Wo
 
 def test_a_stage_that_lacks_something_else_now_says_that(workshop: Workshop) -> None:
     """The first stage could be refined in the end, and by then its tokens are spent."""
-    tokens = 12 * 4 * 16
+    tokens = 24 * 4 * 16
     garden = Garden(workshop, f"stages=[{FINE}, {WIDE}]", "controls.after=never", f"budget.train_tokens={tokens}")
     garden.grow()
-    assert garden.registry.state.skipped == {0: "one candidate learns from 768 tokens, and the budget has 0 left"}
+    assert garden.registry.state.skipped == {0: "one candidate learns from 1,536 tokens, and the budget has 0 left"}
     assert garden.names().count("stage_skipped") == 2
     assert "stage_resumed" not in garden.names()
 
@@ -118,7 +118,7 @@ def test_submissions_alone_get_no_controls_and_the_report_says_why(workshop: Wor
     for _ in range(2):  # what is left out once stays so
         train_controls(journal, losses, None)
     measure_result(journal, losses)
-    assert garden.names()[3:] == ["controls_left_out", "vault_opened", "measured"]
+    assert garden.names()[5:] == ["controls_left_out", "vault_opened", "measured"]
     state = garden.registry.state
     assert state.controls == []
     [left_out] = state.controls_left_out

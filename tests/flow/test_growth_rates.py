@@ -73,15 +73,15 @@ def test_the_report_tells_the_tries_apart(workshop: Workshop) -> None:
 
 
 def test_the_tokens_of_all_tries_come_from_the_budget(workshop: Workshop) -> None:
-    state = grown(workshop, "budget.train_tokens=5000", "rounds=2")
-    assert [len(one["candidates"]) for one in state.rounds.values()] == [2], "a try takes 768"
+    state = grown(workshop, "budget.train_tokens=10_000", "rounds=2")
+    assert [len(one["candidates"]) for one in state.rounds.values()] == [2], "a try takes 1,536"
     assert len(state.trained) == 6
-    assert sum(trial["train_tokens"] for trial in state.trained.values()) <= 5000
+    assert sum(trial["train_tokens"] for trial in state.trained.values()) <= 10_000
 
 
 def test_a_budget_that_pays_for_one_rate_only_is_refused(workshop: Workshop) -> None:
-    with pytest.raises(BudgetError, match="2,304 tokens"):
-        grown(workshop, "budget.train_tokens=2000")
+    with pytest.raises(BudgetError, match="4,608 tokens"):
+        grown(workshop, "budget.train_tokens=4000")
 
 
 def test_only_what_came_to_nothing_at_every_rate_is_settled(workshop: Workshop) -> None:

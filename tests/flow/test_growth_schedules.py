@@ -230,14 +230,14 @@ def test_a_refined_stage_without_anything_to_refine_is_skipped_and_says_so(works
 
 
 def test_a_stage_that_the_budget_does_not_reach_is_skipped(workshop: Workshop) -> None:
-    tokens = 2 * 12 * 4 * 16 + 4 * 2 * 16
+    tokens = 2 * 24 * 4 * 16 + 4 * 2 * 16
     state = begin(workshop, *REFINED, f"budget.train_tokens={tokens}", "candidates_per_round=2").grow()
     assert sum(trial["train_tokens"] for trial in state.trained.values()) == tokens
     assert state.skipped == {1: "one candidate learns from 128 tokens, and the budget has 0 left"}
 
 
 def test_a_budget_for_no_candidate_at_all_is_refused(workshop: Workshop) -> None:
-    with pytest.raises(BudgetError, match="one candidate learns from 768 tokens"):
+    with pytest.raises(BudgetError, match="one candidate learns from 1,536 tokens"):
         begin(workshop, *REFINED, "budget.train_tokens=500").grow()
 
 
@@ -251,7 +251,7 @@ def test_what_may_be_forgotten_is_split_over_all_rounds_of_all_stages(workshop: 
             journal.settings.strength(number)["at_most_bpb"],
             journal.settings.strength(number, whole_round=True)["at_most_bpb"],
         ]
-    assert allowed == pytest.approx([0.15, 0.3, 0.6, 0.6, 0.9, 0.9])
+    assert [one["code"] for one in allowed] == pytest.approx([0.15, 0.3, 0.6, 0.6, 0.9, 0.9])
 
 
 def test_a_faded_stage_goes_through(workshop: Workshop) -> None:
@@ -333,4 +333,3 @@ def test_a_ledger_from_before_there_were_stages_goes_on(workshop: Workshop) -> N
     before = State(rounds=dict(enumerate(old)))
     assert stage_of(one.plan, before, 0) == 0
     assert next_stage(one.plan, before) is None
-    assert Decision(verdicts=state.judged[0].decision.verdicts) == state.judged[0].decision

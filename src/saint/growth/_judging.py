@@ -5,11 +5,20 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from saint.composition import restore
-from saint.evaluation import Losses, Sealed, SuiteValues, choose_strength, evaluate, measure_safety
+from saint.evaluation import (
+    Losses,
+    Sealed,
+    SuiteValues,
+    choose_strength,
+    evaluate,
+    footprint,
+    interactions,
+    measure_safety,
+)
 from saint.grafts import Graft
 from saint.growth._journal import Journal
 from saint.growth._turns import wait_for
-from saint.judging import judge
+from saint.judging import judge, policy_of
 from saint.records import Decision, Evidence, Outcome
 
 
@@ -35,13 +44,26 @@ def weigh(
 
 
 def measure(journal: Journal, losses: Losses, values: SuiteValues, stack: Sequence[Graft], graft: Graft) -> Evidence:
-    """All that development text says of a graft on a stack."""
+    """All that development text says of a graft on a stack.
+
+    What it does together with each graft that stands takes a pass over the text for each of them, so that is measured
+    where the policy asks for it.
+    """
     base, data = journal.base, journal.data
-    evidence = evaluate(base, stack, graft, data.select, grown=data.grown_domain, losses=losses)
-    suites = data.suites_of("select")
-    found = measure_safety(base, stack, graft, suites, values=values)
-    documents = {**evidence.documents, **{name: part.digest for name, part in suites.items()}}
-    return replace(evidence, documents=documents, safety=found.measures, unmeasured=found.unmeasured)
+    text, suites = data.select, data.suites_of("select")
+    evidence = evaluate(base, stack, graft, text, grown=data.grown_domain, losses=losses)
+    safety = measure_safety(base, stack, graft, suites, values=values)
+    together = None
+    if "conflict" in policy_of(journal.state).gates:
+        together = interactions(base, stack, graft, text, losses=losses)
+    return replace(
+        evidence,
+        documents={**evidence.documents, **{name: part.digest for name, part in suites.items()}},
+        footprint=footprint(base, stack, graft, text, losses=losses, tokenizer=data.tokenizer),
+        interactions=together,
+        safety=safety.measures,
+        unmeasured=safety.unmeasured,
+    )
 
 
 def judge_in_turn(

@@ -150,7 +150,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits_and_is_not_that_of_another_start
 def test_strengths_are_shares_of_what_it_was_trained_at(base: FrozenBase, data: Splits, pair: list[Graft]) -> None:
     graft = train_from(base, data, at_half(pair))
     for _ in range(2):  # also when it is chosen again
-        choose_strength(base, (), graft, grown=data.select["prose"], retained={}, at_most_bpb=None, strengths=(1.0,))
+        choose_strength(base, (), graft, grown=data.select["prose"], retained={}, at_most_bpb={}, strengths=(1.0,))
         assert graft.strength == 0.5
 
 

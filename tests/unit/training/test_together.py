@@ -343,7 +343,7 @@ def test_promotion_keeps_the_best_and_those_that_cannot_be_told_from_them(data: 
     assert promote(clear, select.num_bytes_each, Rung(at=0.5, keep=0.5, in_doubt=1.0)) == [1, 2]
     assert promote(clear, select.num_bytes_each, Rung(at=0.5, keep=0.01)) == [1]
     noisy = [*clear]
-    noisy[3] = clear[2] * 1.001
+    noisy[3] = clear[2] * 1.05
     noisy[3][::2] *= 1.5
     noisy[3][1::2] *= 0.5
     assert promote(noisy, select.num_bytes_each, Rung(at=0.5, keep=0.5, in_doubt=0.5))[:2] == [1, 2]
