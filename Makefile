@@ -14,7 +14,11 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2
 bench-search: $(DEVELOPMENT)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.search $(foreach group,$(ONLY),--only $(group))
 
-.PHONY: demo test check format lint types contracts clean
+# Error rates, attacks, documents needed and time of the gates, on one thread. ONLY=null runs one group.
+bench-gates: $(DEVELOPMENT)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.gates $(foreach group,$(ONLY),--only $(group))
+
+.PHONY: bench-gates bench-search demo test check format lint types contracts clean
 .DEFAULT_GOAL := check
 
 demo: $(RUNTIME)

@@ -44,3 +44,21 @@ def test_a_harmful_graft_that_is_planted_is_named() -> None:
     assert named == "FIGURE attribution_harmful_named 2 >=2 ok"
     assert off.startswith("FIGURE attribution_sum_off_bpb ")
     assert off.endswith(" ok")
+
+
+def test_the_gates_are_simulated_and_say_a_line_for_each_figure(tmp_path: Path) -> None:
+    groups = ("null", "adaptive", "boosting", "power", "speed")
+    command = [sys.executable, "-m", "benchmarks.gates", "--size", "smoke", "--work", str(tmp_path)]
+    command += [part for group in groups for part in ("--only", group)]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode in (0, 1), done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("FIGURE ")]
+    assert done.returncode == (1 if any(line.endswith(" short") for line in lines) else 0)
+    values = {name: float(value) for _, name, value, *_ in map(str.split, lines)}
+    assert all(name.startswith("smoke_") for name in values)
+    assert {name.split("_")[1] for name in values} == set(groups)
+    assert values["smoke_adaptive_false_acceptances"] == values["smoke_boosting_false_acceptances"] == 0
+    assert {file.name for file in tmp_path.iterdir()} == {f"{group}.md" for group in groups} | {"false-acceptances.svg"}
+    assert "the gate" in (tmp_path / "false-acceptances.svg").read_text()

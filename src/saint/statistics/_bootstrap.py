@@ -6,7 +6,7 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from saint.errors import DataError
+from saint.errors import ConfigError, DataError
 from saint.records import Interval
 
 _NORMAL = NormalDist()
@@ -32,21 +32,33 @@ def bootstrap_interval(
         seed: Makes the draws the same each time.
 
     Raises:
-        DataError: There are fewer than two documents, or a loss is not a number.
+        DataError: There are fewer than two documents, one has no bytes, or a loss is not a finite number.
+        ConfigError: The level is no probability, or there are fewer than two resamples.
 
     Source:
         Efron 1987, doi:10.1080/01621459.1987.10478410.
     """
     saved, sizes = (before_nats - after_nats) / log(2), num_bytes.astype(np.float64)
-    n = len(saved)
-    if n < 2:
-        raise DataError(f"an interval needs at least 2 documents, got {n}; give more text")
-    if not np.isfinite(saved).all():
-        raise DataError(f"document {int(np.flatnonzero(~np.isfinite(saved))[0])} has a loss that is not a number")
+    _must_be_measured(saved, sizes)
+    if not 0 < level < 1 or num_resamples < 2:
+        raise ConfigError(
+            f"level is {level:g} and num_resamples {num_resamples}; give one between 0 and 1 and at least 2 resamples"
+        )
     estimate = float(saved.sum() / sizes.sum())
     drawn = _resampled(saved, sizes, num_resamples, seed)
     low, high = (float(np.quantile(drawn, one)) for one in _levels(drawn, saved, sizes, estimate, level))
-    return Interval(estimate=estimate, low=low, high=high, standard_error=float(drawn.std(ddof=1)), num_documents=n)
+    return Interval(
+        estimate=estimate, low=low, high=high, standard_error=float(drawn.std(ddof=1)), num_documents=len(saved)
+    )
+
+
+def _must_be_measured(saved: Float64[np.ndarray, " documents"], sizes: Float64[np.ndarray, " documents"]) -> None:
+    if len(saved) < 2:
+        raise DataError(f"an interval needs at least 2 documents, got {len(saved)}; give more text")
+    if not np.isfinite(saved).all():
+        raise DataError(f"document {int(np.flatnonzero(~np.isfinite(saved))[0])} has a loss that is not a number")
+    if not (sizes > 0).all():
+        raise DataError(f"document {int(np.flatnonzero(sizes <= 0)[0])} has no bytes; leave it out")
 
 
 def _resampled(

@@ -1,12 +1,13 @@
 """How many documents a claim takes, before any sealed one is looked at."""
 
 from functools import lru_cache
-from math import sqrt
+from math import inf, isfinite, sqrt
 from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Float64
 
+from saint.errors import ConfigError
 from saint.statistics._betting import bets_of
 
 _NUM_NODES = 401
@@ -33,8 +34,18 @@ def documents_needed(
 
     Returns:
         2^40 where no number of documents does.
+
+    Raises:
+        ConfigError: `clip` is not a positive number above `-above`, `power` is no probability, or the effect, its
+            spread or the threshold is not a finite number.
     """
-    if effect <= 0 or clip + above <= 0:
+    if not (isfinite(effect) and isfinite(log_threshold) and 0 <= spread < inf and 0 < power < 1):
+        raise ConfigError(
+            f"effect {effect:g}, spread {spread:g}, threshold {log_threshold:g} and power {power:g} cannot be planned "
+            "with; give finite numbers, and a power between 0 and 1"
+        )
+    bets_of(clip, above)  # refuses what cannot be bet on
+    if effect <= 0:
         return _MOST_DOCUMENTS
     means, deviations = _log_gains(effect / clip, spread / clip, above / clip)
     below = NormalDist().inv_cdf(power)

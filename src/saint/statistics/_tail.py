@@ -1,6 +1,6 @@
 """How rare something is at the most, from how often it was seen: exact binomial tests."""
 
-from math import inf, lgamma, log, log1p
+from math import log, log1p
 
 import numpy as np
 
@@ -10,7 +10,7 @@ _NUM_HALVINGS = 60
 
 
 def log_tail_p_value(num_heavy: int, num_documents: int, *, at_most: float) -> float:
-    """How surprising so few are if the share of all documents were `at_most`: ln P(X <= num_heavy), X binomial.
+    """How surprising so few are if the share of all documents were `at_most`: ln P(X <= num_heavy) for X binomial.
 
     At a level alpha it is shown that the share is lower from -ln(1/alpha) down. That is the same as Clopper and
     Pearson's upper bound at that level being below `at_most`.
@@ -27,15 +27,15 @@ def log_tail_p_value(num_heavy: int, num_documents: int, *, at_most: float) -> f
     Source:
         Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404.
     """
-    if not 0 <= num_heavy <= num_documents or num_documents < 1:
-        raise DataError(f"{num_heavy} of {num_documents} documents cannot be; give at least 1 document")
+    _must_be_counts(num_heavy, num_documents)
     if not 0 < at_most < 1:
         raise ConfigError(f"the share to be excluded is {at_most}; it must be between 0 and 1")
-    n, i = num_documents, np.arange(num_heavy + 1)
-    log_factorial = np.array([lgamma(k + 1) for k in range(n + 1)])
-    logs = log_factorial[n] - log_factorial[i] - log_factorial[n - i] + i * log(at_most) + (n - i) * log1p(-at_most)
-    top = float(logs.max())
-    return min(0.0, top + log(float(np.exp(logs - top).sum())))
+    i = np.arange(1, num_heavy + 1)
+    odds = log(at_most) - log1p(-at_most)
+    logs = np.cumsum(np.log((num_documents - i + 1) / i) + odds)  # of each count's probability over that of none
+    top = max(0.0, float(logs.max(initial=0.0)))
+    total = top + log(np.exp(-top) + float(np.exp(logs - top).sum()))
+    return min(0.0, num_documents * log1p(-at_most) + total)
 
 
 def clopper_pearson_upper(num_heavy: int, num_documents: int, *, alpha: float) -> float:
@@ -45,6 +45,7 @@ def clopper_pearson_upper(num_heavy: int, num_documents: int, *, alpha: float) -
         DataError: The counts cannot be.
         ConfigError: Alpha is no probability.
     """
+    _must_be_counts(num_heavy, num_documents)
     if not 0 < alpha < 1:
         raise ConfigError(f"alpha is {alpha}; it must be between 0 and 1")
     if num_heavy == num_documents:
@@ -52,6 +53,13 @@ def clopper_pearson_upper(num_heavy: int, num_documents: int, *, alpha: float) -
     low, high = 0.0, 1.0
     for _ in range(_NUM_HALVINGS):
         middle = (low + high) / 2
-        tail = log_tail_p_value(num_heavy, num_documents, at_most=middle) if 0 < middle < 1 else -inf
-        low, high = (middle, high) if tail > log(alpha) else (low, middle)
+        if not low < middle < high:
+            break
+        shown = log_tail_p_value(num_heavy, num_documents, at_most=middle) <= log(alpha)
+        low, high = (low, middle) if shown else (middle, high)
     return high
+
+
+def _must_be_counts(num_heavy: int, num_documents: int) -> None:
+    if not 0 <= num_heavy <= num_documents or num_documents < 1:
+        raise DataError(f"{num_heavy} of {num_documents} documents cannot be; give at least 1 document")
