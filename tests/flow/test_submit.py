@@ -66,8 +66,9 @@ def test_a_lora_from_elsewhere_is_judged_and_stands(workshop: Workshop) -> None:
     assert said["strength"] == 1
     assert said["cost"]["train_tokens"] == 0
 
-    created, submitted, judged = workshop.events()
-    assert [created["event"], submitted["event"], judged["event"]] == ["created", "submitted", "judged"]
+    events = workshop.events()
+    assert [event["event"] for event in events] == ["created", "policy_set", "submitted", "queried", "judged"]
+    _, _, submitted, _, judged = events
     body = submitted["body"]
     assert body["files"] == {
         name: records.file_digest(adapter / name) for name in ("adapter_config.json", "adapter_model.safetensors")
@@ -91,7 +92,7 @@ def test_a_lora_from_elsewhere_is_judged_and_stands(workshop: Workshop) -> None:
     twice = run("submit", workshop.registry, "--adapter", adapter)
     assert twice.exit_code == 1
     assert "stands already" in twice.stderr
-    assert len(workshop.events()) == 3
+    assert len(workshop.events()) == 5
 
 
 def test_a_graft_that_was_trained_through_peft_is_judged(workshop: Workshop) -> None:

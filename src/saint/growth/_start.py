@@ -13,7 +13,7 @@ from saint.data import SHARES, Splits, describe_suites, open_splits, read_splits
 from saint.errors import ConfigError, DataError, NotARegistryError, SaintError
 from saint.growth._plan import Plan
 from saint.growth._sets import Overgrow
-from saint.judging import set_policy
+from saint.judging import must_suffice, set_policy
 from saint.models import FrozenBase, must_read
 from saint.progress import Progress
 from saint.records import SensitivityMap
@@ -68,6 +68,8 @@ def start(
     for schedule in schedules:
         data.train.batches(batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=plan.seed)
     _check_splits(data)
+    text = {name: corpus.num_documents for name, corpus in data.sealed.items()}
+    must_suffice(plan.policy, text, grown=data.grown_domain)
     registry = Registry.open(folder)
     if not plan.data.prepared:
         shutil.rmtree(registry.work / "data", ignore_errors=True)  # of a start that was killed

@@ -11,5 +11,9 @@ from saint.judging._policy import (
     policy_of as policy_of,
     set_policy as set_policy,
 )
-from saint.judging._power import effect_needed as effect_needed, fewest_documents as fewest_documents
+from saint.judging._power import (
+    effect_needed as effect_needed,
+    fewest_documents as fewest_documents,
+    must_suffice as must_suffice,
+)
 from saint.judging._replay import Replayed as Replayed, replay_decisions as replay_decisions

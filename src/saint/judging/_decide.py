@@ -84,7 +84,7 @@ def documents_of(evidence: Evidence, claim: Claim, log_threshold: float) -> str:
         return "an unknown number of"
     if (effect := _effect(evidence, claim)) <= 0:
         return "more than any number of"
-    return f"{documents_needed(effect, spread.deviation, log_threshold, clip=claim.clip):,}"
+    return f"{documents_needed(effect, spread.deviation, log_threshold, clip=claim.clip, above=claim.above):,}"
 
 
 def _spread(evidence: Evidence, claim: Claim) -> Spread | None:

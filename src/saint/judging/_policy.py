@@ -46,8 +46,9 @@ class Judging:
     """How sealed text is asked, and who must agree."""
 
     alpha: float = 0.05
-    """Most that the probability of any false acceptance is, ever, however many candidates are tried: by mode `holdout`.
-    By mode `stream`, the expected share of false acceptances among all."""
+    """By mode `holdout`: the most that the probability of any false acceptance on one hold-out is, ever, however many
+    candidates are tried; other text is another account. By mode `stream`: the expected share of false acceptances
+    among all."""
     mode: Literal["holdout", "stream"] = "holdout"
     """`holdout`: every query is asked of all sealed text, again and again, with tree alpha-spending. `stream`: every
     query is asked of documents that none was asked of before, with e-LOND."""

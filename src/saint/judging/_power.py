@@ -1,10 +1,14 @@
 """What sealed text of a given size can show at all."""
 
+from collections.abc import Mapping
 from math import inf
 
 import numpy as np
 
-from saint.records import Claim
+from saint.errors import DataError
+from saint.judging._holdout import threshold
+from saint.judging._policy import Policy
+from saint.records import Against, Candidate, Claim, Cost, Evidence, Interval, Spread
 from saint.statistics import documents_needed, log_e_value, log_tail_p_value
 
 _MOST_DOCUMENTS = 1 << 20
@@ -35,6 +39,53 @@ def effect_needed(deviation: float, num_documents: int, log_threshold: float) ->
         middle = (low + high) / 2
         low, high = (low, middle) if suffices(middle) else (middle, high)
     return high * deviation
+
+
+def must_suffice(policy: Policy, sizes: Mapping[str, int], *, grown: str) -> None:
+    """Refuse sealed text on which not even the best graft could pass the first query.
+
+    Args:
+        sizes: Suite -> its sealed documents.
+        grown: The suite that is grown towards.
+
+    Raises:
+        DataError: A suite has too few documents; the message says how many it takes.
+    """
+    judging = policy.judging
+    level = threshold(judging, 1, 0)
+    imagined = _imagined(sizes, grown)
+    for gate in policy.build():
+        for claim in gate.claims(imagined):
+            there = judging.documents_per_query or sizes[claim.suite]
+            needed = fewest_documents(claim, level)
+            if there < needed:
+                raise DataError(
+                    f"{claim.suite} has {there} sealed documents for a query, and the first one takes {needed} at the "
+                    f"very least for the gate {claim.gate!r}: give more text, cut it into more documents, or set a "
+                    "larger at_most_heavy or alpha"
+                )
+
+
+def _imagined(sizes: Mapping[str, int], grown: str) -> Evidence:
+    """Evidence of a graft that everything speaks for, to see what gates would ask of sealed text."""
+    best = Interval(estimate=1.0, low=1.0, high=1.0, standard_error=0.0, num_documents=2)
+    none = Interval(estimate=0.0, low=0.0, high=0.0, standard_error=0.0, num_documents=2)
+    spread = Spread(mean=1.0, deviation=0.1, num_documents=2)
+    spreads: Mapping[Against, Spread] = {"stack": spread, "base": spread}
+    others = [suite for suite in sizes if suite != grown]
+    return Evidence(
+        graft="",
+        candidate=Candidate(sites=(), kind=""),
+        base="",
+        stack=(),
+        documents={},
+        grown=grown,
+        gain_bpb=best,
+        regression_bpb=dict.fromkeys(others, none),
+        drift_bpb=dict.fromkeys(others, none),
+        spreads=dict.fromkeys(sizes, spreads),
+        cost=Cost(num_params=0),
+    )
 
 
 def fewest_documents(claim: Claim, log_threshold: float) -> int:

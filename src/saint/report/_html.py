@@ -58,7 +58,7 @@ def _pictures(summary: Mapping[str, Any], arms: list[dict[str, Any]]) -> dict[st
                 _row(f"{n}. {g['kind']}, {g['where']}", g["gain_bpb"], g["status"])
                 for n, g in enumerate(judged, start=1)
             ],
-            x_label="bits per byte saved on held-out text against the stack of the time",
+            x_label="bits per byte saved on development text against the stack of the time",
             limits=_limits(summary, "gain", "at_least_bpb", "asked by the policy"),
         )
         if judged

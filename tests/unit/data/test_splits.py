@@ -151,7 +151,10 @@ def test_nothing_of_a_protected_domain_is_trained_on() -> None:
     texts = {"prose": [*shared, *some_texts(100, seed=5)], "bias": shared}
     splits = split(texts, {"prose": GROW, "bias": Domain(role="safety", sources=("-",))})
     assert splits.num_exact_duplicates == 60
-    assert splits.corpora.keys() == {*(f"prose/{name}" for name in SPLITS), *(f"bias/{name}" for name in ("select", "safety", "vault"))}
+    assert splits.corpora.keys() == {
+        *(f"prose/{name}" for name in SPLITS),
+        *(f"bias/{name}" for name in ("select", "safety", "vault")),
+    }
     for split_name in ("train", "select"):
         assert not digests(shared) & set(splits.of("prose", split_name).documents)
 

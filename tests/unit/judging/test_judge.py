@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 
 from saint.errors import ConfigError, DataError, HoldOutError, LedgerError, StaleEvidenceError
-from saint.judging import Judging, Policy, RiskClass, judge, read_losses, replay_decisions, set_policy, threshold
+from saint.judging import (
+    Judging,
+    Policy,
+    RiskClass,
+    judge,
+    must_suffice,
+    read_losses,
+    replay_decisions,
+    set_policy,
+    threshold,
+)
 from saint.records import Cost, Decision, Evidence, Interval, Outcome, Query, SuiteLosses
 from saint.registry import Registry
 from saint.testing import an_evidence
@@ -302,3 +312,14 @@ def test_a_query_that_no_entry_has_is_not_answered(registry: Registry, tmp_path:
     other = Registry.open(tmp_path / "other")
     with pytest.raises(LedgerError, match="in no entry"):
         other.record(Weights(), evidence(), decision)
+
+
+@pytest.mark.parametrize(("size", "enough"), [(197, False), (198, True)])
+def test_text_on_which_nothing_could_pass_is_refused(size: int, *, enough: bool) -> None:
+    policy = Policy(gates=GATES)
+    sizes = {"prose": 500, "code": size}
+    if enough:
+        must_suffice(policy, sizes, grown="prose")
+    else:
+        with pytest.raises(DataError, match=r"code has 197 sealed documents .* takes 198 .* 'retention'"):
+            must_suffice(policy, sizes, grown="prose")

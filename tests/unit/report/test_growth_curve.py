@@ -18,6 +18,7 @@ def a_point(number: int | None, bpb: float, tokens: int) -> dict[str, object]:
     gain = Interval(estimate=2.0 - bpb, low=1.95 - bpb, high=2.05 - bpb, standard_error=0.025, num_documents=20)
     return {
         "round": number,
+        "split": "select",
         "stack": [],
         "grown_bpb": bpb,
         "retain_bpb": {"<code>": 1.25},
@@ -83,7 +84,7 @@ def test_page_terminal_and_json_have_the_curve_where_there_is_one(tmp_path: Path
     assert summary["growth_curve"] == POINTS
     assert "round 2" in printed(*report_parts(summary))
     assert "&lt;code&gt; bits/byte" in to_html(summary)
-    assert to_html(summary).count("held-out bits per byte</text>") == 4
+    assert to_html(summary).count("bits per byte of development text</text>") == 4
 
 
 def test_two_values_that_differ_by_a_rounding_are_drawn_as_one() -> None:

@@ -89,7 +89,9 @@ def test_a_plain_round_measures_each_candidate_as_evaluation_does(base: FrozenBa
     assert [trial.select_bpb for trial in trials] == sorted(trial.select_bpb for trial in trials)
     losses = Losses(seq_len=SCHEDULE.seq_len)
     for trial in trials:
-        evidence = evaluate(base, (), trial.graft, {"prose": data.held_out, **data.retain}, grown="prose", losses=losses)
+        evidence = evaluate(
+            base, (), trial.graft, {"prose": data.held_out, **data.retain}, grown="prose", losses=losses
+        )
         assert trial.gain_bpb.estimate == pytest.approx(evidence.gain_bpb.estimate, abs=1e-6)
         assert trial.regression_bpb["code"].estimate == pytest.approx(
             evidence.regression_bpb["code"].estimate, abs=1e-6
