@@ -1,6 +1,6 @@
 """What growth has done so far: asked of the ledger before each step, told to it after."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -124,9 +124,12 @@ class Journal:
     def trained(self, trial: Trial) -> Graft | None:
         """The graft of a trial that is in the ledger; None for one that came to nothing."""
         found = self.state.trained[self.name_of(trial)]
-        if not found["graft"]:
-            return None
-        graft = grow_from(trial.candidate, weights=self.registry.payload(found["graft"])).eval()
+        return self.as_trained(found) if found["graft"] else None
+
+    def as_trained(self, found: Mapping[str, Any]) -> Graft:
+        """The graft that a `trained` entry speaks of, at the strength that it was trained at."""
+        candidate = config.build(found["candidate"], Candidate, where="trained")
+        graft = grow_from(candidate, weights=self.registry.payload(found["graft"])).eval()
         graft.requires_grad_(requires_grad=False)
         graft.history = config.build(found["history"], History, where="trained")
         return graft

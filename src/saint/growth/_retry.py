@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from saint.composition import restore_one
+from saint import config, records
 from saint.grafts import Graft
 from saint.growth._further import cannot_pay, go_on, open_as, opened_as, schedule_for
 from saint.growth._journal import Journal
 from saint.judging import idea_of, policy_of
-from saint.records import Outcome
+from saint.records import Candidate, Outcome
 from saint.registry import Entry, State
 
 _WAY = "retry"
@@ -32,16 +32,20 @@ def retry(journal: Journal, number: int, stack: Sequence[Graft]) -> list[Graft |
         ]
         if not due:
             return []
-        why_not = cannot_pay(journal, [(entry.candidate, schedule) for entry in due])
-        opened = open_as(journal, number, _WAY, why_not, {"members": [entry.digest for entry in due]})
+        why_not = cannot_pay(journal, [(_candidate(journal, trial), schedule) for trial in due])
+        opened = open_as(journal, number, _WAY, why_not, {"members": due})
     if opened["left_out"]:
         return []
-    starts = [restore_one(journal.registry, digest) for digest in opened["members"]]
+    starts = [journal.as_trained(journal.state.trained[trial]) for trial in opened["members"]]
     return [go_on(journal, stack, start, start.candidate, schedule) for start in starts]
 
 
-def _due(state: State, standing: Sequence[str]) -> list[Entry]:
-    """The latest judgement of each idea that has a retry left, of what gained most on development text first."""
+def _candidate(journal: Journal, trial: str) -> Candidate:
+    return config.build(journal.state.trained[trial]["candidate"], Candidate, where="trained")
+
+
+def _due(state: State, standing: Sequence[str]) -> list[str]:
+    """The trial of each idea that has a retry left, of what gained most on development text first."""
     latest = {idea_of(entry.candidate): entry for entry in state.judged}
     allowed = policy_of(state).judging.at_most_retries
     due = [
@@ -53,7 +57,17 @@ def _due(state: State, standing: Sequence[str]) -> list[Entry]:
         and entry.evidence.stack == tuple(standing)
         and _num_asked(state, idea) <= allowed
     ]
-    return sorted(due, key=lambda entry: -entry.evidence.gain_bpb.estimate)
+    ranked = sorted(due, key=lambda entry: -entry.evidence.gain_bpb.estimate)
+    return [trial for entry in ranked if (trial := _trial_of(state, entry)) is not None]
+
+
+def _trial_of(state: State, entry: Entry) -> str | None:
+    """The trial that a graft came from; None for one that was trained elsewhere, or on another stack."""
+    wanted, stack = records.digest(entry.candidate), list(entry.evidence.stack)
+    for name, trial in state.trained.items():
+        if trial["graft"] and trial["stack"] == stack and records.digest(trial["candidate"]) == wanted:
+            return name
+    return None
 
 
 def _num_asked(state: State, idea: str) -> int:
