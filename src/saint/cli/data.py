@@ -43,4 +43,5 @@ def prepare(
         click.echo(f"  {name}: {size}, {described['num_bytes']:,} bytes")
     for name, part in suites.items():
         click.echo(f"  {name}: {part['num_items']:,} items of sort {part['sort']}")
-    click.echo(f"  left out: {splits.num_exact_duplicates} copies, {splits.num_near_duplicates} near copies")
+    left_out = f"{splits.num_exact_duplicates} copies, {splits.num_near_duplicates} near copies"
+    click.echo(f"  left out: {left_out}, {splits.num_contaminated} training documents that have seen what is judged on")

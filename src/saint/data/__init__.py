@@ -1,6 +1,11 @@
 """Text: documents with digests, splits that never mix, tokens in shards, batches that resume anywhere."""
 
 from saint.data._classes import TOKEN_CLASSES as TOKEN_CLASSES, token_classes as token_classes
+from saint.data._contamination import (
+    Contamination as Contamination,
+    Hit as Hit,
+    find_contamination as find_contamination,
+)
 from saint.data._corpus import Batches as Batches, Corpus as Corpus, TextWindows as TextWindows, Tokens as Tokens
 from saint.data._documents import Document as Document, read_documents as read_documents
 from saint.data._duplicates import Duplicates as Duplicates, find_duplicates as find_duplicates

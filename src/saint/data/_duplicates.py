@@ -23,6 +23,7 @@ _NUM_KEYS = 16  # two documents that share none of their 16 smallest hashes are 
 _SHINGLE_WORDS = 5
 _NEAR = 0.7
 _WORD = re.compile(r"\w+|[^\w\s]")
+_BARE_WORD = re.compile(r"\w+")
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -52,10 +53,10 @@ def find_duplicates(documents: Sequence[Document]) -> Duplicates:
     having: dict[int, list[int]] = defaultdict(list)  # a small hash -> rows of `sketches` that have it
     kept: list[int] = []
     for index in unique:
-        sketch = _sketch(documents[index].text)
+        sketch = sketch_of(documents[index].text)
         keys = sketch[:_NUM_KEYS].tolist()
         met = {row for key in keys for row in having[key]}
-        if any(_similarity(sketch, sketches[row]) >= _NEAR for row in met):
+        if any(similarity(sketch, sketches[row]) >= _NEAR for row in met):
             continue
         for key in keys:
             having[key].append(len(sketches))
@@ -64,21 +65,34 @@ def find_duplicates(documents: Sequence[Document]) -> Duplicates:
     return Duplicates(kept=tuple(kept), num_exact=len(documents) - len(unique), num_near=len(unique) - len(kept))
 
 
-def _sketch(text: str) -> UInt64[np.ndarray, " hashes"]:
-    """The smallest hashes of the document's shingles, ascending."""
-    words = np.array([zlib.crc32(word.encode()) for word in _WORD.findall(text.lower())], dtype=np.uint64)
-    words = np.pad(words, (0, max(0, _SHINGLE_WORDS - len(words))))
-    count = len(words) - _SHINGLE_WORDS + 1
+def sketch_of(text: str) -> UInt64[np.ndarray, " hashes"]:
+    """The smallest hashes of a text's shingles, ascending."""
+    return np.unique(shingles(_hashes(_WORD.findall(text.lower())), _SHINGLE_WORDS))[:_SKETCH_SIZE]
+
+
+def words_of(text: str) -> UInt64[np.ndarray, " words"]:
+    """A hash of each word, whatever its case, without the punctuation between them."""
+    return _hashes(_BARE_WORD.findall(text.lower()))
+
+
+def shingles(words: UInt64[np.ndarray, " words"], num_words: int) -> UInt64[np.ndarray, " runs"]:
+    """A hash of each run of so many words, in the order of the text; of a shorter text one hash of all of it."""
+    words = np.pad(words, (0, max(0, num_words - len(words))))
+    count = len(words) - num_words + 1
     hashes = np.zeros(count, dtype=np.uint64)
-    for offset in range(_SHINGLE_WORDS):
+    for offset in range(num_words):
         hashes = _scramble(hashes + words[offset : offset + count] + _STEP)
-    return np.unique(hashes)[:_SKETCH_SIZE]
+    return hashes
 
 
-def _similarity(one: UInt64[np.ndarray, " m"], other: UInt64[np.ndarray, " n"]) -> float:
-    """The share of the union's smallest hashes that both documents have."""
+def similarity(one: UInt64[np.ndarray, " m"], other: UInt64[np.ndarray, " n"]) -> float:
+    """The share of the union's smallest hashes that both sketches have."""
     union = np.union1d(one, other)[:_SKETCH_SIZE]
     return float(np.mean(np.isin(union, one) & np.isin(union, other)))
+
+
+def _hashes(words: Sequence[str]) -> UInt64[np.ndarray, " words"]:
+    return np.array([zlib.crc32(word.encode()) for word in words], dtype=np.uint64)
 
 
 def _scramble(values: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:

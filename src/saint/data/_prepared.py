@@ -12,6 +12,7 @@ import numpy as np
 from transformers import AutoTokenizer
 
 from saint import records
+from saint.data._contamination import Contamination
 from saint.data._corpus import Corpus, Tokens
 from saint.data._documents import Document, read_documents
 from saint.data._splits import Domain, Splits, split_documents
@@ -38,6 +39,8 @@ class DataPlan:
     """Instead of domains: a folder that `saint data prepare` wrote."""
     suites: Mapping[str, SafetySuite] = field(default_factory=dict)
     """What the model must not become unsafe on; prepared data has its own."""
+    contamination: Contamination = field(default_factory=Contamination)
+    """When a training document has seen too much of what grafts are judged on."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -80,8 +83,15 @@ def read_splits(
             if not any(documents[name].values()):
                 raise DataError(f"domain {name!r} has no documents that are not empty; correct its sources")
             task.advance(1)
-    splits = split_documents(documents, plan.domains, seed=plan.seed, tokenizer=tokenizer, vocab_size=plan.vocab_size)
-    return dataclasses.replace(splits, suites=suites)
+    return split_documents(
+        documents,
+        plan.domains,
+        seed=plan.seed,
+        tokenizer=tokenizer,
+        vocab_size=plan.vocab_size,
+        contamination=plan.contamination,
+        suites=suites,
+    )
 
 
 def save_splits(splits: Splits, folder: Path, *, plan: DataPlan) -> None:
@@ -134,6 +144,7 @@ def open_splits(folder: str | Path, *, verify: bool = False) -> Splits:
         tokenizer=tokenizer,
         num_exact_duplicates=manifest["num_exact_duplicates"],
         num_near_duplicates=manifest["num_near_duplicates"],
+        num_contaminated=manifest.get("num_contaminated", 0),  # before it was looked for
         suites=open_suites(folder, manifest.get("suites", {})),
     )
 
@@ -157,6 +168,7 @@ def _write(splits: Splits, folder: Path, plan: DataPlan) -> None:
         "splits": splits.describe(),
         "num_exact_duplicates": splits.num_exact_duplicates,
         "num_near_duplicates": splits.num_near_duplicates,
+        "num_contaminated": splits.num_contaminated,
         "suites": describe_suites(splits.suites),
         "files": {
             path.relative_to(folder).as_posix(): {

@@ -10,6 +10,7 @@ from typing import Any, Literal, final
 import numpy as np
 
 from saint import records
+from saint.data._contamination import Contamination, find_contamination, must_be_clean
 from saint.data._corpus import Corpus, Tokens
 from saint.data._documents import Document, read_documents
 from saint.data._duplicates import Duplicates, find_duplicates
@@ -28,6 +29,7 @@ SHARES: Mapping[Role, Mapping[str, float]] = MappingProxyType(
 )
 """Which splits a domain of each role has, and the share of its documents that each gets unless the plan says else."""
 
+_JUDGED_ON = ("held_out", "retain", "safety", "vault")
 _MIN_DOCUMENTS = 4  # fewer independent observations give no interval worth the name
 _ENCODED_TOGETHER = 64
 _TOO_LITTLE_ROOM = 256  # tokens: a corpus this near its cap is full
@@ -92,6 +94,8 @@ class Splits:
     """The Hugging Face tokenizer that made the tokens."""
     num_exact_duplicates: int = 0
     num_near_duplicates: int = 0
+    num_contaminated: int = 0
+    """Training documents that were left out because they have seen one that grafts are judged on."""
     suites: Mapping[str, SuiteItems] = field(default_factory=dict)
     """`suite/part` -> safety items: `select` may be looked at, `gate` and `vault` are sealed."""
 
@@ -192,6 +196,8 @@ def split_documents(
     seed: int,
     tokenizer: Any = None,
     vocab_size: int = 0,
+    contamination: Contamination | None = None,
+    suites: Mapping[str, SuiteItems] | None = None,
 ) -> Splits:
     """De-duplicate, split and tokenise.
 
@@ -200,11 +206,20 @@ def split_documents(
         seed: Shifts every document's place; the same seed gives a document the same split for ever.
         tokenizer: The base's; without one a BPE of `vocab_size` is trained on the train splits of the retained
             domains (what the base will learn from), or of all domains when none is retained.
+        contamination: When a training document has seen too much of one that grafts are judged on.
+        suites: `suite/part` -> safety items, none of which may be trained on either.
 
     Raises:
-        DataError: A split gets too few documents.
+        DataError: A split gets too few documents, or text is contaminated and is to be refused then.
     """
     assigned, duplicates = _without_duplicates(_assign(documents, domains, seed), domains)
+    judged = {name: found for name, found in assigned.items() if name.partition("/")[2] in _JUDGED_ON}
+    judged |= {name: [Document(text, name) for text in part.documents] for name, part in (suites or {}).items()}
+    num_contaminated = 0
+    for name in [name for name in assigned if name.endswith("/train")]:
+        clean = _uncontaminated(assigned[name], judged, contamination or Contamination())
+        num_contaminated += len(assigned[name]) - len(clean)
+        assigned[name] = clean
     if tokenizer is None:
         learnt = [name for name, domain in domains.items() if domain.role == "retain"] or list(domains)
         texts = (document.text for name in learnt for document in assigned.get(f"{name}/train", ()))
@@ -221,7 +236,20 @@ def split_documents(
         tokenizer=tokenizer,
         num_exact_duplicates=duplicates.num_exact,
         num_near_duplicates=duplicates.num_near,
+        num_contaminated=num_contaminated,
+        suites=suites or {},
     )
+
+
+def _uncontaminated(
+    train: list[Document], judged: Mapping[str, Sequence[Document]], settings: Contamination
+) -> list[Document]:
+    """The training documents that have seen nothing that grafts are judged on."""
+    hits = find_contamination(train, judged, settings)
+    if settings.on_hit == "refuse":
+        must_be_clean(hits, train)
+    dropped = {hit.train for hit in hits}
+    return [document for index, document in enumerate(train) if index not in dropped]
 
 
 def read_corpus(

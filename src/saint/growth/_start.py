@@ -91,7 +91,11 @@ def start(
         },
         "data": data.describe(),
         "suites": describe_suites(data.suites),
-        "duplicates": {"exact": data.num_exact_duplicates, "near": data.num_near_duplicates},
+        "duplicates": {
+            "exact": data.num_exact_duplicates,
+            "near": data.num_near_duplicates,
+            "contaminated": data.num_contaminated,
+        },
         "tokenizer": data.tokenizer_digest,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _RECORDED_PACKAGES}},
         "machine": {"processor": platform.machine(), "num_threads": torch.get_num_threads()},

@@ -73,7 +73,10 @@ def seedbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         data=DataPlan(prepared="text"),
         budget=Budget(num_params=1000, train_tokens=100_000),
         proposals=(Proposal(kind="phi", options={"rank": 2}),),
-        gates={"gain": {"at_least_bpb": 0.05}, "retention": {"at_most_bpb": 0.25}},
+        gates={
+            "gain": {"at_least_bpb": 0.05, "at_most_heavy": 0.5},
+            "retention": {"at_most_bpb": 0.25, "at_most_heavy": 0.5},
+        },
         schedule=Schedule(num_steps=2, batch_size=2, seq_len=16),
     )
     return start(root / "garden", tiny_base(), plan, root=root).folder

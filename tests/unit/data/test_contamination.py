@@ -1,0 +1,128 @@
+"""Training text that has seen what grafts are judged on is found, also re-cased and lightly edited."""
+
+import random
+import re
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from saint.data import Contamination, Document, Domain, find_contamination, read_documents, split_documents
+from saint.errors import ConfigError, DataError
+from saint.testing import tiny_splits
+
+LIBRARY = Path(sysconfig.get_path("stdlib"))
+JUDGED = [Document(document.text[:3000], document.source) for document in list(read_documents("a*.py", root=LIBRARY))]
+OTHERS = [Document(document.text[:3000], document.source) for document in read_documents("[m-t]*.py", root=LIBRARY)]
+
+
+def edited(text: str) -> str:
+    """One word in twenty is another."""
+    dice = random.Random(text)
+    return re.sub(r"\w+", lambda word: "another" if dice.random() < 0.05 else word[0], text)
+
+
+def found(planted: list[Document], settings: Contamination | None = None) -> list[int]:
+    hits = find_contamination(planted, {"prose/held_out": JUDGED}, settings or Contamination())
+    return [hit.train for hit in hits]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        str,
+        str.upper,
+        lambda text: text.replace(" ", "\n\n"),
+        edited,
+        lambda text: edited(text).title(),
+        lambda text: OTHERS[0].text + text + OTHERS[1].text,
+        lambda text: text[len(text) // 4 : -len(text) // 4],
+    ],
+    ids=["copied", "upper case", "set differently", "edited", "edited and re-cased", "inside a longer one", "excerpt"],
+)
+def test_a_copy_is_found(change: Callable[[str], str]) -> None:
+    planted = [Document(change(document.text), "planted") for document in JUDGED]
+    assert len(found(planted)) >= 0.95 * len(planted)
+
+
+def test_a_hit_names_both_documents_and_the_test() -> None:
+    [hit] = find_contamination(
+        [OTHERS[0], JUDGED[2]], {"code/retain": OTHERS[3:5], "prose/vault": JUDGED}, Contamination()
+    )
+    assert (hit.train, hit.split, hit.document) == (1, "prose/vault", JUDGED[2].digest)
+    assert (hit.test, hit.size) == ("13-grams", 1.0)
+
+
+def test_different_documents_are_left_alone() -> None:
+    assert len(found(OTHERS)) <= 1
+
+
+def test_a_licence_that_many_documents_have_is_no_copy() -> None:
+    licence = " ".join(f"word{number}" for number in range(60))
+    judged = [Document(f"{licence}\n{document.text}", "") for document in JUDGED[:6]]
+    train = [Document(f"{licence}\n{document.text}", "") for document in OTHERS[:6]]
+    assert find_contamination(train, {"prose/held_out": judged}, Contamination()) == []
+    once = find_contamination(train[:1], {"prose/held_out": judged[:1]}, Contamination())
+    assert [(hit.test, hit.size >= 50) for hit in once] in ([("longest run", True)], [("13-grams", False)])
+
+
+def test_short_texts_are_compared_as_a_whole() -> None:
+    judged = [Document("How do I sort a list?", "")]
+    train = [Document("how do I sort a list", ""), Document("How do I sort a set?", "")]
+    hits = find_contamination(train, {"prose/held_out": judged}, Contamination())
+    assert [hit.train for hit in hits] == [0]
+
+
+def test_nothing_to_compare_with_is_no_hit() -> None:
+    assert find_contamination(OTHERS, {}, Contamination()) == []
+    assert find_contamination([], {"prose/held_out": JUDGED}, Contamination()) == []
+
+
+def contaminated(settings: Contamination) -> object:
+    texts = [document.text for document in OTHERS]
+    copies = [f"# {text.upper()}" for text in texts[:8]]
+    by_split = {
+        "train": [Document(text, "train.txt") for text in (*copies, *texts[30:])],
+        "select": [Document(text, "") for text in texts[8:14]],
+        "held_out": [Document(text, "") for text in texts[:8]],
+        "vault": [Document(text, "") for text in texts[14:20]],
+    }
+    domain = Domain(role="grow", splits=dict.fromkeys(by_split, ("-",)))
+    tokenizer = tiny_splits().tokenizer
+    return split_documents({"prose": by_split}, {"prose": domain}, seed=0, tokenizer=tokenizer, contamination=settings)
+
+
+def test_what_has_seen_the_hold_out_is_not_trained_on() -> None:
+    splits = contaminated(Contamination(at_most_similar=1.0))
+    assert splits.num_near_duplicates + splits.num_contaminated >= 8  # type: ignore[attr-defined]
+    kept = set(splits.of("prose", "train").documents)  # type: ignore[attr-defined]
+    assert not kept & {Document(f"# {document.text.upper()}", "").digest for document in OTHERS[:8]}
+
+
+def test_text_can_be_refused_instead() -> None:
+    texts = [document.text for document in OTHERS]
+    long = " ".join(texts[:3])
+    by_split = {
+        "train": [Document(long, "train.txt"), Document(texts[9], "other.txt")],
+        "select": [Document(text, "") for text in texts[10:16]],
+        "held_out": [Document(text, "") for text in (texts[0], *texts[4:8])],
+        "vault": [Document(text, "") for text in texts[16:22]],
+    }
+    domain = Domain(role="grow", splits=dict.fromkeys(by_split, ("-",)))
+    with pytest.raises(DataError, match=r"1 training documents .* train.txt and a document of prose/held_out"):
+        split_documents(
+            {"prose": by_split},
+            {"prose": domain},
+            seed=0,
+            tokenizer=tiny_splits().tokenizer,
+            contamination=Contamination(on_hit="refuse"),
+        )
+
+
+@pytest.mark.parametrize(
+    "settings", [{"num_words": 1}, {"longest_run": 5}, {"at_most_contained": 0.0}, {"at_most_similar": 1.5}]
+)
+def test_what_cannot_be_meant_is_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        Contamination(**settings)  # type: ignore[arg-type]
