@@ -28,6 +28,13 @@ class TestGain(GateSuite):
     refused = an_evidence(gain_bpb=interval(-0.01, 0.01))
 
 
+class TestCanary(GateSuite):
+    gate = "canary"
+    settings: Mapping[str, Any] = {}
+    accepted = an_evidence()
+    refused = an_evidence(canary_p=1e-6)
+
+
 class TestRetention(GateSuite):
     gate = "retention"
     settings: Mapping[str, Any] = {"at_most_bpb": 0.05}
@@ -111,7 +118,7 @@ class TestSafety(GateSuite):
 
 def test_every_gate_is_in_a_suite() -> None:
     suites: list[type[GateSuite]] = [TestGain, TestRetention, TestCost, TestRollback, TestSafety, TestConflict]
-    suites += [TestInterpretability]
+    suites += [TestInterpretability, TestCanary]
     assert sorted(suite.gate for suite in suites) == discovery.names("gates")
 
 

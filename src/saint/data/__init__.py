@@ -1,5 +1,6 @@
 """Text: documents with digests, splits that never mix, tokens in shards, batches that resume anywhere."""
 
+from saint.data._canaries import as_corpus as as_corpus, controls_of as controls_of
 from saint.data._classes import TOKEN_CLASSES as TOKEN_CLASSES, token_classes as token_classes
 from saint.data._contamination import (
     Contamination as Contamination,

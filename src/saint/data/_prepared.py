@@ -12,6 +12,7 @@ import numpy as np
 from transformers import AutoTokenizer
 
 from saint import records
+from saint.data._canaries import read_canaries, write_canaries
 from saint.data._contamination import Contamination
 from saint.data._corpus import Corpus, Tokens
 from saint.data._documents import Document, read_documents
@@ -145,6 +146,7 @@ def open_splits(folder: str | Path, *, verify: bool = False) -> Splits:
         num_exact_duplicates=manifest["num_exact_duplicates"],
         num_near_duplicates=manifest["num_near_duplicates"],
         num_contaminated=manifest.get("num_contaminated", 0),  # before it was looked for
+        canaries=_canaries_in(folder, manifest["roles"]),
         suites=open_suites(folder, manifest.get("suites", {})),
     )
 
@@ -159,6 +161,8 @@ def _write(splits: Splits, folder: Path, plan: DataPlan) -> None:
         lines = [records.to_canonical({"sha256": d, "num_tokens": t, "num_bytes": b}) for d, t, b in listed]
         (folder / name / "documents.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_suites(splits.suites, folder)
+    for held_out in _hold_outs(folder, splits.roles):
+        write_canaries(held_out)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = {
         "format": _FORMAT,
@@ -182,6 +186,16 @@ def _write(splits: Splits, folder: Path, plan: DataPlan) -> None:
         file.write(records.to_canonical(manifest))
         file.flush()
         os.fsync(file.fileno())
+
+
+def _hold_outs(folder: Path, roles: Mapping[str, str]) -> list[Path]:
+    """Where the sealed text of what is grown towards lies."""
+    places = [folder / domain / "held_out" for domain, role in roles.items() if role == "grow"]
+    return [place for place in places if place.is_dir()]
+
+
+def _canaries_in(folder: Path, roles: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(text for held_out in _hold_outs(folder, roles) for text in read_canaries(held_out))
 
 
 def _shards(corpus: Corpus) -> list[Tokens]:

@@ -96,6 +96,8 @@ class Splits:
     num_near_duplicates: int = 0
     num_contaminated: int = 0
     """Training documents that were left out because they have seen one that grafts are judged on."""
+    canaries: tuple[str, ...] = ()
+    """Texts that lie beside held_out and nowhere else; none before the splits were saved."""
     suites: Mapping[str, SuiteItems] = field(default_factory=dict)
     """`suite/part` -> safety items: `select` may be looked at, `gate` and `vault` are sealed."""
 

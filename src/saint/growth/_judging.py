@@ -9,6 +9,7 @@ from saint.evaluation import (
     Losses,
     Sealed,
     SuiteValues,
+    canary_p_value,
     choose_strength,
     evaluate,
     footprint,
@@ -61,6 +62,7 @@ def measure(journal: Journal, losses: Losses, values: SuiteValues, stack: Sequen
         documents={**evidence.documents, **{name: part.digest for name, part in suites.items()}},
         footprint=footprint(base, stack, graft, text, losses=losses, tokenizer=data.tokenizer),
         interactions=together,
+        canary_p=canary_p_value(base, stack, graft, data, losses=losses),
         safety=safety.measures,
         unmeasured=safety.unmeasured,
     )

@@ -23,6 +23,7 @@ def an_evidence(**changes: Any) -> Evidence:
             "prose": {against: Spread(mean=0.2, deviation=0.1, num_documents=50) for against in ("stack", "base")},
             "code": {against: Spread(mean=-0.01, deviation=0.1, num_documents=50) for against in ("stack", "base")},
         },
+        canary_p=0.4,
         cost=Cost(num_params=16, num_bytes=512, train_tokens=1000, flops_per_token=64, foldable=True),
         removal=Removal(restored=True, max_abs_difference=0.0, num_tokens=64),
         footprint=Footprint(
