@@ -1,7 +1,5 @@
 """Whether blame names the graft that does the harm: 20 stacks of six trained grafts, one of them harmful.
 
-    python -m benchmarks.gates.attribution
-
 A small Llama learns the running Python's library. Five grafts then learn a mixture of help topics and library, one on
 top of the other; the sixth, somewhere among them, is harmful to the library: it learnt the library's tokens in random
 order, or it learnt the library and has the wrong sign at four times its strength. (With nothing but its sign wrong it
@@ -9,22 +7,20 @@ costs less than a hundredth of a bit per byte, no more than some that learnt the
 graft with the lowest Shapley value on the library is the planted one. It takes about a minute and a half on one core.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
-import torch
 
-from saint.cli._terminal import quieten
+from benchmarks.gates.findings import Findings
+from benchmarks.gates.setting import Setting
 from saint.data import Corpus, Splits
 from saint.evaluation import Losses, attribute
 from saint.grafts import Graft
 from saint.models import FrozenBase, freeze
 from saint.records import Candidate, Share, Site, SuiteAttribution
-from saint.report import Figure
 from saint.testing import tiny_splits
 from saint.training import BasePlan, Schedule, pretrain, train
 
@@ -75,28 +71,22 @@ class Planted:
         return abs(sum(share.shapley.estimate for share in self.suite.shares) - self.suite.total.estimate)
 
 
-def measure(num_stacks: int = NUM_STACKS) -> tuple[list[Figure], list[str]]:
-    """The figures that were asked for, and what has to be said beside them.
-
-    Args:
-        num_stacks: 20 for the figures; fewer to see that it runs.
-    """
+def measure(setting: Setting) -> Findings:
+    """Who is named, over stacks that were each trained with a seed of its own."""
+    num_stacks = setting.num(NUM_STACKS, 2)
     data = tiny_splits()
     model, _ = pretrain(_BASE, data.tokenizer, data.of(SUITE, "train"), select=data.select[SUITE])
     base = freeze(model, tokenizer=data.tokenizer)
-    found = [_planted(base, data, seed) for seed in range(num_stacks)]
-    figures = [
-        Figure(
-            name="attribution_harmful_named",
-            value=sum(one.is_named for one in found),
-            target=num_stacks,
-            sense="at_least",
-        ),
-        Figure(
-            name="attribution_sum_off_bpb", value=max(one.off_by_bpb for one in found), target=1e-6, sense="at_most"
-        ),
-    ]
-    return figures, [*_notes(found)]
+    stacks = [_planted(base, data, seed) for seed in range(num_stacks)]
+    found = Findings(setting=setting, heads=("named by", "stacks", "harmful graft named"))
+    for name, by in (("the lowest Shapley value", "shapley"), ("the change at activation", "at_activation"),
+                     ("the change left out", "left_out")):  # fmt: skip
+        named = sum(_worst(one, by) == one.graft for one in stacks)
+        found.rows.append((name, str(num_stacks), str(named)))
+    found.ask("attribution_harmful_named", sum(one.is_named for one in stacks), num_stacks, "at_least")
+    found.ask("attribution_sum_off_bpb", max(one.off_by_bpb for one in stacks), 1e-6)
+    found.notes += _notes(stacks)
+    return found
 
 
 def _planted(base: FrozenBase, data: Splits, seed: int) -> Planted:
@@ -141,29 +131,15 @@ def in_random_order(corpus: Corpus, random: np.random.Generator) -> Corpus:
 
 
 def _notes(found: Sequence[Planted]) -> list[str]:
-    least = {name: [_worst(one, name) == one.graft for one in found] for name in ("at_activation", "left_out")}
     harms = [one.share.shapley for one in found]
     seconds = [min(s.shapley.estimate for s in one.suite.shares if s.graft != one.graft) for one in found]
     return [
         f"harm, in bits per byte lost: {-max(h.estimate for h in harms):.4f} to {-min(h.estimate for h in harms):.4f}",
         f"the next worst graft lost {-min(seconds):.4f} at most",
         f"{sum(h.high < 0 for h in harms)} of {len(harms)} intervals of the planted graft are wholly below nothing",
-        f"named by the change at activation: {sum(least['at_activation'])}, left out: {sum(least['left_out'])}",
         f"kinds of harm: {', '.join(f'{n} {name}' for name, n in Counter(one.harm for one in found).items())}",
     ]
 
 
 def _worst(one: Planted, name: str) -> str:
     return min(one.suite.shares, key=lambda share: float(getattr(share, name).estimate)).graft
-
-
-def main() -> None:
-    torch.set_num_threads(1)
-    quieten()
-    figures, notes = measure()
-    print(*(f"  {note}" for note in notes), *figures, sep="\n")
-    sys.exit(0 if all(figure.ok for figure in figures) else 1)
-
-
-if __name__ == "__main__":
-    main()

@@ -31,19 +31,14 @@ def test_groups_run_and_say_a_line_for_each_figure(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_harmful_graft_that_is_planted_is_named() -> None:
-    program = (
-        "from benchmarks.gates.attribution import measure\n"
-        "from saint.cli._terminal import quieten\n"
-        "quieten()\n"
-        "print(*measure(num_stacks=2)[0], sep='\\n')"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+def test_what_is_planted_is_found(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.gates", "--size", "smoke", "--work", str(tmp_path)]
+    command += ["--only", "contamination", "--only", "attribution"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    named, off = done.stdout.splitlines()
-    assert named == "FIGURE attribution_harmful_named 2 >=2 ok"
-    assert off.startswith("FIGURE attribution_sum_off_bpb ")
-    assert off.endswith(" ok")
+    lines = [line for line in done.stdout.splitlines() if line.startswith("FIGURE ")]
+    assert len(lines) == 6
+    assert "FIGURE smoke_attribution_harmful_named 2 >=2 ok" in lines
 
 
 def test_the_gates_are_simulated_and_say_a_line_for_each_figure(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def candidate(base: FrozenBase) -> Candidate:
 
 def trained_on(base: FrozenBase, data: Splits, texts: tuple[str, ...]) -> Graft:
     corpus = replace(as_corpus("prose/train", texts, data.tokenizer), name="prose/train")
-    return train(base, (), candidate(base), corpus, schedule=Schedule(num_steps=200, batch_size=16, seq_len=64))
+    return train(base, (), candidate(base), corpus, schedule=Schedule(num_steps=400, batch_size=16, seq_len=64))
 
 
 @pytest.mark.slow
