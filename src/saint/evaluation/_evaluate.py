@@ -51,6 +51,10 @@ def evaluate(
         gain_bpb=losses.saved(base, stack, with_graft, text[grown]),
         regression_bpb={name: negated(losses.saved(base, stack, with_graft, c)) for name, c in kept.items()},
         drift_bpb={name: negated(losses.saved(base, (), with_graft, corpus)) for name, corpus in kept.items()},
+        bootstrap_bpb={
+            grown: losses.bootstrapped(base, stack, with_graft, text[grown]),
+            **{name: negated(losses.bootstrapped(base, (), with_graft, corpus)) for name, corpus in kept.items()},
+        },
         spreads={
             name: {
                 "stack": losses.spread(base, stack, with_graft, corpus),

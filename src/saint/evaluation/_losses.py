@@ -17,7 +17,7 @@ from saint.models import FrozenBase, document_nats, rows_together
 from saint.progress import Progress
 from saint.records import Interval, Spread
 from saint.search import code_digest, defining_digest
-from saint.statistics import paired_interval, paired_spread
+from saint.statistics import bootstrap_interval, paired_interval, paired_spread
 
 
 @final
@@ -92,6 +92,12 @@ class Losses:
     def spread(self, base: FrozenBase, before: Sequence[Graft], after: Sequence[Graft], corpus: Corpus) -> Spread:
         """How the bits per byte that each document saves lie over the documents, each counting the same."""
         return paired_spread(self.of(base, before, corpus), self.of(base, after, corpus), corpus.num_bytes_each)
+
+    def bootstrapped(
+        self, base: FrozenBase, before: Sequence[Graft], after: Sequence[Graft], corpus: Corpus
+    ) -> Interval:
+        """The same as an ordinary bootstrap over documents has it."""
+        return bootstrap_interval(self.of(base, before, corpus), self.of(base, after, corpus), corpus.num_bytes_each)
 
     def measure(self, model: nn.Module, corpus: Corpus) -> PerDocument:
         """Nats per document of any model, measured now."""

@@ -130,6 +130,7 @@ def entry_lines(graft: Mapping[str, Any]) -> list[RenderableType]:
             f"{suite:<8} loses {spell(graft['regression_bpb'][suite])}, with the whole stack {spell(drift)}"
             for suite, drift in graft["drift_bpb"].items()
         ),
+        *([f"bootstrap {_bootstrap(graft)}"] if graft["bootstrap_bpb"] else []),
         (
             f"cost     {cost['num_params']:,} parameters, {cost['num_bytes']:,} bytes, {tokens_of(graft)}, "
             f"{cost['flops_per_token']:,} FLOPs per token{' until folded' if cost['foldable'] else ''}"
@@ -247,6 +248,13 @@ def _origin(graft: Mapping[str, Any]) -> str:
     if graft["round"] is None:
         return "none"
     return f"{graft['round'] + 1}{', stage ' + graft['stage'] if graft['stage'] else ''}"
+
+
+def _bootstrap(graft: Mapping[str, Any]) -> str:
+    """What an ordinary bootstrap has, beside the intervals above; of the same text, and no gate reads it."""
+    found = {"gain": graft["bootstrap_bpb"].get(graft["grown"]), **graft["bootstrap_bpb"]}
+    found.pop(graft["grown"], None)
+    return ", ".join(f"{name} {spell(interval)}" for name, interval in found.items())
 
 
 def _asked(graft: Mapping[str, Any]) -> str:

@@ -91,3 +91,12 @@ def test_windows_and_batches_do_not_change_a_loss(base: FrozenBase, data: Splits
     one = Losses(seq_len=32, batch_size=1).of(base, [graft], data.held_out)
     other = Losses(seq_len=32, batch_size=16).of(base, [graft], data.held_out)
     assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_the_ordinary_bootstrap_stands_beside_the_intervals(base: FrozenBase, data: Splits) -> None:
+    evidence = evaluate(base, (), GraftSuite().moved(phi(base)), data.select, grown="prose")
+    gain, drift = evidence.bootstrap_bpb["prose"], evidence.bootstrap_bpb["code"]
+    assert gain.estimate == pytest.approx(evidence.gain_bpb.estimate)
+    assert drift.estimate == pytest.approx(evidence.drift_bpb["code"].estimate)
+    assert gain.low < gain.estimate < gain.high
+    assert gain.standard_error == pytest.approx(evidence.gain_bpb.standard_error, rel=0.3)
