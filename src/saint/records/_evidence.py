@@ -36,8 +36,8 @@ class Evidence:
     drift_bpb: Mapping[str, Interval]
     """Protected suite -> bits per byte lost there against the bare base, all grafts together; positive is worse."""
     bootstrap_bpb: Mapping[str, Interval] = field(default_factory=dict)
-    """Suite -> the same as an ordinary bootstrap over documents has it: the gain, and elsewhere what is lost against the
-    bare base. For people; no gate reads it."""
+    """Suite -> the same as an ordinary bootstrap over documents has it: the gain, and elsewhere what is lost against
+    the bare base. For people; no gate reads it."""
     spreads: Mapping[str, Mapping[Against, Spread]] = field(default_factory=dict)
     """Suite -> what is compared with -> how the bits per byte saved lie over its documents."""
     cost: Cost
