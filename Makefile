@@ -14,7 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2
 bench-search: $(DEVELOPMENT)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.search $(foreach group,$(ONLY),--only $(group))
 
-# Error rates, attacks, documents needed and time of the gates, on one thread. ONLY=null runs one group.
+# Error rates, attacks, documents needed and time of the gates, and real grafts, on one thread. ONLY=null runs one group.
 bench-gates: $(DEVELOPMENT)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.gates $(foreach group,$(ONLY),--only $(group))
 

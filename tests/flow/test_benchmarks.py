@@ -57,3 +57,20 @@ def test_the_gates_are_simulated_and_say_a_line_for_each_figure(tmp_path: Path) 
     assert values["smoke_adaptive_false_acceptances"] == values["smoke_boosting_false_acceptances"] == 0
     assert {file.name for file in tmp_path.iterdir()} == {f"{group}.md" for group in groups} | {"false-acceptances.svg"}
     assert "the gate" in (tmp_path / "false-acceptances.svg").read_text()
+
+
+@pytest.mark.slow
+def test_real_shams_are_not_accepted_and_every_decision_is_borne_out(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.gates", "--only", "real", "--size", "smoke", "--work", str(tmp_path)]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode in (0, 1), done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("FIGURE ")]
+    assert done.returncode == (1 if any(line.endswith(" short") for line in lines) else 0)
+    values = {name: float(value) for _, name, value, *_ in map(str.split, lines)}
+    assert values["smoke_real_shams"] == 8
+    assert values["smoke_real_sham_accepted"] == values["smoke_real_sham_accepted_in_use"] == 0
+    assert values["smoke_real_helping_by_5_se"] == 2
+    assert done.stdout.count("; 0 decisions come out otherwise when replayed") == 2
+    assert "trained on prose" in (tmp_path / "real.md").read_text()
