@@ -73,7 +73,7 @@ def test_killed_at_any_point_it_goes_on_to_the_same_end(workshop: Workshop) -> N
     other.init()
     assert other.saint("grow", other.registry).returncode == 0
 
-    for entries in (2, 4, 7):
+    for entries in (3, 5, 9):
         process = start_growing(workshop)
         wait_for_entries(workshop, entries, process)
         process.kill()
@@ -88,14 +88,14 @@ def test_killed_at_any_point_it_goes_on_to_the_same_end(workshop: Workshop) -> N
 
 
 def test_ctrl_c_stops_after_the_step_and_grow_resumes_there(workshop: Workshop) -> None:
-    longer = workshop.plan.read_text(encoding="utf-8").replace("num_steps = 12", "num_steps = 3000")
+    longer = workshop.plan.read_text(encoding="utf-8").replace("num_steps = 24", "num_steps = 3000")
     longer = longer.replace("candidates_per_round = 3", "candidates_per_round = 1")
     workshop.plan.write_text(
-        longer.replace("100_000", "100_000_000").replace("evaluate_every = 6", "evaluate_every = 3000")
+        longer.replace("100_000", "100_000_000").replace("evaluate_every = 12", "evaluate_every = 3000")
     )
     workshop.init()
     process = start_growing(workshop)
-    wait_for_entries(workshop, 2, process)
+    wait_for_entries(workshop, 3, process)
     time.sleep(2)  # into the training of the first candidate
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)

@@ -16,7 +16,7 @@ from saint.growth import Plan, Stage, open_data, start
 from saint.growth._journal import Journal
 from saint.models import FrozenBase
 from saint.progress import Progress, Silent
-from saint.records import Outcome
+from saint.records import Evidence, Outcome
 from saint.registry import Registry, State, verify
 from saint.report import entry_lines, report_parts, status_lines, summarise, to_html
 from workshop import Workshop, build_workshop
@@ -139,10 +139,15 @@ def test_a_staged_round_that_was_killed_goes_on_to_the_same_end(
     [asked], [asked_through] = state.queries.values(), through.queries.values()
     assert len(asked) > len(asked_through)
     assert [one.query.number for one in asked] == list(range(1, len(asked) + 1))
-    assert [(entry.digest, entry.evidence) for entry in state.judged] == [
-        (entry.digest, entry.evidence) for entry in through.judged
+    assert [(entry.digest, _without_canaries(entry.evidence)) for entry in state.judged] == [
+        (entry.digest, _without_canaries(entry.evidence)) for entry in through.judged
     ]
     assert state.standing == through.standing
+
+
+def _without_canaries(evidence: Evidence) -> Evidence:
+    """Two preparations of one text have different canaries."""
+    return replace(evidence, canary_p=None)
 
 
 @pytest.mark.parametrize(

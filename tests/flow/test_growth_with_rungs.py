@@ -38,7 +38,7 @@ def test_losers_are_written_down_with_what_they_cost(with_rungs: Workshop) -> No
     assert done.returncode == 0, done.stderr
     found = trained(with_rungs)
     steps = sorted(int(str(body["train_tokens"])) // 64 for body in found)
-    assert steps == [3, 3, 6, 12, 12], "ceil of a half goes on at each rung"
+    assert steps == [6, 6, 12, 24, 24], "ceil of a half goes on at each rung"
     stopped = [body for body in found if body.get("stopped")]
     assert len(stopped) == 3
     assert all("went on" in str(body["stopped"]) and not body["graft"] for body in stopped)

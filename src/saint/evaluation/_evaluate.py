@@ -56,11 +56,14 @@ def evaluate(
             **{name: negated(losses.bootstrapped(base, (), with_graft, corpus)) for name, corpus in kept.items()},
         },
         spreads={
-            name: {
-                "stack": losses.spread(base, stack, with_graft, corpus),
-                "base": losses.spread(base, (), with_graft, corpus),
-            }
-            for name, corpus in text.items()
+            grown: {"stack": losses.spread(base, stack, with_graft, text[grown])},
+            **{
+                name: {
+                    "stack": losses.spread(base, stack, with_graft, corpus),
+                    "base": losses.spread(base, (), with_graft, corpus),
+                }
+                for name, corpus in kept.items()
+            },
         },
         cost=measure_cost(base, stack, graft),
         logits=logits_digest(compose(base, with_graft)),
