@@ -112,10 +112,10 @@ def test_ctrl_c_stops_after_the_step_and_grow_resumes_there(workshop: Workshop) 
     assert 0 < reached < 3000
 
     process = start_growing(workshop)
-    wait_for_entries(workshop, 5, process)  # the candidate is trained and judged, and what was kept of it is gone
+    wait_for_entries(workshop, 6, process)  # the candidate is trained and judged, and what was kept of it is gone
     process.kill()
     process.communicate()
-    assert workshop.events()[3]["body"]["train_tokens"] == 3000 * 4 * 16
+    assert workshop.events()[4]["body"]["train_tokens"] == 3000 * 4 * 16
     assert not list(checkpoints[0].parent.iterdir())
 
 
