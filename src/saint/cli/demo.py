@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _RECIPES = Path(__file__).parent.parent / "recipes"
 _RECIPE_OF = {
-    "data.toml": "python-library-text.toml",
+    "data.toml": "python-library-to-judge-on.toml",
     "base.toml": "small-llama-on-code.toml",
     "plan.toml": "code-to-prose.toml",
 }

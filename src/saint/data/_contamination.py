@@ -23,8 +23,8 @@ Test = Literal["13-grams", "longest run", "MinHash"]
 class Contamination:
     """When a training document counts as having seen one that grafts are judged on, and what is done then."""
 
-    on_hit: Literal["drop", "refuse"] = "drop"
-    """Leave the training document out, or refuse the text as a whole."""
+    on_hit: Literal["drop", "refuse", "ignore"] = "drop"
+    """Leave the training document out, refuse the text as a whole, or do not look at all."""
     num_words: int = 13
     """Words of a run that is looked for."""
     at_most_contained: float = 0.2

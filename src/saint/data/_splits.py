@@ -247,6 +247,8 @@ def _uncontaminated(
     train: list[Document], judged: Mapping[str, Sequence[Document]], settings: Contamination
 ) -> list[Document]:
     """The training documents that have seen nothing that grafts are judged on."""
+    if settings.on_hit == "ignore":
+        return train
     hits = find_contamination(train, judged, settings)
     if settings.on_hit == "refuse":
         must_be_clean(hits, train)
