@@ -23,6 +23,7 @@ PLAN_OF = {
     "code-to-prose": Plan,
     "kinds-small": ComparisonPlan,
     "python-library-text": DataPlan,
+    "python-library-to-judge-on": DataPlan,
     "small-llama-on-code": BasePlan,
     "study-sensitivity": StudyPlan,
     "two-stages": Plan,
