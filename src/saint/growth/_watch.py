@@ -6,6 +6,7 @@ from typing import final
 
 from saint.composition import restore
 from saint.data import Corpus, Splits
+from saint.errors import HoldOutError
 from saint.evaluation import Losses, LossStore, Sealed, SuiteValues, attribute, negated
 from saint.grafts import Graft
 from saint.growth._journal import Journal
@@ -138,7 +139,11 @@ def _judge_again(journal: Journal, losses: Losses) -> list[tuple[str, Outcome]]:
         graft, others = stack[place], [*stack[:place], *stack[place + 1 :]]
         evidence = measure(journal, losses, values, others, graft)
         sealed = Sealed(journal.base, others, stack, journal.data, losses=losses, values=values)
-        decision: Decision = judge(registry, evidence, sealed, rejudges=True)
+        try:
+            decision: Decision = judge(registry, evidence, sealed, rejudges=True)
+        except HoldOutError as error:
+            journal.progress.note(f"{entry.digest[:12]} stays unvalidated: {error}")
+            continue
         registry.rejudge(evidence, decision)
         if decision.outcome is Outcome.REJECT:
             registry.rollback(entry.digest, reason="judged again after something below it was taken out, and rejected")

@@ -16,7 +16,8 @@ SEALED = "sealed"
 def settled(evidence: Evidence, gates: Sequence[Gate]) -> Decision | None:
     """The decision if development text and counts suffice for one, so that sealed text need not be asked; else None.
 
-    They do where a gate rejects, and where one does not accept that has nothing to ask of sealed text. Where the mean
+    They do where a gate rejects, and where one does not accept that has nothing to ask of sealed text. A policy of
+    which no gate asks sealed text anything accepts nothing: whoever searches has looked at all the rest. Where the mean
     on development text lies on the wrong side of what a gate asks, sealed text is not asked either: it would most
     likely say no, and each question makes the next one harder.
     """
@@ -27,8 +28,11 @@ def settled(evidence: Evidence, gates: Sequence[Gate]) -> Decision | None:
         for one in said
         if one.outcome is Outcome.REJECT or (one.gate not in asking and one.outcome is not Outcome.ACCEPT)
     ]
-    if stops or not asking:
+    if stops:
         return Decision(verdicts=said)
+    if not asking:
+        reason = "0 gates of the policy ask sealed text anything; add one that does, such as [gates.gain]"
+        return Decision(verdicts=(*said, Verdict(gate=SEALED, outcome=Outcome.DEFER, reason=reason)))
     hopeless = [claim for claim in claims if _effect(evidence, claim) <= 0]
     if not hopeless:
         return None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from saint import config
-from saint.errors import HoldOutError, StaleEvidenceError
+from saint.errors import DataError, HoldOutError, StaleEvidenceError
 from saint.judging._policy import Judging, Policy, policy_of
 from saint.records import Claim, Evidence, Query, SuiteLosses
 from saint.registry import Event, Registry, State, replay
@@ -42,8 +42,15 @@ def ask(
     Raises:
         HoldOutError: The hold-out was retired, has expired, or has too few documents left.
         StaleEvidenceError: Something else stands than the evidence is about.
+        DataError: There is no sealed text of a suite that is asked about.
     """
-    sizes = {claim.suite: holdout.num_documents[claim.suite] for claim in claims}
+    sealed = holdout.num_documents
+    if missing := [claim for claim in claims if claim.suite not in sealed]:
+        raise DataError(
+            f"gate {missing[0].gate!r} asks about {missing[0].suite}, of which there is no sealed text; there is "
+            f"{', '.join(sealed) or 'none'}"
+        )
+    sizes = {claim.suite: sealed[claim.suite] for claim in claims}
 
     def body(past: list[Event]) -> Query:
         state = replay(past)

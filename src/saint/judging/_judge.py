@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from saint import config, records
-from saint.errors import ConfigError, DataError
+from saint.errors import ConfigError, DataError, JudgeError
 from saint.judging._decide import SEALED, claims_of, decide, settled
 from saint.judging._holdout import HoldOut, ask
 from saint.judging._policy import Policy, policy_of
@@ -67,7 +67,7 @@ def _answered(registry: Registry, evidence: Evidence, policy: Policy, query: Que
     try:
         losses = holdout.measure(query)
         content = write_losses(losses)
-    except (DataError, ValueError) as error:
+    except (DataError, JudgeError, ValueError) as error:
         decision = decide(evidence, policy, query, {})
         failed = Verdict(gate=SEALED, outcome=Outcome.DEFER, reason=f"sealed text could not be measured: {error}")
         return replace(decision, verdicts=(*decision.verdicts[:-1], failed))

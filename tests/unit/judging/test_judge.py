@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saint.errors import ConfigError, DataError, HoldOutError, LedgerError, StaleEvidenceError
+from saint.errors import ConfigError, DataError, HoldOutError, JudgeError, LedgerError, StaleEvidenceError
 from saint.judging import (
     Judging,
     Policy,
@@ -323,3 +323,28 @@ def test_text_on_which_nothing_could_pass_is_refused(size: int, *, enough: bool)
     else:
         with pytest.raises(DataError, match=r"code has 197 sealed documents .* takes 198 .* 'retention'"):
             must_suffice(policy, sizes, grown="prose")
+
+
+def test_a_policy_that_asks_nothing_of_sealed_text_accepts_nothing(registry: Registry) -> None:
+    set_policy(registry, Policy(gates={"cost": {"at_most_params": 100}, "rollback": {}}), reason="only counts")
+    decision = judge(registry, evidence(), Text())
+    assert decision.outcome is Outcome.DEFER
+    assert "0 gates" in decision.verdicts[-1].reason
+
+
+def test_a_judge_that_fails_is_no_pass(registry: Registry) -> None:
+    class Fails(Text):
+        def measure(self, _query: Query) -> Mapping[str, SuiteLosses]:
+            raise JudgeError("the judge gave 3 answers to 4 texts")
+
+    decision = judge(registry, evidence(), Fails())
+    assert decision.outcome is Outcome.DEFER
+    assert "3 answers" in decision.verdicts[-1].reason
+    registry.record(Weights(), evidence(), decision)
+    assert replay_decisions(registry).problems == ()
+
+
+def test_a_suite_without_sealed_text_cannot_be_asked_about(registry: Registry) -> None:
+    with pytest.raises(DataError, match="asks about code, of which there is no sealed text; there is prose"):
+        judge(registry, evidence(), Text(num_documents={"prose": 200}))
+    assert registry.state.queries == {}
