@@ -58,7 +58,7 @@ def test_what_is_known_is_not_measured_again(base: FrozenBase, data: Splits, mon
     measure = Losses.measure
     monkeypatch.setattr(Losses, "measure", lambda *args: calls.append(args) or measure(*args))
     stack, split = [graft_at(base, "up"), graft_at(base, "gate")], {"prose": data.select["prose"]}
-    for graft, num_passes in ((graft_at(base, "down"), 7), (graft_at(base, "down", 1), 3)):
+    for graft, num_passes in ((graft_at(base, "down"), 6), (graft_at(base, "down", 1), 3)):
         calls.clear()
         evaluate(base, stack, graft, split, grown="prose", losses=losses)
         interactions(base, stack, graft, split, losses=losses)
