@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, final
 
 import numpy as np
-from jaxtyping import Int64, UInt64
+from jaxtyping import Bool, Int64, UInt64
 
 from saint.data._documents import Document
 from saint.data._duplicates import shingles, similarity, sketch_of, words_of
 from saint.errors import ConfigError, DataError
 
 _NUM_KEYS = 32  # smallest hashes of a sketch by which two documents meet
-_COMMON = 4  # a run of words that so many documents have is a licence, a heading or a phrase, and no sign of a copy
+_COMMON = 4  # a run of words that so many training documents have is a licence, a heading or a phrase, and no copy
+_HARDLY_OTHERS = 0.9  # share of a document's runs that are common: it is not boilerplate with something of its own
+_LEAST_RUNS = 10  # that a share is of: a few runs beside boilerplate are not all of a document
+_MOST_PLACES = 256  # at which the same run of words is followed up
+_FEWEST_WORDS = 8  # of a text that is looked for inside another; what is shorter may well be said twice
 
 Test = Literal["13-grams", "longest run", "MinHash"]
 
@@ -64,13 +68,26 @@ class Hit:
 
 
 class _Runs(NamedTuple):
-    """The runs of words of all documents that grafts are judged on, sorted by hash."""
+    """Every run of words of the documents that grafts are judged on, sorted by hash."""
 
     hashes: UInt64[np.ndarray, " runs"]
     owners: Int64[np.ndarray, " runs"]
     places: Int64[np.ndarray, " runs"]
     """Where each lies among all runs, one document after the other."""
     num_each: Int64[np.ndarray, " documents"]
+
+
+class _Met(NamedTuple):
+    """Which runs of one training document a document that grafts are judged on has as well."""
+
+    num_runs: int
+    """Of the training document, in all."""
+    at: Int64[np.ndarray, " met"]
+    """Where they lie in the training document."""
+    first: Int64[np.ndarray, " met"]
+    """The first of the sorted runs with the same hash."""
+    num: Int64[np.ndarray, " met"]
+    """How many there are with it."""
 
 
 def find_contamination(
@@ -81,7 +98,9 @@ def find_contamination(
     Words are compared without case and punctuation, so that a copy is found that was only set differently. Three tests,
     in this order: the share of 13-word runs that are in the other document (of either, so that an excerpt is found and
     a document around it), the longest run in common, and the similarity of 5-word runs, which holds out longest against
-    changed words. Runs that four documents or more have are not counted. A paraphrase is not found.
+    changed words. Runs that four training documents or more have are not counted, unless a document that grafts are
+    judged on is made of little else: then it is what was copied so often. A document of 8 to 12 words is looked for as
+    a whole; of a shorter one only a document like it is found. A paraphrase is not found.
 
     Args:
         judged: domain/split or suite -> its documents.
@@ -93,12 +112,20 @@ def find_contamination(
     others = [(split, document) for split, documents in judged.items() for document in documents]
     if not others or not train:
         return []
-    runs = _runs([document for _, document in others], settings.num_words)
-    common = _common(train, settings.num_words)
-    alike = _Alike([document for _, document in others])
+    words = [words_of(document.text) for _, document in others]
+    own = [words_of(document.text) for document in train]
+    runs, shorter, alike = _runs(words, settings.num_words), _Whole(words, settings.num_words), _Alike(others)
+    met = [_met(one, runs, settings.num_words) for one in own]
+    counted = _that_count(runs, met)
+    whole = np.bincount(runs.owners[counted], minlength=len(others))
+    whole = np.maximum(whole, np.minimum(runs.num_each, _LEAST_RUNS))
     hits = []
     for index, document in enumerate(train):
-        found = _by_runs(document, runs, common, settings) or alike.best(document, settings.at_most_similar)
+        found = (
+            _by_runs(met[index], runs, counted, whole, settings)
+            or shorter.inside(own[index])
+            or alike.best(document, settings.at_most_similar)
+        )
         if found is not None:
             owner, test, size = found
             split, other = others[owner]
@@ -122,23 +149,32 @@ def must_be_clean(hits: Sequence[Hit], train: Sequence[Document]) -> None:
 
 
 def _by_runs(
-    document: Document, runs: _Runs, common: UInt64[np.ndarray, " n"], settings: Contamination
+    met: _Met,
+    runs: _Runs,
+    counted: Bool[np.ndarray, " runs"],
+    whole: Int64[np.ndarray, " documents"],
+    settings: Contamination,
 ) -> tuple[int, Test, float] | None:
-    """The document that shares most runs with this one, if they are too many or one is too long."""
-    own = shingles(words_of(document.text), settings.num_words)
-    place = np.searchsorted(runs.hashes, own)
-    place[place == len(runs.hashes)] = 0
-    matched = (runs.hashes[place] == own) & ~np.isin(own, common)
-    if not matched.any():
+    """The document that shares most runs with this one, if they are too many or one is too long.
+
+    Args:
+        whole: Of how many runs a share is, for each document that grafts are judged on.
+    """
+    num = np.minimum(met.num, _MOST_PLACES)
+    at = np.repeat(met.at, num)
+    row = np.repeat(met.first, num) + np.arange(len(at)) - np.repeat(np.cumsum(num) - num, num)
+    at, row = at[counted[row]], row[counted[row]]
+    if not len(row):
         return None
-    at, place = np.flatnonzero(matched), place[matched]
-    owners = runs.owners[place]
-    met, counts = np.unique(owners, return_counts=True)
-    shares = counts / np.minimum(runs.num_each[met], len(own))
+    owners = runs.owners[row]
+    of_theirs = np.bincount(runs.owners[np.unique(row)], minlength=len(whole)) / np.maximum(whole, 1)
+    different = np.unique(owners * met.num_runs + at)
+    of_ours = np.bincount(different // met.num_runs, minlength=len(whole)) / met.num_runs
+    shares = np.maximum(of_theirs, of_ours)
     best = int(np.argmax(shares))
     if shares[best] > settings.at_most_contained:
-        return int(met[best]), "13-grams", float(min(1.0, shares[best]))
-    owner, length = _longest(at, runs.places[place], owners, settings.num_words)
+        return best, "13-grams", float(shares[best])
+    owner, length = _longest(at, runs.places[row], owners, settings.num_words)
     return (owner, "longest run", float(length)) if length >= settings.longest_run else None
 
 
@@ -154,31 +190,60 @@ def _longest(
     return int(owners[order[starts[best]]]), int(lengths[best]) + num_words - 1
 
 
-def _runs(documents: Sequence[Document], num_words: int) -> _Runs:
-    """Each run once, with the first document that has it; those that many documents have are left out."""
-    each = [shingles(words_of(document.text), num_words) for document in documents]
+def _runs(documents: Sequence[UInt64[np.ndarray, " _"]], num_words: int) -> _Runs:
+    """Each run of each document that is long enough to have one."""
+    each = [shingles(words, num_words)[: max(0, len(words) - num_words + 1)] for words in documents]
     num_each = np.array([len(one) for one in each], dtype=np.int64)
-    hashes, owners = np.concatenate(each), np.repeat(np.arange(len(each)), num_each)
-    unique, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
-    pairs = np.unique(np.stack([inverse, owners]), axis=1)
-    rare = np.bincount(pairs[0], minlength=len(unique)) < _COMMON
-    return _Runs(hashes=unique[rare], owners=owners[first[rare]], places=first[rare], num_each=num_each)
+    hashes = np.concatenate(each)
+    order = np.argsort(hashes, kind="stable")
+    owners = np.repeat(np.arange(len(each)), num_each)
+    return _Runs(hashes=hashes[order], owners=owners[order], places=order, num_each=num_each)
 
 
-def _common(documents: Sequence[Document], num_words: int) -> UInt64[np.ndarray, " n"]:
-    """The runs that many documents have."""
-    each = [np.unique(shingles(words_of(document.text), num_words)) for document in documents]
-    unique, counts = np.unique(np.concatenate(each), return_counts=True)
-    common: UInt64[np.ndarray, " n"] = unique[counts >= _COMMON]
-    return common
+def _met(words: UInt64[np.ndarray, " _"], runs: _Runs, num_words: int) -> _Met:
+    own = shingles(words, num_words)
+    first = np.searchsorted(runs.hashes, own, side="left")
+    num = np.searchsorted(runs.hashes, own, side="right") - first
+    at = np.flatnonzero(num)
+    return _Met(num_runs=len(own), at=at, first=first[at], num=num[at])
+
+
+def _that_count(runs: _Runs, met: Sequence[_Met]) -> Bool[np.ndarray, " runs"]:
+    """All runs but those that many training documents have; these too where a document has hardly others."""
+    having = np.zeros(len(runs.hashes), dtype=np.int64)
+    for one in met:
+        having[np.unique(one.first)] += 1
+    are_common = having[np.searchsorted(runs.hashes, runs.hashes, side="left")] >= _COMMON
+    num_common = np.bincount(runs.owners[are_common], minlength=len(runs.num_each))
+    counted: Bool[np.ndarray, " runs"] = ~are_common | (num_common >= _HARDLY_OTHERS * runs.num_each)[runs.owners]
+    return counted
+
+
+@final
+class _Whole:
+    """Finds documents that are too short to have a run, yet long enough to say something, inside longer ones."""
+
+    def __init__(self, documents: Sequence[UInt64[np.ndarray, " _"]], num_words: int) -> None:
+        self._owners: dict[int, dict[int, int]] = defaultdict(dict)  # number of words -> hash -> whose
+        for index, words in enumerate(documents):
+            if _FEWEST_WORDS <= len(words) < num_words:
+                self._owners[len(words)].setdefault(int(shingles(words, len(words))[0]), index)
+
+    def inside(self, words: UInt64[np.ndarray, " _"]) -> tuple[int, Test, float] | None:
+        """The first one that stands whole in a document of these words."""
+        for size, owners in self._owners.items():
+            met = np.intersect1d(shingles(words, size), np.fromiter(owners, dtype=np.uint64, count=len(owners)))
+            if len(met):
+                return owners[int(met[0])], "longest run", float(size)
+        return None
 
 
 @final
 class _Alike:
     """Finds the document whose sketch is most like another's."""
 
-    def __init__(self, documents: Sequence[Document]) -> None:
-        self._sketches = [sketch_of(document.text) for document in documents]
+    def __init__(self, documents: Sequence[tuple[str, Document]]) -> None:
+        self._sketches = [sketch_of(document.text) for _, document in documents]
         self._having: dict[int, list[int]] = defaultdict(list)
         for index, sketch in enumerate(self._sketches):
             for key in sketch[:_NUM_KEYS].tolist():

@@ -74,6 +74,34 @@ def test_short_texts_are_compared_as_a_whole() -> None:
     assert [hit.train for hit in hits] == [0]
 
 
+@pytest.mark.parametrize("times", [4, 8])
+def test_what_is_copied_into_many_documents_is_no_licence(times: int) -> None:
+    sealed = Document(JUDGED[0].text[:2000], "")
+    around = [OTHERS[place].text for place in range(2 * times)]
+    train = [Document("\n".join((around[k], sealed.text, around[-k - 1])), "") for k in range(times)]
+    hits = find_contamination(train, {"prose/held_out": [sealed]}, Contamination())
+    assert [hit.train for hit in hits] == list(range(times))
+
+
+def test_what_several_items_ask_is_found() -> None:
+    asked = " ".join(f"asked{number}" for number in range(40))
+    items = [Document(f"{asked} answer{number}", "") for number in range(5)]
+    train = [Document(f"{OTHERS[0].text}\n{asked}\n{OTHERS[1].text}", ""), OTHERS[2]]
+    assert [hit.train for hit in find_contamination(train, {"bias/gate": items}, Contamination())] == [0]
+
+
+@pytest.mark.parametrize(("num_words", "is_found"), [(4, False), (8, True), (12, True), (13, True)])
+def test_a_short_text_is_found_inside_a_longer_one(num_words: int, *, is_found: bool) -> None:
+    item = " ".join(f"word{number}" for number in range(num_words))
+    train = [Document(f"{OTHERS[0].text}\n{item.title()}!\n{OTHERS[1].text}", "")]
+    hits = find_contamination(train, {"bias/gate": [Document(item, "")]}, Contamination())
+    assert [hit.split for hit in hits] == ["bias/gate"] * is_found
+
+
+def test_texts_without_a_word_are_not_alike() -> None:
+    assert find_contamination([Document("!!! ---", "")], {"prose/vault": [Document("???", "")]}, Contamination()) == []
+
+
 def test_nothing_to_compare_with_is_no_hit() -> None:
     assert find_contamination(OTHERS, {}, Contamination()) == []
     assert find_contamination([], {"prose/held_out": JUDGED}, Contamination()) == []
