@@ -60,7 +60,7 @@ class Hit:
     split: str
     """domain/split, or suite, of the other."""
     document: str
-    """SHA-256 of the other."""
+    """SHA-256 of the other, of what is measured of it."""
     test: Test
     """Which test found it first."""
     size: float

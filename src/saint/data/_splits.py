@@ -215,7 +215,8 @@ def split_documents(
         DataError: A split gets too few documents, or text is contaminated and is to be refused then.
     """
     assigned, duplicates = _without_duplicates(_assign(documents, domains, seed), domains)
-    judged = {name: found for name, found in assigned.items() if name.partition("/")[2] in _JUDGED_ON}
+    judged = {name: _as_judged(name, found, domains) for name, found in assigned.items()}
+    judged = {name: found for name, found in judged.items() if name.partition("/")[2] in _JUDGED_ON}
     judged |= {name: [Document(text, name) for text in part.documents] for name, part in (suites or {}).items()}
     num_contaminated = 0
     for name in [name for name in assigned if name.endswith("/train")]:
@@ -241,6 +242,12 @@ def split_documents(
         num_contaminated=num_contaminated,
         suites=suites or {},
     )
+
+
+def _as_judged(name: str, members: Sequence[Document], domains: Mapping[str, Domain]) -> list[Document]:
+    """What of a split's documents is measured: of a long one the beginning, if the domain says so."""
+    most = domains[name.partition("/")[0]].max_document_bytes
+    return [Document(_beginning(document.text, most), document.source) for document in members]
 
 
 def _uncontaminated(

@@ -148,6 +148,27 @@ def test_text_can_be_refused_instead() -> None:
         )
 
 
+def test_only_what_is_measured_of_a_document_counts() -> None:
+    texts = [document.text for document in OTHERS]
+    ends = [" ".join(texts[first : first + 4]) for first in (30, 34, 38, 42)]
+    sealed = [f"{edited(text)}\n{end}" for text, end in zip(texts, ends, strict=False)]  # train has only the beginnings
+    by_split = {
+        "train": [
+            Document(f"{texts[25]}\n{texts[0]}\n{texts[26]}", ""),
+            *(Document(text, "") for text in texts[27:30]),
+        ],
+        "select": [Document(text, "") for text in texts[8:14]],
+        "held_out": [Document(text, "") for text in sealed],
+        "vault": [Document(text, "") for text in texts[14:19]],
+    }
+    domain = Domain(role="grow", splits=dict.fromkeys(by_split, ("-",)), max_document_bytes=1500)
+    tokenizer, settings = tiny_splits().tokenizer, Contamination(longest_run=1000)
+    splits = split_documents(
+        {"prose": by_split}, {"prose": domain}, seed=0, tokenizer=tokenizer, contamination=settings
+    )
+    assert splits.num_contaminated == 1
+
+
 @pytest.mark.parametrize(
     "settings", [{"num_words": 1}, {"longest_run": 5}, {"at_most_contained": 0.0}, {"at_most_similar": 1.5}]
 )
