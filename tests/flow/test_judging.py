@@ -12,6 +12,7 @@ import saint
 from saint import config, records
 from saint.cli.main import main
 from saint.data import Splits
+from saint.errors import LedgerError
 from saint.grafts import Graft
 from saint.growth import Plan, open_data, start, watch
 from saint.judging import replay_decisions
@@ -93,7 +94,7 @@ def test_sealed_numbers_are_in_no_entry_of_the_ledger(workshop: Workshop) -> Non
         loss
         for entry in garden.registry.state.judged
         if entry.decision.losses
-        for suite in json.loads(garden.registry.payload(entry.decision.losses)).values()
+        for suite in json.loads(garden.registry.payload(entry.decision.losses))["suites"].values()
         for loss in suite["after"]
     ]
     assert losses
@@ -155,7 +156,7 @@ def test_a_stream_gives_every_query_documents_of_its_own(workshop: Workshop) -> 
         garden.put(role, seed=seed)
         decision = garden.registry.state.judged[-1].decision
         assert decision.query is not None
-        losses = json.loads(garden.registry.payload(decision.losses))
+        losses = json.loads(garden.registry.payload(decision.losses))["suites"]
         assert {len(suite["after"]) for suite in losses.values()} == {20}
         documents.append({suite: one["documents"] for suite, one in losses.items()})
     assert not set(documents[0].values()) & set(documents[1].values())
@@ -189,7 +190,7 @@ def test_what_is_to_blame_is_taken_out_and_what_stood_on_it_is_judged_again(work
     state = garden.registry.state
     assert harmful.digest in state.quarantined
     assert (above.digest in state.standing) == (outcome is not Outcome.REJECT)
-    assert [event.name for event in garden.registry.ledger][-5:-2] == ["quarantined", "rolled_back", "retrain_queued"]
+    assert [event.name for event in garden.registry.ledger][-5:-2] == ["quarantined", "retrain_queued", "rolled_back"]
     assert garden.names()[-2:] == ["queried", "rejudged"]
     standing = {entry.digest: entry for entry in garden.registry.accepted()}
     assert standing[above.digest].unvalidated == (outcome is not Outcome.ACCEPT)
@@ -272,3 +273,40 @@ def test_a_graft_in_quarantine_is_no_finalist(workshop: Workshop) -> None:
     garden.registry.rollback(graft.digest, reason="x")
     garden.registry.write("round_opened", {"round": 0, "stage": 0, "stack": [], "candidates": []})
     assert journal.finalists(0, [graft]) == []
+
+
+@pytest.mark.parametrize("entry", ["quarantined", "retrain_queued", "rolled_back", "queried"])
+def test_a_watch_that_was_killed_is_finished_by_the_next(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, entry: str
+) -> None:
+    garden = Garden(workshop, *QUICK, "gates.retention.at_most_bpb=9.0")
+    _, harmful, above = garden.put("up"), garden.put("down", reverse=True), garden.put("v", seed=1)
+    text = garden.data.select["code"]
+    append = garden.registry.ledger.append
+
+    def dying(name: str, *args: Any, **kwargs: Any) -> Any:
+        done = append(name, *args, **kwargs)
+        if name == entry:
+            raise KeyboardInterrupt
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(garden.registry.ledger, "append", dying)
+        with pytest.raises(KeyboardInterrupt):
+            watch(garden.base, garden.data, garden.plan, garden.registry, text, suite="code", at_most_bpb=0.0)
+    watch(garden.base, garden.data, garden.plan, garden.registry, text, suite="code", at_most_bpb=0.0)
+    state = garden.registry.state
+    assert harmful.digest not in state.standing
+    assert [one["graft"] for one in state.to_retrain] == [harmful.digest]
+    assert garden.names()[-1] in ("rejudged", "rolled_back")
+    assert [event.body["graft"] for event in garden.registry.ledger if event.name == "rejudged"] == [above.digest]
+    assert replay_decisions(garden.registry).problems == ()
+
+
+def test_text_with_a_document_less_is_no_new_hold_out(workshop: Workshop) -> None:
+    garden = Garden(workshop, *QUICK)
+    shorter = garden.data.held_out.part(slice(1, None))
+    garden.data = replace(garden.data, corpora={**garden.data.corpora, "prose/held_out": shorter})
+    with pytest.raises(LedgerError, match="this registry's is"):
+        garden.put("up")
+    assert garden.registry.state.queries == {}

@@ -18,7 +18,7 @@ def interactions(
     split: Mapping[str, Corpus],
     *,
     losses: Losses | None = None,
-    at_most: int = 8,
+    at_most: int | None = None,
 ) -> tuple[Interaction, ...]:
     """With each graft g that stands: what `graft` saves on the stack, less what it saves on the stack without g.
 
@@ -27,12 +27,13 @@ def interactions(
     have learnt the same or that together they do harm that neither does alone.
 
     Each one that stands takes a pass over the text with `graft`, and one without it the first time that `losses` is
-    asked; so a stack is not held against without limit. **Where more than `at_most` stand, only those are that share a
-    site with `graft`, or, if none does, the last `at_most`;** the gate says of how many there are results.
+    asked. **Where more than `at_most` stand, only so many are held against: those first that share a site with it, then
+    the latest;** a gate that limits what grafts gain together then defers, for a harmful one may be among the rest.
 
     Args:
         split: Domain -> development text, for what the gates judge on must not be looked at more than it is.
         losses: Remembers what was measured.
+        at_most: How many are held against; None for all.
 
     Raises:
         DataError: A corpus has too few documents for an interval.
@@ -53,12 +54,13 @@ def interactions(
     )
 
 
-def _held_against(stack: Sequence[Graft], graft: Graft, at_most: int) -> Sequence[Graft]:
-    if len(stack) <= at_most:
+def _held_against(stack: Sequence[Graft], graft: Graft, at_most: int | None) -> Sequence[Graft]:
+    """In the order of the stack."""
+    if at_most is None or len(stack) <= at_most:
         return stack
     sites = {site.key for site in graft.candidate.sites}
-    sharing = [other for other in stack if not sites.isdisjoint(other.parts)]
-    return sharing or stack[len(stack) - at_most :]
+    ranked = sorted(range(len(stack)), key=lambda place: (sites.isdisjoint(stack[place].parts), -place))
+    return [stack[place] for place in sorted(ranked[:at_most])]
 
 
 def _beyond_the_sum(

@@ -8,8 +8,8 @@ from typing import final
 import numpy as np
 from jaxtyping import Float64
 
-from saint import records
-from saint.data import Corpus, Splits, SuiteItems
+from saint import registry
+from saint.data import Corpus, Splits, SuiteItems, describe_suites
 from saint.errors import DataError
 from saint.evaluation._losses import Losses
 from saint.evaluation._safety import SuiteValues, suite_losses
@@ -73,9 +73,7 @@ class Sealed:
     def _part(self, name: str, query: Query) -> Corpus:
         """The documents of a suite that the query may look at: all, or those that are this query's own."""
         corpus, num = self._corpora[name], query.num_documents[name]
-        if num == corpus.num_documents:
-            return corpus
-        return corpus.part(_own(query, num))
+        return corpus if num == corpus.num_documents else corpus.part(_own(query, name))
 
     def _text(self, corpus: Corpus) -> SuiteLosses:
         bits = log(2) * corpus.num_bytes_each
@@ -94,20 +92,18 @@ class Sealed:
     def _items(self, name: str, query: Query) -> SuiteItems:
         """The items of a safety suite that the query may look at."""
         part, num = self._suites[name], query.num_documents[name]
-        return part if num == len(part.items) else replace(part, items=part.items[_own(query, num)])
+        return part if num == len(part.items) else replace(part, items=part.items[_own(query, name)])
 
 
-def _own(query: Query, num: int) -> slice:
-    """The documents of a stream that are this query's own."""
-    return slice((query.number - 1) * num, query.number * num)
+def _own(query: Query, suite: str) -> slice:
+    """The documents of a suite that are this query's own."""
+    first = query.offsets.get(suite, 0)
+    return slice(first, first + query.num_documents[suite])
 
 
 def holdout_digest(data: Splits) -> str:
-    """What a hold-out is known by: the digests of all of its text."""
-    text = {name: corpus.digest for name, corpus in data.sealed.items()}
-    return records.digest(
-        {"text": text, "suites": {name: part.digest for name, part in data.suites_of("gate").items()}}
-    )
+    """What a hold-out is known by: the digests of all of its text, as a registry's first entry has them."""
+    return registry.holdout_digest(data.describe(), describe_suites(data.suites))
 
 
 def holdout_sizes(data: Splits) -> dict[str, int]:

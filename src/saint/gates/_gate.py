@@ -26,7 +26,8 @@ class Gate(ABC):
     def claims(self, evidence: Evidence) -> tuple[Claim, ...]:  # noqa: ARG002 - what is asked may depend on it
         """What sealed text must show besides; a gate that asks nothing of it is settled by its verdict alone.
 
-        A gate of which some evidence is missing, so that it cannot say what it asks, has to defer.
+        A gate of which some evidence is missing has to defer, and to claim nothing at all: what it claimed besides
+        would be asked, and the answer taken for its whole verdict.
         """
         return ()
 

@@ -83,6 +83,8 @@ class Conflict(Gate):
         )
         if worst.high < limit:
             return Outcome.REJECT, numbers
+        if len(found) < len(evidence.stack):
+            return Outcome.DEFER, f"{numbers}: measure it with the others as well"
         if worst.low >= limit:
             return Outcome.ACCEPT, numbers
         return Outcome.DEFER, f"{numbers}: the interval straddles it; give more documents of {suite}"

@@ -200,8 +200,14 @@ class Journal:
             return []
         stack, left = self.stack(), self.settings.budget_left()
         different = {graft.digest: graft for graft in grafts if graft is not None}  # one may have won as two's try
-        barred = self.state.quarantined
-        finished = [g for g in different.values() if g.digest not in barred and not _repeats(stack, g, stage)]
+        there = {records.digest(entry.candidate) for entry in self.registry.accepted()}  # by approval, maybe
+        finished = [
+            graft
+            for graft in different.values()
+            if graft.digest not in self.state.quarantined
+            and records.digest(graft.candidate) not in there
+            and not _repeats(stack, graft, stage)
+        ]
         ranked = sorted(finished, key=lambda graft: graft.history.best_bpb or 0.0 if graft.history else 0.0)
         return [
             graft

@@ -29,6 +29,11 @@ def was_refused(entry: Entry) -> bool:
     return any(verdict.outcome is not Outcome.ACCEPT and verdict.gate != _TURN for verdict in entry.decision.verdicts)
 
 
+def _only_waits(entry: Entry) -> bool:
+    """Whether it was told that its turn comes later, and no gate was asked."""
+    return [verdict.gate for verdict in entry.decision.verdicts] == [_TURN]
+
+
 def judged_in(state: State, number: int) -> list[Entry]:
     """What was judged in round `number` so far, oldest first."""
     return [entry for entry in state.judged if entry.round == number]
@@ -48,8 +53,8 @@ def has_turn(candidate: Candidate, entries: Sequence[Entry], standing: Sequence[
         entries: What was judged in this round so far, oldest first.
     """
     own = [entry for entry in entries if records.digest(entry.candidate) == records.digest(candidate)]
-    if any(entry.evidence.stack == tuple(standing) for entry in own):
-        return False
+    if any(entry.evidence.stack == tuple(standing) and not _only_waits(entry) for entry in own):
+        return False  # one that waits on this very stack does so for a winner whose entry was never written
     if not num_accepted(entries):
         return True
     return bool(own) and own[-1].decision.outcome is not Outcome.ACCEPT and not was_refused(own[-1])

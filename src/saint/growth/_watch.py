@@ -12,10 +12,10 @@ from saint.grafts import Graft
 from saint.growth._journal import Journal
 from saint.growth._judging import measure
 from saint.growth._plan import Plan
-from saint.judging import judge
+from saint.judging import judge, policy_of
 from saint.models import FrozenBase
 from saint.progress import Progress, Silent
-from saint.records import Candidate, Decision, Interval, Outcome, Share
+from saint.records import Decision, Interval, Outcome, Share
 from saint.registry import Registry
 
 
@@ -62,9 +62,10 @@ def watch(
     """Measure the standing stack on a suite; where it surely loses too much, take out the grafts that are to blame.
 
     The graft with the lowest Shapley value there is quarantined and rolled back, if its whole interval is a loss; then
-    the next, until the suite holds. What was accepted on top of one that was taken out is judged again, each time with
-    a query to sealed text: it stays if it passes, is rolled back if it is rejected, and otherwise stays unvalidated.
-    Each quarantined candidate is queued to be grown again, with another seed.
+    the next, until the suite holds. Whatever stands unvalidated, because something below it was taken out, now or
+    earlier, is judged again, each time with a query to sealed text: it stays if it passes, is rolled back if it is
+    rejected, and otherwise stays unvalidated. Each quarantined candidate is queued to be grown again, with another
+    seed. A run that was killed is finished by the next.
 
     Args:
         text: Documents of the suite: development text, or new ones. Not sealed text.
@@ -77,9 +78,11 @@ def watch(
     """
     progress = progress or Silent()
     journal = Journal(registry, base, data, plan, progress)
+    policy_of(journal.state)  # what is taken out may have to be judged again, so there has to be something to judge by
     losses = Losses(seq_len=plan.evaluation_seq_len, store=LossStore(registry.work / "losses", progress=progress))
     out: list[str] = []
     with registry.alone():
+        _finish(registry)
         before = after = _lost(base, restore(registry), text, losses)
         while after.low > at_most_bpb and (share := _to_blame(base, restore(registry), text, losses)) is not None:
             _take_out(registry, share, suite)
@@ -88,7 +91,7 @@ def watch(
             )
             out.append(share.graft)
             after = _lost(base, restore(registry), text, losses)
-        again = _judge_again(journal, losses) if out else []
+        again = _judge_again(journal)
         if again:
             after = _lost(base, restore(registry), text, losses)
     return Watched(
@@ -115,24 +118,29 @@ def _to_blame(base: FrozenBase, stack: Sequence[Graft], text: Corpus, losses: Lo
 
 
 def _take_out(registry: Registry, share: Share, suite: str) -> None:
-    """Quarantine a graft, roll it back, and queue its candidate with another seed; each as an entry of its own."""
-    candidate = registry.entry(share.graft).candidate
+    """Quarantine a graft; the rest follows from that entry, also in a later run if this one is killed."""
     reason = f"{suite} regressed, and this graft is to blame"
     body = {"graft": share.graft, "suite": suite, "shapley_bpb": share.shapley, "reason": reason}
     registry.write("quarantined", body)
-    registry.rollback(share.graft, reason=reason)
-    registry.write(
-        "retrain_queued", {"graft": share.graft, "candidate": _with_another_seed(candidate), "reason": reason}
-    )
+    _finish(registry)
 
 
-def _with_another_seed(candidate: Candidate) -> Candidate:
-    return replace(candidate, seed=candidate.seed + 1)
+def _finish(registry: Registry) -> None:
+    """Queue the candidates of quarantined grafts that stand, with another seed, and roll the grafts back."""
+    state = registry.state
+    for entry in registry.accepted():
+        if (reason := state.quarantined.get(entry.digest)) is None:
+            continue
+        if not any(one["graft"] == entry.digest for one in state.to_retrain):
+            candidate = replace(entry.candidate, seed=entry.candidate.seed + 1)
+            registry.write("retrain_queued", {"graft": entry.digest, "candidate": candidate, "reason": reason})
+        registry.rollback(entry.digest, reason=reason)
 
 
-def _judge_again(journal: Journal, losses: Losses) -> list[tuple[str, Outcome]]:
+def _judge_again(journal: Journal) -> list[tuple[str, Outcome]]:
     """Judge what stands on something else than it was accepted on, the oldest first."""
     registry, values, found = journal.registry, SuiteValues(journal.data.tokenizer), []
+    losses = Losses(seq_len=journal.plan.evaluation_seq_len)  # what sealed documents cost is kept in blobs alone
     for entry in [one for one in registry.accepted() if one.unvalidated]:
         stack = restore(registry)
         place = [graft.digest for graft in stack].index(entry.digest)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float64
 
-from saint.records import Claim, SuiteLosses
+from saint.records import Claim, Query, SuiteLosses
 from saint.statistics import log_e_value, log_tail_p_value
 
 _HALF = 0.5  # an item of a rate costs 0 or 1
@@ -39,8 +39,15 @@ def differences(claim: Claim, losses: SuiteLosses) -> Float64[np.ndarray, " docu
     return saved
 
 
-def all_shown(claims: tuple[Claim, ...], losses: Mapping[str, SuiteLosses], log_threshold: float) -> bool:
-    """Whether every claim is shown; what was not measured is not."""
-    return bool(claims) and all(
-        claim.suite in losses and is_shown(claim, losses[claim.suite], log_threshold) for claim in claims
+def all_shown(query: Query, losses: Mapping[str, SuiteLosses]) -> bool:
+    """Whether every claim of a query is shown, on as many documents as it may look at; what was not measured is not."""
+    return bool(query.claims) and all(
+        claim.suite in losses
+        and _is_whole(losses[claim.suite], query.num_documents[claim.suite])
+        and is_shown(claim, losses[claim.suite], query.log_threshold)
+        for claim in query.claims
     )
+
+
+def _is_whole(losses: SuiteLosses, num: int) -> bool:
+    return len(losses.base) == len(losses.before) == len(losses.after) == num

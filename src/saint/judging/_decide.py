@@ -10,7 +10,7 @@ from saint.judging._policy import Policy
 from saint.records import Claim, Decision, Evidence, Outcome, Query, Spread, SuiteLosses, Verdict
 from saint.statistics import documents_needed
 
-SEALED = "sealed"
+SEALED, APPROVAL = "sealed", "approval"
 
 
 def settled(evidence: Evidence, gates: Sequence[Gate]) -> Decision | None:
@@ -56,12 +56,25 @@ def decide(evidence: Evidence, policy: Policy, query: Query, losses: Mapping[str
         losses: Suite -> what its sealed documents cost; nothing for a query that could not be measured.
     """
     gates = policy.build()
-    passed = all_shown(query.claims, losses, query.log_threshold)
+    passed = all_shown(query, losses)
     outcome = Outcome.ACCEPT if passed else Outcome.DEFER
     asking = {claim.gate for claim in query.claims}
     said = tuple(replace(one, outcome=outcome) if one.gate in asking else one for one in verdicts(evidence, gates))
     reason = _found(query) if passed else f"{_found(query, shown=False)}; {_would_take(evidence, query)}"
     return Decision(verdicts=(*said, Verdict(gate=SEALED, outcome=outcome, reason=reason)), query=query, passed=passed)
+
+
+def with_approval(evidence: Evidence, policy: Policy, decision: Decision) -> Decision:
+    """The decision, deferred where people have to approve first."""
+    risk = policy.judging.risk_of(evidence.candidate, evidence.cost.num_params)
+    if risk is None or decision.outcome is not Outcome.ACCEPT:
+        return decision if risk is None else replace(decision, risk=risk.name)
+    waits = Verdict(
+        gate=APPROVAL,
+        outcome=Outcome.DEFER,
+        reason=f"risk class {risk.name}: {risk.approvals} to approve; `saint approve REGISTRY {evidence.graft[:12]}`",
+    )
+    return replace(decision, verdicts=(*decision.verdicts, waits), risk=risk.name, approvals=risk.approvals)
 
 
 def _found(query: Query, *, shown: bool = True) -> str:

@@ -7,7 +7,7 @@ from saint import config
 from saint.errors import DataError, HoldOutError, StaleEvidenceError
 from saint.judging._policy import Judging, Policy, policy_of
 from saint.records import Claim, Evidence, Query, SuiteLosses
-from saint.registry import Event, Registry, State, replay
+from saint.registry import Event, Registry, State, num_passed, replay
 from saint.statistics import e_lond_log_threshold, log_threshold
 
 
@@ -32,6 +32,7 @@ class HoldOut(Protocol):
 def ask(
     registry: Registry,
     evidence: Evidence,
+    policy: Policy,
     claims: tuple[Claim, ...],
     holdout: HoldOut,
     *,
@@ -41,7 +42,7 @@ def ask(
 
     Raises:
         HoldOutError: The hold-out was retired, has expired, or has too few documents left.
-        StaleEvidenceError: Something else stands than the evidence is about.
+        StaleEvidenceError: Something else stands than the evidence is about, or the policy was changed meanwhile.
         DataError: There is no sealed text of a suite that is asked about.
     """
     sealed = holdout.num_documents
@@ -54,12 +55,12 @@ def ask(
 
     def body(past: list[Event]) -> Query:
         state = replay(past)
-        policy = policy_of(state)
-        number = len(state.queries.get(holdout.digest, ())) + 1
+        if policy_of(state).digest != policy.digest:
+            raise StaleEvidenceError("the policy was changed while this was being judged; judge it again")
         must_answer(state, policy.judging, holdout.digest, sizes)
         if not rejudges and evidence.stack != tuple(state.standing):
             raise StaleEvidenceError("other grafts stand now than this one was measured on; evaluate it again")
-        return _query(state, policy, evidence, claims, holdout.digest, number, sizes, rejudges=rejudges)
+        return _query(state, policy, evidence, claims, holdout.digest, sizes, rejudges=rejudges)
 
     event = registry.ledger.append("queried", lambda past: _plain(body(past)))
     return config.build(event.body, Query, where=f"entry {event.number}")
@@ -83,12 +84,13 @@ def must_answer(state: State, judging: Judging, holdout: str, num_documents: Map
             "registry with new text"
         )
     if judging.mode == "stream":
-        needed, least = number * judging.documents_per_query, min(num_documents, key=lambda one: num_documents[one])
-        if num_documents[least] < needed:
-            raise HoldOutError(
-                f"{least} has {num_documents[least]} sealed documents, and query {number} of "
-                f"{judging.documents_per_query} new ones each needs {needed}; give more text"
-            )
+        for suite, size in num_documents.items():
+            read = _num_read(state, holdout, suite)
+            if size < read + judging.documents_per_query:
+                raise HoldOutError(
+                    f"{suite} has {size} sealed documents, of which earlier queries may have read {read}, and query "
+                    f"{number} takes {judging.documents_per_query} new ones; give more text"
+                )
 
 
 def threshold(judging: Judging, number: int, num_passed: int) -> float:
@@ -103,26 +105,32 @@ def _query(
     evidence: Evidence,
     claims: tuple[Claim, ...],
     holdout: str,
-    number: int,
     sizes: Mapping[str, int],
     *,
     rejudges: bool,
 ) -> Query:
-    num_passed = sum(bool(asked.passed) for asked in state.queries.get(holdout, ()))
-    take = policy.judging.documents_per_query
+    asked = state.queries.get(holdout, ())
+    number, passed, take = len(asked) + 1, num_passed(asked), policy.judging.documents_per_query
     return Query(
         number=number,
-        num_passed=num_passed,
+        num_passed=passed,
         holdout=holdout,
         policy=policy.digest,
         graft=evidence.graft,
         base=evidence.base,
         stack=evidence.stack,
-        log_threshold=round(threshold(policy.judging, number, num_passed), 9),
+        log_threshold=round(threshold(policy.judging, number, passed), 9),
         claims=claims,
         num_documents={suite: take or size for suite, size in sizes.items()},
+        offsets={suite: _num_read(state, holdout, suite) for suite in sizes} if take else {},
         rejudges=rejudges,
     )
+
+
+def _num_read(state: State, holdout: str, suite: str) -> int:
+    """How many documents of a suite earlier queries may have read, whatever the policy was then."""
+    asked = [one.query for one in state.queries.get(holdout, ())]
+    return max((one.offsets.get(suite, 0) + one.num_documents.get(suite, 0) for one in asked), default=0)
 
 
 def _plain(query: Query) -> dict[str, Any]:

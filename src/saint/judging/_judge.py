@@ -1,17 +1,19 @@
 """The one sequence in which a graft is judged."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 
 from saint import config, records
 from saint.errors import ConfigError, DataError, JudgeError
-from saint.judging._decide import SEALED, claims_of, decide, settled
+from saint.gates import verdicts
+from saint.judging._decide import claims_of, decide, settled, with_approval
 from saint.judging._holdout import HoldOut, ask
 from saint.judging._policy import Policy, policy_of
 from saint.records import Candidate, Decision, Evidence, Outcome, Query, SuiteLosses, Verdict
 from saint.registry import Registry, State
 
-RETRIES, APPROVAL = "retries", "approval"
+RETRIES = "retries"
 
 
 def judge(registry: Registry, evidence: Evidence, holdout: HoldOut, *, rejudges: bool = False) -> Decision:
@@ -34,27 +36,33 @@ def judge(registry: Registry, evidence: Evidence, holdout: HoldOut, *, rejudges:
     gates = policy.build()
     if (decision := settled(evidence, gates)) is None:
         if not rejudges and (reason := _asked_too_often(state, policy, evidence.candidate)):
-            verdicts = tuple(gate.judge(evidence) for gate in gates)
             refused = Verdict(gate=RETRIES, outcome=Outcome.REJECT, reason=reason)
-            return Decision(verdicts=(*verdicts, refused))
-        query = ask(registry, evidence, claims_of(evidence, gates), holdout, rejudges=rejudges)
+            return with_approval(evidence, policy, Decision(verdicts=(*verdicts(evidence, gates), refused)))
+        query = ask(registry, evidence, policy, claims_of(evidence, gates), holdout, rejudges=rejudges)
         decision = _answered(registry, evidence, policy, query, holdout)
-    return _with_approval(evidence, policy, decision)
+    return decision if rejudges else with_approval(evidence, policy, decision)
 
 
 def read_losses(content: bytes) -> dict[str, SuiteLosses]:
-    """Suite -> what its sealed documents cost, from the blob of a decision.
+    """Suite -> what its sealed documents cost, from the blob of a decision; nothing where that was not measured.
 
     Raises:
         ConfigError: It is no such blob.
     """
-    import json
-
     try:
-        plain = json.loads(content)
+        plain = json.loads(content)["suites"]
         return {suite: config.build(one, SuiteLosses, where=f"losses of {suite}") for suite, one in plain.items()}
-    except (ValueError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ConfigError(f"the losses of a decision cannot be read ({error}); restore the blob from a copy") from error
+
+
+def write_losses(losses: Mapping[str, SuiteLosses], *, failure: str = "") -> bytes:
+    """The blob that keeps them, or why there are none.
+
+    Raises:
+        ValueError: One is no number.
+    """
+    return records.to_canonical({"suites": losses, "failure": failure}).encode()
 
 
 def idea_of(candidate: Candidate) -> str:
@@ -64,23 +72,16 @@ def idea_of(candidate: Candidate) -> str:
 
 
 def _answered(registry: Registry, evidence: Evidence, policy: Policy, query: Query, holdout: HoldOut) -> Decision:
+    """The decision; where sealed text could not be measured the one that it comes to when nothing was shown.
+
+    That it failed, and why, is for whoever audits: said aloud it would be a third answer, which nobody has counted.
+    """
     try:
         losses = holdout.measure(query)
-        content = write_losses(losses)
+        decision, content = decide(evidence, policy, query, losses), write_losses(losses)
     except (DataError, JudgeError, ValueError) as error:
-        decision = decide(evidence, policy, query, {})
-        failed = Verdict(gate=SEALED, outcome=Outcome.DEFER, reason=f"sealed text could not be measured: {error}")
-        return replace(decision, verdicts=(*decision.verdicts[:-1], failed))
-    return replace(decide(evidence, policy, query, losses), losses=registry.store.put(content))
-
-
-def write_losses(losses: Mapping[str, SuiteLosses]) -> bytes:
-    """The blob that keeps them.
-
-    Raises:
-        ValueError: One is no number.
-    """
-    return records.to_canonical(losses).encode()
+        decision, content = decide(evidence, policy, query, {}), write_losses({}, failure=str(error))
+    return replace(decision, losses=registry.store.put(content))
 
 
 def _asked_too_often(state: State, policy: Policy, candidate: Candidate) -> str:
@@ -89,16 +90,3 @@ def _asked_too_often(state: State, policy: Policy, candidate: Candidate) -> str:
     if num_asked <= allowed:
         return ""
     return f"sealed text was asked about this idea {num_asked} times; the policy allows {allowed} retries"
-
-
-def _with_approval(evidence: Evidence, policy: Policy, decision: Decision) -> Decision:
-    """The decision, deferred where people have to approve first."""
-    risk = policy.judging.risk_of(evidence.candidate, evidence.cost.num_params)
-    if risk is None or decision.outcome is not Outcome.ACCEPT:
-        return decision if risk is None else replace(decision, risk=risk.name)
-    waits = Verdict(
-        gate=APPROVAL,
-        outcome=Outcome.DEFER,
-        reason=f"risk class {risk.name}: {risk.approvals} to approve; `saint approve REGISTRY {evidence.graft[:12]}`",
-    )
-    return replace(decision, verdicts=(*decision.verdicts, waits), risk=risk.name, approvals=risk.approvals)

@@ -70,6 +70,8 @@ class Judging:
                 f"documents_per_query is {self.documents_per_query} in mode {self.mode!r}; a stream needs at least 1, "
                 "and a hold-out takes none"
             )
+        if self.documents_per_query == 1:
+            raise ConfigError("documents_per_query is 1; evidence needs at least 2 documents")
         for name in ("documents_per_query", "at_most_queries", "at_most_retries"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative")

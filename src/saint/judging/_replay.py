@@ -1,20 +1,22 @@
 """Every decision of a ledger, worked out again from what was measured."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import final
 
 from saint import config
 from saint.errors import ConfigError, SaintError
-from saint.judging._decide import SEALED, decide, settled
+from saint.gates import verdicts
+from saint.judging._decide import APPROVAL, decide, settled, with_approval
 from saint.judging._holdout import threshold
-from saint.judging._judge import APPROVAL, RETRIES, read_losses
+from saint.judging._judge import RETRIES, idea_of, read_losses
 from saint.judging._policy import Policy
 from saint.records import Decision, Evidence, Outcome, Query, Verdict
 from saint.registry import Event, Registry
 
 _JUDGEMENTS = ("judged", "rejudged")
-_OF_GROWTH = ("turn",)  # who comes first is no question to the evidence
+_TURN = "turn"  # who comes first is no question to the evidence
 
 
 @final
@@ -54,13 +56,16 @@ class _Replayer:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._policy: Policy | None = None
+        self._policies: dict[str, Policy] = {}
         self._queries: list[Query] = []
+        self._num_asked: Counter[str] = Counter()
         self.num_decisions = self.num_queries = self.num_without_policy = 0
 
     def read(self, event: Event) -> Iterator[str]:
         """What is wrong with an entry; nothing for what is right, or no part of judging."""
         if event.name == "policy_set":
             self._policy = config.build(event.body["policy"], Policy, where=f"entry {event.number}")
+            self._policies[self._policy.digest] = self._policy
             if self._policy.digest != event.body["digest"]:
                 yield f"the policy has digest {self._policy.digest[:12]}, not {event.body['digest'][:12]}"
         elif event.name == "queried":
@@ -90,48 +95,67 @@ class _Replayer:
             yield f"query {decision.query.number} is in no entry before the decision"
             return
         try:
-            expected = self._again(evidence, decision, event)
+            policy = self._policies[decision.query.policy] if decision.query else self._policy
+            expected = self._again(evidence, decision, event, policy)
         except SaintError as error:
             yield f"{evidence.graft[:12]} cannot be judged again: {error}"
             return
         if expected is None:
             return
+        if (expected.risk, expected.approvals) != (decision.risk, decision.approvals):
+            needed = f"{expected.approvals} people to approve of risk class {expected.risk or 'none'}"
+            yield f"{evidence.graft[:12]}: the policy wants {needed}, the decision says {decision.approvals}"
         if expected.passed != decision.passed:
             yield f"{evidence.graft[:12]}: sealed text says {expected.passed}, the decision {decision.passed}"
         yield from self._differences(expected, decision, evidence)
 
-    def _again(self, evidence: Evidence, decision: Decision, event: Event) -> Decision | None:
+    def _again(self, evidence: Evidence, decision: Decision, event: Event, policy: Policy) -> Decision | None:
         """The decision as it must come out; None for one that only waits its turn."""
-        assert self._policy is not None  # asked before
-        if {verdict.gate for verdict in decision.verdicts} <= set(_OF_GROWTH):
+        if [verdict.gate for verdict in decision.verdicts] == [_TURN]:
+            if decision.outcome is not Outcome.DEFER or decision.query or decision.losses or decision.approvals:
+                raise ConfigError("what waits its turn is deferred, and asks nothing")
             return None
-        if decision.query is None:
-            return self._without_query(evidence, decision)
-        self.num_queries += 1
-        expected = [claim for gate in self._policy.build() for claim in gate.claims(evidence)]
-        if list(decision.query.claims) != expected:
-            raise ConfigError("its query claims something else than the policy's gates do")
-        if decision.losses and decision.losses not in event.blobs:
-            raise ConfigError("its entry does not name the blob of its losses")
-        losses = read_losses(self._registry.payload(decision.losses)) if decision.losses else {}
-        return decide(evidence, self._policy, decision.query, losses)
+        expected = self._asked_again(evidence, decision, event, policy)
+        return expected if event.name == "rejudged" else with_approval(evidence, policy, expected)
 
-    def _without_query(self, evidence: Evidence, decision: Decision) -> Decision:
-        assert self._policy is not None  # asked before
-        gates = self._policy.build()
+    def _asked_again(self, evidence: Evidence, decision: Decision, event: Event, policy: Policy) -> Decision:
+        query = decision.query
+        if query is None:
+            return self._without_query(evidence, decision, policy)
+        self.num_queries += 1
+        expected = [claim for gate in policy.build() for claim in gate.claims(evidence)]
+        if list(query.claims) != expected:
+            raise ConfigError("its query claims something else than the policy's gates do")
+        if settled(evidence, policy.build()) is not None:
+            raise ConfigError("development text or counts had settled it, and sealed text was asked")
+        idea = idea_of(evidence.candidate)
+        if not query.rejudges and self._num_asked[idea] > policy.judging.at_most_retries:
+            raise ConfigError(f"sealed text was asked about this idea {self._num_asked[idea]} times before")
+        self._num_asked[idea] += event.name == "judged"
+        if decision.losses not in event.blobs:
+            raise ConfigError("its entry does not name the blob of its losses")
+        return decide(evidence, policy, query, read_losses(self._registry.payload(decision.losses)))
+
+    def _without_query(self, evidence: Evidence, decision: Decision, policy: Policy) -> Decision:
+        gates = policy.build()
         if (expected := settled(evidence, gates)) is not None:
             return expected
         if decision.outcome is Outcome.ACCEPT or not any(one.gate == RETRIES for one in decision.verdicts):
             raise ConfigError("sealed text had to be asked, and no query was")
-        return Decision(verdicts=tuple(gate.judge(evidence) for gate in gates))
+        if self._num_asked[idea_of(evidence.candidate)] <= policy.judging.at_most_retries:
+            raise ConfigError("it was refused for its retries, and has some left")
+        refused = Verdict(gate=RETRIES, outcome=Outcome.REJECT, reason="")
+        return Decision(verdicts=(*verdicts(evidence, gates), refused))
 
     def _differences(self, expected: Decision, found: Decision, evidence: Evidence) -> Iterator[str]:
-        extra = (*_OF_GROWTH, RETRIES, APPROVAL)
-        now = _outcomes(expected.verdicts)
+        extra = (RETRIES, APPROVAL)
+        now = _outcomes(one for one in expected.verdicts if one.gate not in extra)
         then = _outcomes(one for one in found.verdicts if one.gate not in extra)
         for gate in sorted(now.keys() | then.keys()):
-            if now.get(gate) != then.get(gate) and not (gate == SEALED and not found.losses):
+            if now.get(gate) != then.get(gate):
                 yield f"{evidence.graft[:12]}: gate {gate} says {now.get(gate)}, the decision {then.get(gate)}"
+        if expected.outcome is Outcome.DEFER and found.outcome is Outcome.ACCEPT:
+            yield f"{evidence.graft[:12]} was accepted, and is to be deferred"
 
 
 def _outcomes(verdicts: Iterable[Verdict]) -> Mapping[str, str]:

@@ -1,7 +1,7 @@
 """What is said of a graft: verdicts on what development text shows, one query to sealed text, and the decision."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, final
 
@@ -88,7 +88,7 @@ class Query:
     number: int
     """How many questions this hold-out was asked with this one, from 1."""
     num_passed: int
-    """How many before it were answered yes."""
+    """How many before it were answered yes, or may have been: an answer that was lost counts as one that got out."""
     holdout: str
     """Digest of all sealed text together."""
     policy: str
@@ -101,6 +101,8 @@ class Query:
     claims: tuple[Claim, ...]
     num_documents: Mapping[str, int]
     """Suite -> how many of its documents this query may look at."""
+    offsets: Mapping[str, int] = field(default_factory=dict)
+    """Suite -> how many before these belong to earlier queries; empty where every query may look at all."""
     rejudges: bool = False
     """Whether it is about a graft that stands, after something below it was taken away."""
 
@@ -116,7 +118,8 @@ class Decision:
     passed: bool = False
     """The one bit that came back: whether sealed text showed every claim."""
     losses: str = ""
-    """Digest of the blob of what each sealed document cost, from which the answer can be worked out again."""
+    """Digest of the blob of what each sealed document cost, from which the answer can be worked out again, or of why
+    that could not be measured."""
     risk: str = ""
     """The risk class of the graft, where the policy has one for it."""
     approvals: int = 0

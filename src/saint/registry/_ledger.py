@@ -37,8 +37,14 @@ class Event:
 class Ledger:
     """The entries of one registry. Many processes may append; each entry has one winner."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, *, must_follow: Callable[[list[Event]], object] | None = None) -> None:
+        """Say where entries lie, and what they have to keep.
+
+        Args:
+            must_follow: Raises when entries do not add up; asked of every entry, with those before it, before it is
+                written, so that nobody can write what nobody could read.
+        """
+        self._store, self._must_follow = store, must_follow
         self._read: list[Event] = []
 
     def append(
@@ -52,7 +58,7 @@ class Ledger:
                 another process was faster, so a decision is never written on top of a past it has not seen.
 
         Raises:
-            LedgerError: The entries on disk do not verify.
+            LedgerError: The entries on disk do not verify, or this one cannot follow them; it was not written then.
             StorageError: The disk refused; nothing was half-written.
         """
         while True:
@@ -69,7 +75,10 @@ class Ledger:
                 "blobs": sorted(blobs),
                 "time": datetime.now(UTC).isoformat(timespec="seconds"),
             }
-            if self._store.create(self._place(number), records.to_canonical(entry).encode()):
+            content = records.to_canonical(entry).encode()
+            if self._must_follow is not None:
+                self._must_follow([*past, _event(json.loads(content), content)])
+            if self._store.create(self._place(number), content):
                 return self.events()[number]
 
     def events(self) -> list[Event]:
@@ -113,14 +122,7 @@ class Ledger:
             )
         if not _is_complete(entry):
             raise LedgerError(f"{place} lacks what every entry has: it was changed; restore the log from a copy")
-        return Event(
-            number=number,
-            name=entry["event"],
-            body=entry["body"],
-            blobs=tuple(entry["blobs"]),
-            time=entry["time"],
-            digest=hashlib.sha256(content).hexdigest(),
-        )
+        return _event(entry, content)
 
     def _latest(self) -> Path | None:
         """The last entry that is there, asked before reading: what other processes append meanwhile is no gap."""
@@ -128,6 +130,17 @@ class Ledger:
 
     def _place(self, number: int) -> Path:
         return self._store.folder / "log" / f"{number // _ENTRIES_PER_FOLDER:06d}" / f"{number:09d}.json"
+
+
+def _event(entry: Mapping[str, Any], content: bytes) -> Event:
+    return Event(
+        number=entry["number"],
+        name=entry["event"],
+        body=entry["body"],
+        blobs=tuple(entry["blobs"]),
+        time=entry["time"],
+        digest=hashlib.sha256(content).hexdigest(),
+    )
 
 
 _TYPES: Mapping[str, type] = {"event": str, "body": dict, "blobs": list, "time": str}

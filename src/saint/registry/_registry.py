@@ -64,7 +64,7 @@ class Registry:
             raise NewerFormatError(
                 f"{folder} has registry format {found}, this version reads up to {FORMAT}; update saint-g"
             )
-        return cls(store, Ledger(store))
+        return cls(store, Ledger(store, must_follow=replay))
 
     @classmethod
     def can_begin(cls, folder: Path) -> bool:
@@ -171,6 +171,8 @@ class Registry:
                 )
             if digest in state.standing:
                 raise LedgerError(f"graft {digest[:12]} stands already; roll it back before it is judged again")
+            if digest in state.quarantined:
+                raise LedgerError(f"graft {digest[:12]} is in quarantine ({state.quarantined[digest]}); grow another")
             _must_answer_its_own(state, evidence, decision)
             return {
                 "graft": digest,
@@ -193,7 +195,8 @@ class Registry:
 
         def body(past: list[Event]) -> dict[str, Any]:
             state = replay(past)
-            if evidence.stack != tuple(other for other in state.standing if other != evidence.graft):
+            others = tuple(other for other in state.standing if other != evidence.graft)
+            if evidence.graft not in state.standing or evidence.stack != others:
                 raise StaleEvidenceError("other grafts stand now than this was measured on; judge it again")
             _must_answer_its_own(state, evidence, decision)
             return {"graft": evidence.graft, "outcome": decision.outcome, "evidence": evidence, "decision": decision}
@@ -212,7 +215,7 @@ class Registry:
         def body(past: list[Event]) -> dict[str, Any]:
             state = replay(past)
             latest = next(one for one in reversed(state.judged) if one.digest == entry.digest)
-            if latest.status != "waits for approval":
+            if latest.status != "waits for approval" or latest.digest in state.quarantined:
                 raise LedgerError(
                     f"graft {entry.digest[:12]} does not wait for approval; its status is {latest.status}"
                 )

@@ -1,16 +1,17 @@
 """The present, as the ledger's events add up to it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
-from saint import config
+from saint import config, records
 from saint.errors import ConfigError, LedgerError
 from saint.records import Candidate, Decision, Evidence, Outcome, Query
 from saint.registry._ledger import Event
 from saint.registry._spent import Spent, spent_in
 
 Status = Literal["stands", "rolled back", "deferred", "rejected", "waits for approval"]
+_SEALED = ("held_out", "retain", "safety")
 _STATUS_OF: dict[Outcome, Status] = {
     Outcome.ACCEPT: "stands",
     Outcome.DEFER: "deferred",
@@ -35,6 +36,8 @@ class Entry:
     rollback_reason: str = ""
     unvalidated: bool = False
     """It stands, but not on the stack that it was judged on: something below it was rolled back since."""
+    validated_on: tuple[str, ...] | None = None
+    """What stood below it when it was judged again, if it was and passed."""
 
 
 @final
@@ -95,9 +98,31 @@ class State:
     others: list[Event] = field(default_factory=list)
 
     @property
+    def holdout(self) -> str:
+        """Digest of the registry's sealed text, from its first entry; "" for a registry that was made without text."""
+        return holdout_digest(self.created.get("data", {}), self.created.get("suites", {}))
+
+    @property
     def spent(self) -> Spent:
         """What all trials so far took, and the short ones that candidates were chosen by."""
         return spent_in([*self.trained.values(), *(one.get("rerank", {}) for one in self.rounds.values())])
+
+
+def num_passed(asked: Iterable[Asked]) -> int:
+    """How many queries were answered yes, those included whose answer nobody wrote down: it may have got out."""
+    return sum(one.passed is not False for one in asked)
+
+
+def holdout_digest(data: Mapping[str, Mapping[str, Any]], suites: Mapping[str, Mapping[str, Any]]) -> str:
+    """What a hold-out is known by: the digests of all sealed text; "" where there is none.
+
+    Args:
+        data: domain/split -> its description, as a registry's first entry has it.
+        suites: suite/part -> the same.
+    """
+    text = {name.partition("/")[0]: one["digest"] for name, one in data.items() if name.partition("/")[2] in _SEALED}
+    items = {name.partition("/")[0]: one["digest"] for name, one in suites.items() if name.endswith("/gate")}
+    return records.digest({"text": text, "suites": items}) if text else ""
 
 
 def replay(events: Iterable[Event]) -> State:
@@ -189,8 +214,13 @@ def _set_policy(state: State, event: Event) -> None:
 
 def _query(state: State, event: Event) -> None:
     query = config.build(event.body, Query, where=f"entry {event.number}")
+    if (known := state.holdout) and query.holdout != known:
+        raise LedgerError(
+            f"entry {event.number} asks the hold-out {query.holdout[:12]}, this registry's is {known[:12]}; open the "
+            "text that it was started with"
+        )
     before = state.queries.setdefault(query.holdout, [])
-    counted = (len(before) + 1, sum(bool(asked.passed) for asked in before))
+    counted = (len(before) + 1, num_passed(before))
     if (query.number, query.num_passed) != counted:
         raise LedgerError(
             f"entry {event.number} counts as query {query.number} with {query.num_passed} passed before it, the ledger "
@@ -203,16 +233,27 @@ def _retire(state: State, event: Event) -> None:
     state.retired[event.body["holdout"]] = event.body["reason"]
 
 
-def _answer(state: State, decision: Decision, event: Event) -> None:
+def _answer(state: State, evidence: Evidence, decision: Decision, event: Event) -> None:
     """Put the bit of a decision to the query that it answers."""
-    if decision.query is None:
+    if (query := decision.query) is None:
         return
-    asked = state.queries.get(decision.query.holdout, [])
-    mine = asked[decision.query.number - 1] if decision.query.number <= len(asked) else None
-    if mine is None or mine.query != decision.query or mine.passed is not None:
+    is_again = event.name == "rejudged"
+    if (query.graft, query.base, query.stack, query.rejudges) != (
+        evidence.graft,
+        evidence.base,
+        evidence.stack,
+        is_again,
+    ):
         raise LedgerError(
-            f"entry {event.number} answers query {decision.query.number}, which is another one or was answered before; "
-            "the ledger was not written by saint-g as it is"
+            f"entry {event.number} answers query {query.number} about {query.graft[:12]} with evidence about "
+            f"{evidence.graft[:12]}; the ledger was not written by saint-g as it is"
+        )
+    asked = state.queries.get(query.holdout, [])
+    mine = asked[query.number - 1] if query.number <= len(asked) else None
+    if mine is None or mine.query != query or mine.passed is not None:
+        raise LedgerError(
+            f"entry {event.number} answers query {query.number}, which is another one or was answered before; the "
+            "ledger was not written by saint-g as it is"
         )
     mine.passed = decision.passed
 
@@ -225,9 +266,11 @@ def _judge(state: State, event: Event) -> None:
             f"entry {event.number} judges a graft on a stack of {len(evidence.stack)} that did not stand then; "
             "the ledger was not written by saint-g as it is"
         )
-    _answer(state, decision, event)
+    _answer(state, evidence, decision, event)
+    if decision.outcome is Outcome.ACCEPT and evidence.graft in state.quarantined:
+        raise LedgerError(f"entry {event.number} lets {evidence.graft[:12]} stand, which is in quarantine")
     state.base = state.base or evidence.base
-    waits = decision.outcome is Outcome.DEFER and decision.approvals > 0
+    waits = decision.outcome is Outcome.DEFER and decision.approvals > 0 and decision.passed
     state.judged.append(
         Entry(
             digest=evidence.graft,
@@ -263,10 +306,13 @@ def _rejudge(state: State, event: Event) -> None:
     others = tuple(digest for digest in state.standing if digest != evidence.graft)
     if evidence.graft not in state.standing or evidence.stack != others:
         raise LedgerError(f"entry {event.number} judges {evidence.graft[:12]} again on a stack that did not stand then")
-    _answer(state, decision, event)
+    _answer(state, evidence, decision, event)
     if decision.outcome is Outcome.ACCEPT:
+        below = tuple(state.standing[: state.standing.index(evidence.graft)])
         state.judged = [
-            _with(entry, unvalidated=False) if entry.digest == evidence.graft and entry.status == "stands" else entry
+            _with(entry, unvalidated=False, validated_on=below)
+            if entry.digest == evidence.graft and entry.status == "stands"
+            else entry
             for entry in state.judged
         ]
 
@@ -292,7 +338,8 @@ def _roll_back(state: State, event: Event) -> None:
     for index, entry in enumerate(state.judged):
         if entry.status == "stands":
             below = tuple(state.standing[: state.standing.index(entry.digest)])
-            state.judged[index] = _with(entry, unvalidated=entry.evidence.stack != below)
+            judged_on = entry.evidence.stack if entry.validated_on is None else entry.validated_on
+            state.judged[index] = _with(entry, unvalidated=judged_on != below)
 
 
 def _with(entry: Entry, **changes: Any) -> Entry:

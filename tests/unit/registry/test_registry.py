@@ -17,7 +17,7 @@ from saint.errors import (
     UnknownNameError,
 )
 from saint.records import Decision, Outcome, Verdict, to_canonical
-from saint.registry import Registry, verify
+from saint.registry import Ledger, Registry, verify
 from saint.testing import an_evidence
 
 
@@ -204,8 +204,13 @@ def test_a_digest_that_could_be_several_grafts_is_refused(registry: Registry) ->
         ("trained", {}),
     ],
 )
-def test_an_entry_that_cannot_follow_the_others_is_a_problem(grown: Registry, event: str, body: dict[str, Any]) -> None:
-    grown.ledger.append(event, lambda _: body)
+def test_an_entry_that_cannot_follow_the_others_is_not_written(
+    grown: Registry, event: str, body: dict[str, Any]
+) -> None:
+    with pytest.raises(LedgerError, match="entry 3"):
+        grown.write(event, body)
+    assert len(grown.ledger.events()) == 3
+    Ledger(grown.store).append(event, lambda _: body)  # as a version that did not look would have
     with pytest.raises(LedgerError, match="entry 3"):
         _ = grown.state
     (problem,) = verify(grown).problems
