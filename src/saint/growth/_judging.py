@@ -18,7 +18,7 @@ from saint.evaluation import (
 )
 from saint.grafts import Graft
 from saint.growth._journal import Journal
-from saint.growth._turns import wait_for
+from saint.growth._turns import told_to_wait, wait_for
 from saint.judging import judge, policy_of
 from saint.records import Decision, Evidence, Outcome
 
@@ -75,17 +75,19 @@ def judge_in_turn(
 
     Grafts that were trained apart do not add up, so a second one that passed would have to be measured on the first
     anyway: asking sealed text about it before would be a query for nothing, and every query costs strength of evidence.
-    The one that stands is written last, so that all are written on the stack that they were measured on.
+    The one that stands is written last, so that all are written on the stack that they were measured on; where a
+    process died before it was, what it wrote of those after it is there already.
     """
-    stack = restore(journal.registry)
+    stack, told = restore(journal.registry), told_to_wait(journal.state, number)
     for place, (_, graft, evidence) in enumerate(weighed):
         sealed = Sealed(journal.base, stack, [*stack, graft], journal.data, losses=losses, values=values)
         decision = judge(journal.registry, evidence, sealed)
         if decision.outcome is not Outcome.ACCEPT:
             journal.record(number, graft, evidence, decision)
             continue
+        waits = Decision(verdicts=(wait_for(graft, again=journal.more_may_stand(number)),))
         for _, other, found in weighed[place + 1 :]:
-            waits = wait_for(graft, again=journal.more_may_stand(number))
-            journal.record(number, other, found, Decision(verdicts=(waits,)))
+            if other.digest not in told:
+                journal.record(number, other, found, waits)
         journal.record(number, graft, evidence, decision)
         return

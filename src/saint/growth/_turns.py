@@ -18,8 +18,8 @@ def wait_for(winner: Graft, *, again: bool) -> Verdict:
     """
     coming = "measured again on top of it in this round" if again else "trained again on top of it"
     reason = (
-        f"{winner.digest[:12]} gained more on development text and stands from now on; grafts trained apart do not add "
-        f"up, so this one is to be {coming}"
+        f"{winner.digest[:12]} gained more on development text and passed; grafts trained apart do not add up, so "
+        f"this one is to be {coming}"
     )
     return Verdict(gate=_TURN, outcome=Outcome.DEFER, reason=reason)
 
@@ -32,6 +32,12 @@ def was_refused(entry: Entry) -> bool:
 def _only_waits(entry: Entry) -> bool:
     """Whether it was told that its turn comes later, and no gate was asked."""
     return [verdict.gate for verdict in entry.decision.verdicts] == [_TURN]
+
+
+def told_to_wait(state: State, number: int) -> set[str]:
+    """The grafts of round `number` that are told already to wait for one to stand on what stands now."""
+    entries = judged_in(state, number)
+    return {one.digest for one in entries if _only_waits(one) and one.evidence.stack == tuple(state.standing)}
 
 
 def judged_in(state: State, number: int) -> list[Entry]:
