@@ -1,10 +1,14 @@
 """A workshop: a tiny base, prepared text and a plan in a folder, as a user has them."""
 
+import atexit
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +107,22 @@ class Workshop:
 
 def build_workshop(root: Path, *, model: Any = None, plan: str = PLAN) -> Workshop:
     """Lay everything out; `model` (of 300 tokens) instead of the tiny Llama."""
+    shutil.copytree(_as_laid_out(), root, dirs_exist_ok=True)
+    if model is not None:
+        (root / "base" / "model.safetensors").unlink()
+        model.save_pretrained(root / "base")
+    (root / "plan.toml").write_text(plan, encoding="utf-8")
+    return Workshop(root)
+
+
+@cache
+def _as_laid_out() -> Path:
+    """Base and text, made once in a process: cutting and comparing the text takes most of a second."""
+    root = Path(tempfile.mkdtemp(prefix="workshop-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
     splits = tiny_splits()
-    (model or tiny_base(splits.tokenizer).model).save_pretrained(root / "base")
+    tiny_base(splits.tokenizer).model.save_pretrained(root / "base")
     splits.tokenizer.save_pretrained(root / "base")
     domains = {"code": Domain(role="retain", sources=("*.py",)), "prose": Domain(role="grow", sources=("topics",))}
     save_splits(splits, root / "text", plan=DataPlan(domains=domains))
-    (root / "plan.toml").write_text(plan, encoding="utf-8")
-    return Workshop(root)
+    return root

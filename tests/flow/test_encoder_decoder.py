@@ -99,6 +99,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Grown:
     return Grown(build_workshop(tmp_path_factory.mktemp("t5"), model=model, plan=PLAN))
 
 
+@pytest.mark.slow
 def test_grafts_stand_in_the_encoder_in_the_decoder_and_between_them(grown: Grown) -> None:
     accepted = grown.registry.accepted()
     places = [{(site.stream, site.role) for site in entry.candidate.sites} for entry in accepted]

@@ -181,6 +181,7 @@ def test_a_graft_is_taken_back_without_touching_the_rest(workshop: Workshop) -> 
     assert_same_function(saint.compose(one.base, saint.restore(one.registry)), one.base.model)
 
 
+@pytest.mark.slow
 def test_the_same_plan_grows_the_same_grafts(workshop: Workshop, tmp_path: Path, grown: Grown) -> None:
     again = grow(begin(replace(workshop)))
     assert [entry.digest for entry in again.registry.state.judged] == [
@@ -214,6 +215,7 @@ def test_no_graft_larger_than_the_cost_gate_stands(workshop: Workshop) -> None:
     assert {entry.decision.outcome for entry in judged} == {Outcome.REJECT}
 
 
+@pytest.mark.slow
 def test_what_was_rolled_back_is_not_proposed_again(workshop: Workshop) -> None:
     one = begin(workshop, "rounds=1", "controls.after=never")
     one.plan = config.build({**records.to_plain(one.plan), "rounds": 3}, Plan, where="test")
@@ -261,6 +263,7 @@ def test_controls_are_trained_when_growth_ends_early(workshop: Workshop) -> None
     assert {arm["name"] for arm in measured["arms"]} >= {"grafts", "lora", "full"}
 
 
+@pytest.mark.slow
 def test_lost_weights_of_a_control_are_trained_again(workshop: Workshop) -> None:
     one = begin(workshop, "rounds=2")
     controls = one.registry.work / "controls"

@@ -33,6 +33,7 @@ class Growing:
         return self.registry.state
 
 
+@pytest.mark.slow
 def test_a_point_is_what_stood_and_what_all_trials_had_taken(workshop: Workshop) -> None:
     one = Growing(workshop)
     state = one.grow()

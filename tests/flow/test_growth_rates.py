@@ -47,6 +47,7 @@ def tries(state: State) -> dict[str, dict[float, float]]:
     return found
 
 
+@pytest.mark.slow
 def test_each_candidate_is_tried_at_each_rate_and_its_best_is_judged(workshop: Workshop) -> None:
     state = grown(workshop)
     found = tries(state)
@@ -60,6 +61,7 @@ def test_each_candidate_is_tried_at_each_rate_and_its_best_is_judged(workshop: W
     assert {idea_of(candidate) for candidate in judged} == set(leaders), "a second try of one takes no other's place"
 
 
+@pytest.mark.slow
 def test_the_report_tells_the_tries_apart(workshop: Workshop) -> None:
     grown(workshop)
     summary = summarise(Registry.open(workshop.registry))
@@ -72,6 +74,7 @@ def test_the_report_tells_the_tries_apart(workshop: Workshop) -> None:
     assert capture.get().count(" with learning rate ") == 7
 
 
+@pytest.mark.slow
 def test_the_tokens_of_all_tries_come_from_the_budget(workshop: Workshop) -> None:
     state = grown(workshop, "budget.train_tokens=10_000", "rounds=2")
     assert [len(one["candidates"]) for one in state.rounds.values()] == [2], "a try takes 1,536"
@@ -102,6 +105,7 @@ def test_training_that_runs_away_at_one_rate_leaves_the_others(workshop: Worksho
     assert len([losses for losses in tries(state).values() if losses]) == 3
 
 
+@pytest.mark.slow
 def test_rungs_stop_losing_tries(workshop: Workshop) -> None:
     state = grown(workshop, "search.rungs=[{at=0.5, keep=0.34}]")
     assert sum(bool(trial.get("stopped")) for trial in state.trained.values()) == 5

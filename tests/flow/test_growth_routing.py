@@ -140,6 +140,7 @@ def test_its_tokens_come_from_the_budget(workshop: Workshop) -> None:
     assert one.registry.state.spent.train_tokens <= 3000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", ["budget.train_tokens=2250", "budget.train_flops={flops}"])
 def test_it_is_left_out_where_the_budget_pays_for_no_candidate_after_it(workshop: Workshop, limit: str) -> None:
     plain = Growing(workshop, "rounds=1", "candidates_per_round=1")
@@ -160,6 +161,7 @@ def test_where_all_can_be_trained_there_is_nothing_to_choose(workshop: Workshop)
     assert len(opened["candidates"]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_steps", [1, 3])  # with one, nothing but the loss that comes of it shows it
 def test_one_that_runs_away_comes_last(workshop: Workshop, num_steps: int) -> None:
     wild = SITEWISE.replace("lr=0.02}", 'lr=0.02}, {kind="phi", options={rank=2}, bundle="all", lr=1e30}')

@@ -6,6 +6,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,12 +59,18 @@ def build(values: Mapping[str, Any], into: type[T], *, where: str) -> T:
     for name, field in fields.items():
         if name not in values and field.default is field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{where}: {into.__name__} needs the key {name!r}")
-    hints = typing.get_type_hints(into)
+    hints = _hints(into)
     converted = {key: _convert(value, hints[key], where=f"{where}: {key}") for key, value in values.items()}
     try:
         return into(**converted)
     except ConfigError as error:
         raise type(error)(f"{where}: {error}") from error
+
+
+@cache
+def _hints(of: type) -> dict[str, Any]:
+    """The types of its fields; a ledger is thousands of records of a dozen classes."""
+    return typing.get_type_hints(of)
 
 
 def unknown_key(key: str, known: Iterable[str], *, where: str, what: str) -> ConfigError:
