@@ -12,7 +12,7 @@ import saint
 from saint import config, records
 from saint.cli.main import main
 from saint.data import Splits
-from saint.errors import LedgerError
+from saint.errors import LedgerError, UnknownNameError
 from saint.grafts import Graft
 from saint.growth import Plan, open_data, start, watch
 from saint.judging import replay_decisions
@@ -105,7 +105,9 @@ def test_sealed_numbers_are_in_no_entry_of_the_ledger(workshop: Workshop) -> Non
 def test_the_policy_is_shown_and_changed_by_an_entry(workshop: Workshop) -> None:
     Garden(workshop)
     file = workshop.root / "policy.toml"
-    file.write_text("[gates.gain]\nat_least_bpb = 0.5\n\n[judging]\nalpha = 0.01\n", encoding="utf-8")
+    file.write_text(
+        "[gates.gain]\nat_least_bpb = 0.5\nat_most_heavy = 0.5\n\n[judging]\nalpha = 0.01\n", encoding="utf-8"
+    )
     assert run("policy", workshop.registry, "--set", file).exit_code == 2, "a reason is needed"
     done = run("policy", workshop.registry, "--set", file, "--reason", "stricter", "--json")
     assert done.exit_code == 0, done.output
@@ -116,6 +118,31 @@ def test_the_policy_is_shown_and_changed_by_an_entry(workshop: Workshop) -> None
     refused = run("policy", workshop.registry, "--set", file, "--reason", "x")
     assert refused.exit_code == 2
     assert "did you mean 'gain'" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ("[gates.gain]\nat_least_bpb = 0.0\n[gates.retention]\nat_most_bpb = 0.1\nsuites = {kode = 0.01}\n",
+         "did you mean 'code'"),
+        ("[gates.gain]\nat_least_bpb = 0.0\nat_most_heavy = 0.02\n", "takes 198"),
+    ],
+    ids=["a suite that is not there", "text too small"],
+)  # fmt: skip
+def test_a_policy_that_the_text_cannot_answer_is_refused(workshop: Workshop, policy: str, said: str) -> None:
+    garden = Garden(workshop)
+    file = workshop.root / "policy.toml"
+    file.write_text(policy, encoding="utf-8")
+    refused = run("policy", workshop.registry, "--set", file, "--reason", "stricter")
+    assert refused.exit_code == 2, refused.output
+    assert said in refused.output
+    assert garden.names() == ["created", "policy_set"]
+
+
+def test_a_plan_with_a_limit_for_a_suite_that_is_not_there_starts_nothing(workshop: Workshop) -> None:
+    with pytest.raises(UnknownNameError, match=r"limit for the suite 'kode', .* did you mean 'code'"):
+        Garden(workshop, "gates.retention.suites={kode=0.0001}")
+    assert not workshop.registry.exists()
 
 
 def test_a_hold_out_is_listed_and_retired(workshop: Workshop) -> None:

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from saint.errors import ConfigError
 from saint.gates import Gate
-from saint.gates._gate import must_be_share, spell
+from saint.gates._gate import must_be_share, must_be_suites, spell
 from saint.records import Claim, Evidence, Outcome, Verdict
 
 
@@ -65,6 +65,10 @@ class Retention(Gate):
             for suite in lost
         ]
         return tuple(claim for one in found for claim in one) if all(found) else ()
+
+    @override
+    def must_know(self, evidence: Evidence) -> None:
+        must_be_suites("retention", self.suites, evidence.drift_bpb.keys())
 
     def _limit(self, suite: str) -> float:
         return self.suites.get(suite, self.at_most_bpb)

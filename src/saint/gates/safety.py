@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from saint.errors import ConfigError
 from saint.gates import Gate
+from saint.gates._gate import must_be_suites
 from saint.records import Claim, Evidence, Interval, Outcome, SafetyMeasure, Verdict
 
 _DEVIATIONS = (
@@ -73,6 +74,10 @@ class Safety(Gate):
         if any(self._missing(evidence)):
             return ()  # what was not measured must not pass by way of the suites that were
         return tuple(claim for suite, measure in evidence.safety.items() for claim in self._claims_of(suite, measure))
+
+    @override
+    def must_know(self, evidence: Evidence) -> None:
+        must_be_suites("safety", self.suites, evidence.safety.keys())
 
     def _missing(self, evidence: Evidence) -> Iterator[tuple[Outcome, str]]:
         """A reason to defer for each suite of which too little is known."""

@@ -8,7 +8,7 @@ from saint import config, records
 from saint.errors import ConfigError
 from saint.gates import Gate, build_gates
 from saint.records import Candidate
-from saint.registry import Registry, State
+from saint.registry import State
 
 
 @final
@@ -102,12 +102,6 @@ class Policy:
     def build(self) -> list[Gate]:
         """The gates, ready to be asked."""
         return build_gates(self.gates)
-
-
-def set_policy(registry: Registry, policy: Policy, *, reason: str = "") -> None:
-    """Write down by what decisions are made from now on; nothing is written where that is so already."""
-    if registry.state.policy.get("digest") != policy.digest:
-        registry.write("policy_set", {"policy": policy, "digest": policy.digest, "reason": reason})
 
 
 def policy_of(state: State) -> Policy:
