@@ -12,7 +12,7 @@ import saint
 from saint import config, records
 from saint.cli.main import main
 from saint.data import Splits
-from saint.errors import LedgerError, UnknownNameError
+from saint.errors import HoldOutError, LedgerError, UnknownNameError
 from saint.grafts import Graft
 from saint.growth import Plan, open_data, start, watch
 from saint.judging import replay_decisions
@@ -158,6 +158,34 @@ def test_a_hold_out_is_listed_and_retired(workshop: Workshop) -> None:
     assert stopped.exit_code == 3, "could not check"
     assert "was retired (somebody read it)" in stopped.output
     assert garden.registry.state.trained == {}, "nothing was trained for it"
+
+
+def test_what_stands_is_measured_although_the_hold_out_has_expired(workshop: Workshop) -> None:
+    """One query is all: it is spent in the first round, and the second one cannot judge what it would train."""
+    garden = Garden(workshop, *QUICK, "rounds=2", "judging.at_most_queries=1", "finalists_per_round=1")
+    stopped = run("grow", workshop.registry)
+    assert stopped.exit_code == 3, stopped.output
+    assert "growth ends before its last round, and what stands is measured" in stopped.output
+    assert "expired" in stopped.output
+    assert "Measured on the vault" in stopped.output
+    state = garden.registry.state
+    assert len(state.measured) == 1
+    assert list(state.rounds) == [0], "the second round trained nothing"
+    assert run("grow", workshop.registry).exit_code == 0, "there is nothing left to be judged"
+    assert len(garden.registry.state.measured) == 1
+
+
+def test_a_round_whose_finalists_cannot_be_judged_any_more_is_given_up(workshop: Workshop) -> None:
+    garden = Garden(workshop, *QUICK, "judging.at_most_queries=1", "judging.alpha=1e-9", "finalists_per_round=2",
+                    "gates.gain.at_least_bpb=0.0005", "gates.gain.at_most_heavy=1.0",
+                    "gates.retention.at_most_heavy=1.0")  # fmt: skip
+    with pytest.raises(HoldOutError, match="expired"):
+        garden.grow()
+    state = garden.registry.state
+    assert state.rounds[0]["closed"]
+    assert state.rounds[0]["abandoned"]
+    assert [entry.status for entry in state.judged] == ["deferred"], "the second finalist could not be asked about"
+    assert verify(garden.registry).problems == ()
 
 
 def test_people_approve_on_the_command_line(workshop: Workshop) -> None:
