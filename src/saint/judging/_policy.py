@@ -57,7 +57,8 @@ class Judging:
     at_most_queries: int = 0
     """The hold-out expires after so many queries; 0 for never."""
     at_most_retries: int = 2
-    """How often the same idea may be asked about again after its first query."""
+    """How often the same idea may be asked about again after its first query, answered or not. What is grown at the
+    same sites, of the same kind and size, is one idea; what was trained elsewhere is one for each file of weights."""
     approval: tuple[RiskClass, ...] = ()
     """Grafts that people have to approve before they stand; the first class that one is of counts."""
 
