@@ -1,6 +1,7 @@
 """The product around the gates: policy, hold-out, approval, audit, watching and retries, as a user meets them."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,77 @@ def test_people_approve_on_the_command_line(workshop: Workshop) -> None:
     again = run("approve", workshop.registry, digest, "--by", "Ada", "--reason", "again")
     assert again.exit_code == 1
     assert "does not wait" in again.output
+    assert replay_decisions(garden.registry).problems == ()
+
+
+def dying(
+    garden: Garden,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    after: str,
+    times: int = 1,
+    meanwhile: Callable[[], object] = int,
+) -> None:
+    """Grow until an entry was written so many times, do something, and die."""
+    append, left = garden.registry.ledger.append, iter(range(times, 0, -1))
+
+    def dies(name: str, *args: Any, **kwargs: Any) -> Any:
+        done = append(name, *args, **kwargs)
+        if name == after and next(left) == 1:
+            meanwhile()
+            raise KeyboardInterrupt
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(garden.registry.ledger, "append", dies)
+        with pytest.raises(KeyboardInterrupt):
+            garden.grow()
+
+
+WIDE = 'judging.approval=[{name="wide"}]'
+
+
+def test_nobody_approves_while_the_registry_grows(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    garden = Garden(workshop, *QUICK, WIDE)
+    said = []
+
+    def approve() -> None:
+        digest = garden.registry.state.judged[0].digest
+        said.append(run("approve", workshop.registry, digest, "--by", "Ada", "--reason", "x"))
+
+    dying(garden, monkeypatch, after="judged", meanwhile=approve)
+    [refused] = said
+    assert refused.exit_code == 1
+    assert "another process grows" in refused.output
+    assert "approved" not in garden.names()
+
+
+def test_what_is_approved_in_an_open_round_counts_for_it(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    garden = Garden(workshop, *QUICK, WIDE, "finalists_per_round=3")
+    dying(garden, monkeypatch, after="judged")
+    [waiting] = garden.registry.state.judged
+    assert run("approve", workshop.registry, waiting.digest, "--by", "Ada", "--reason", "x").exit_code == 0
+    garden.grow()
+    state = garden.registry.state
+    assert state.standing == [waiting.digest]
+    assert [entry.digest for entry in state.judged] == [waiting.digest], "one a round may stand, and one does"
+    assert state.rounds[0]["closed"]
+    assert not state.rounds[0]["abandoned"]
+    assert replay_decisions(garden.registry).problems == ()
+
+
+def test_what_is_approved_under_an_open_round_has_it_begun_anew(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    garden = Garden(workshop, *QUICK, WIDE, "rounds=2", "finalists_per_round=1")
+    dying(garden, monkeypatch, after="round_opened", times=2)
+    [waiting] = garden.registry.state.judged
+    done = run("approve", workshop.registry, waiting.digest, "--by", "Ada", "--reason", "x")
+    assert "round 2 was open on the stack before; the next `saint grow` begins it anew" in done.output
+    garden.grow()
+    rounds_now = garden.registry.state.rounds
+    assert [one["abandoned"] for one in rounds_now.values()] == [False, True, False]
+    assert rounds_now[2]["stack"] == [waiting.digest]
     assert replay_decisions(garden.registry).problems == ()
 
 
