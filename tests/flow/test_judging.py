@@ -149,7 +149,6 @@ def test_a_plan_with_a_limit_for_a_suite_that_is_not_there_starts_nothing(worksh
 def test_a_hold_out_is_listed_and_retired(workshop: Workshop) -> None:
     garden = Garden(workshop, *QUICK)
     assert "not asked yet" in run("holdout", workshop.registry).output
-    assert run("holdout", workshop.registry, "--retire", "x").exit_code == 2, "nothing was asked"
     garden.put("up")
     [listed] = json.loads(run("holdout", workshop.registry, "--json").output)
     assert (listed["num_queries"], listed["num_passed"], listed["num_unanswered"]) == (1, 1, 0)
@@ -159,6 +158,19 @@ def test_a_hold_out_is_listed_and_retired(workshop: Workshop) -> None:
     assert stopped.exit_code == 3, "could not check"
     assert "was retired (somebody read it)" in stopped.output
     assert garden.registry.state.trained == {}, "nothing was trained for it"
+
+
+def test_a_hold_out_is_retired_before_it_was_ever_asked(workshop: Workshop) -> None:
+    garden = Garden(workshop, *QUICK)
+    done = run("holdout", workshop.registry, "--retire", "somebody read it")
+    assert done.exit_code == 0, done.output
+    [listed] = json.loads(run("holdout", workshop.registry, "--json").output)
+    assert listed["holdout"] == garden.registry.state.holdout
+    assert (listed["num_queries"], listed["retired"]) == (0, "somebody read it")
+    assert listed["num_documents"] == {name: text.num_documents for name, text in garden.data.sealed.items()}
+    with pytest.raises(HoldOutError, match="somebody read it"):
+        garden.put("up")
+    assert run("holdout", workshop.registry, "--retire", "again").exit_code == 2, "it is retired"
 
 
 def test_what_stands_is_measured_although_the_hold_out_has_expired(workshop: Workshop) -> None:

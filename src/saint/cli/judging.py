@@ -69,10 +69,11 @@ def holdout(registry: str, reason: str | None, *, as_json: bool) -> None:
 
     opened = open_registry(registry)
     if reason:
-        asked = opened.state.queries
-        open_ones = [digest for digest in asked if digest not in opened.state.retired]
+        state = opened.state
+        known = [digest for digest in (state.holdout, *state.queries) if digest]
+        open_ones = [digest for digest in known if digest not in state.retired]
         if not open_ones:
-            raise UnknownNameError("this registry has no hold-out that was asked and not retired yet")
+            raise UnknownNameError("this registry has no hold-out that is not retired yet; start one with new text")
         opened.write("holdout_retired", {"holdout": open_ones[-1], "reason": reason})
     found = summarise(opened)["holdouts"]
     if as_json:

@@ -21,9 +21,6 @@ def set_policy(registry: Registry, policy: Policy, *, reason: str = "") -> None:
 
 def _must_fit(policy: Policy, state: State) -> None:
     """Hold a policy against the text in the registry's first entry; one that was made without text takes any policy."""
-    sealed, items = state.sealed_text, state.sealed_items
-    if sealed:
-        sorts: dict[str, SafetySort] = {suite: one["sort"] for suite, one in items.items()}
-        sizes = {suite: one["num_documents"] for suite, one in sealed.items()}
-        sizes |= {suite: one["num_items"] for suite, one in items.items()}
-        must_suffice(policy, sizes, grown=state.grown_domain, sorts=sorts)
+    if state.sealed_text:
+        sorts: dict[str, SafetySort] = {suite: one["sort"] for suite, one in state.sealed_items.items()}
+        must_suffice(policy, state.sealed_sizes, grown=state.grown_domain, sorts=sorts)

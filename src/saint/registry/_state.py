@@ -115,6 +115,12 @@ class State:
         return {name.removesuffix("/gate"): one for name, one in suites.items() if name.endswith("/gate")}
 
     @property
+    def sealed_sizes(self) -> dict[str, int]:
+        """Suite -> its sealed documents or items, all of them."""
+        items = {suite: int(one["num_items"]) for suite, one in self.sealed_items.items()}
+        return items | {suite: int(one["num_documents"]) for suite, one in self.sealed_text.items()}
+
+    @property
     def grown_domain(self) -> str:
         """The domain that is grown towards: only it has a held_out split; "" without text."""
         data = self.created.get("data", {})
