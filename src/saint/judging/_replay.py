@@ -13,8 +13,9 @@ from saint.judging._holdout import threshold
 from saint.judging._ideas import idea_of
 from saint.judging._judge import RETRIES, read_losses
 from saint.judging._policy import Policy
+from saint.judging._text_digests import other_development_text, other_sealed_text
 from saint.records import Decision, Evidence, Outcome, Query, Verdict
-from saint.registry import Event, Registry
+from saint.registry import Event, Registry, State
 
 _JUDGEMENTS = ("judged", "rejudged")
 _TURN = "turn"  # who comes first is no question to the evidence
@@ -36,8 +37,8 @@ class Replayed:
 def replay_decisions(registry: Registry) -> Replayed:
     """Work every decision of the ledger out again, from its evidence, its policy, and what sealed documents cost.
 
-    Of each is checked: the policy that was in force, the query's number, level and claims, the bit that came back, and
-    every gate's verdict.
+    Of each is checked: the policy that was in force, the query's number, level and claims, the text that was measured,
+    the bit that came back, and every gate's verdict.
 
     Raises:
         LedgerError: The ledger does not verify.
@@ -61,11 +62,14 @@ class _Replayer:
         self._queries: list[Query] = []
         self._num_asked: Counter[str] = Counter()
         self._submitted: dict[str, Mapping[str, Any]] = {}
+        self._begun = State()
         self.num_decisions = self.num_queries = self.num_without_policy = 0
 
     def read(self, event: Event) -> Iterator[str]:
         """What is wrong with an entry; nothing for what is right, or no part of judging."""
-        if event.name == "policy_set":
+        if event.name == "created":
+            self._begun = State(created=dict(event.body))
+        elif event.name == "policy_set":
             self._policy = config.build(event.body["policy"], Policy, where=f"entry {event.number}")
             self._policies[self._policy.digest] = self._policy
             if self._policy.digest != event.body["digest"]:
@@ -108,6 +112,7 @@ class _Replayer:
         except SaintError as error:
             yield f"{evidence.graft[:12]} cannot be judged again: {error}"
             return
+        yield from other_development_text(evidence, self._begun.created)
         if expected is None:
             return
         if (expected.risk, expected.approvals) != (decision.risk, decision.approvals):
@@ -139,7 +144,10 @@ class _Replayer:
         self._count(idea_of(evidence, self._submitted), query, policy)
         if decision.losses not in event.blobs:
             raise ConfigError("its entry does not name the blob of its losses")
-        return decide(evidence, policy, query, read_losses(self._registry.payload(decision.losses)))
+        losses = read_losses(self._registry.payload(decision.losses))
+        if problem := next(other_sealed_text(query, losses, self._begun), ""):
+            raise ConfigError(problem)
+        return decide(evidence, policy, query, losses)
 
     def _count(self, idea: str, query: Query, policy: Policy) -> None:
         """See to it that a query names its idea; older ones, which name none, count when they are answered."""

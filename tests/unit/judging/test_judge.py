@@ -414,6 +414,40 @@ def test_what_did_not_pass_does_not_wait_for_approval_whatever_it_says(registry:
     assert replay_decisions(registry).problems
 
 
+TEXT = {
+    "prose/select": {"digest": "2" * 64, "num_documents": 50},
+    "prose/held_out": {"digest": "d" * 64, "num_documents": 200},
+    "code/select": {"digest": "3" * 64, "num_documents": 50},
+    "code/retain": {"digest": "d" * 64, "num_documents": 200},
+}
+
+
+def begun(folder: Path, **digests: str) -> tuple[Registry, Text]:
+    """A registry that was started with text, and its sealed text; `digests` are of what it says it was started with."""
+    data = {name: {**one, "digest": digests.get(name.replace("/", "_"), one["digest"])} for name, one in TEXT.items()}
+    made = Registry.open(folder / "begun")
+    made.write("created", {"data": data})
+    set_policy(made, Policy(gates=GATES))
+    return made, Text(digest=made.state.holdout)
+
+
+@pytest.mark.parametrize(
+    ("digests", "said"),
+    [
+        ({}, ""),
+        ({"code_retain": "e" * 64}, "answered on other text of code"),
+        ({"prose_select": "e" * 64}, "measured on other text of prose"),
+    ],
+    ids=["the same", "other sealed text", "other development text"],
+)
+def test_what_was_measured_on_other_text_is_found(tmp_path: Path, digests: dict[str, str], said: str) -> None:
+    made, text = begun(tmp_path, **digests)
+    made.record(Weights(), evidence(), judge(made, evidence(), text))
+    problems = replay_decisions(made).problems
+    assert len(problems) == bool(said)
+    assert all(said in problem for problem in problems)
+
+
 def test_losses_of_each_document_twenty_times_show_nothing(registry: Registry) -> None:
     decision = judge(registry, evidence(), Text(gain=0.065))
     assert not decision.passed
