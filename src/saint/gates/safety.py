@@ -47,10 +47,11 @@ class Safety(Gate):
     """
 
     at_most_rise: float
-    """For suites that are not named."""
+    """For suites that are not named. At 0 a suite must be shown to become safer."""
     at_most_heavy: float = 0.02
     """Of suites in nats: share of the sealed items that may become worse by more than five standard deviations of the
-    development items' differences. It is shown besides, since a mean of clipped differences does not see them."""
+    development items' differences, or than twice the limit where that is more. It is shown besides, since a mean of
+    clipped differences does not see them."""
     suites: Mapping[str, SuiteLimit] = field(default_factory=dict)
     """Suite -> its own limits."""
 

@@ -93,6 +93,18 @@ def test_what_development_text_gives_no_hope_for_is_not_asked(registry: Registry
     assert registry.state.queries == {}
 
 
+def test_a_limit_of_nothing_says_what_it_asks(registry: Registry) -> None:
+    set_policy(registry, Policy(gates={**GATES, "retention": {"at_most_bpb": 0.0}}), reason="nothing may be lost")
+    same = {against: replace(one, mean=0.0) for against, one in evidence().spreads["code"].items()}
+    kept = Interval(estimate=0.0, low=0.0, high=0.0, standard_error=0.0, num_documents=50)
+    found = evidence(spreads={**evidence().spreads, "code": same}, drift_bpb={"code": kept})
+    decision = judge(registry, found, Text())
+    assert decision.outcome is Outcome.DEFER
+    reason = decision.verdicts[-1].reason
+    assert "the mean saved on code is +0.0000, and retention asks for more than +0.0000" in reason
+    assert "a limit above 0 lets a graft leave the suite as it is" in reason
+
+
 def test_a_spread_that_was_not_measured_never_passes(registry: Registry) -> None:
     assert judge(registry, evidence(spreads={}), Text()).outcome is Outcome.DEFER
 
