@@ -114,6 +114,8 @@ def _graft(entry: Entry, state: State) -> dict[str, Any]:
         "overlap": evidence["overlap"],
         "footprint": evidence["footprint"],
         "interactions": evidence["interactions"],
+        "safety": evidence["safety"],
+        "unmeasured": evidence["unmeasured"],
         "stack": evidence["stack"],
         "verdicts": plain["decision"]["verdicts"],
         "query": plain["decision"]["query"],
