@@ -42,8 +42,8 @@ def test_a_query_whose_answer_was_lost_counts_for_its_idea(registry: Registry) -
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
             judge(registry, evidence(), text)
-    decision = judge(registry, evidence(), text)
     assert len(text.asked) == 3
+    decision = judge(registry, evidence(), Text())
     assert decision.verdicts[-1].gate == "retries"
     registry.record(Weights(), evidence(), decision)
     assert replay_decisions(registry).problems == ()
