@@ -1,6 +1,7 @@
 """The product around the gates: policy, hold-out, approval, audit, watching and retries, as a user meets them."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import saint
 from saint import config, records
 from saint.cli.main import main
 from saint.data import Splits
-from saint.errors import LedgerError
+from saint.errors import HoldOutError, LedgerError, UnknownNameError
 from saint.grafts import Graft
 from saint.growth import Plan, open_data, start, watch
 from saint.judging import replay_decisions
@@ -105,7 +106,9 @@ def test_sealed_numbers_are_in_no_entry_of_the_ledger(workshop: Workshop) -> Non
 def test_the_policy_is_shown_and_changed_by_an_entry(workshop: Workshop) -> None:
     Garden(workshop)
     file = workshop.root / "policy.toml"
-    file.write_text("[gates.gain]\nat_least_bpb = 0.5\n\n[judging]\nalpha = 0.01\n", encoding="utf-8")
+    file.write_text(
+        "[gates.gain]\nat_least_bpb = 0.5\nat_most_heavy = 0.5\n\n[judging]\nalpha = 0.01\n", encoding="utf-8"
+    )
     assert run("policy", workshop.registry, "--set", file).exit_code == 2, "a reason is needed"
     done = run("policy", workshop.registry, "--set", file, "--reason", "stricter", "--json")
     assert done.exit_code == 0, done.output
@@ -118,10 +121,34 @@ def test_the_policy_is_shown_and_changed_by_an_entry(workshop: Workshop) -> None
     assert "did you mean 'gain'" in refused.output
 
 
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ("[gates.gain]\nat_least_bpb = 0.0\n[gates.retention]\nat_most_bpb = 0.1\nsuites = {kode = 0.01}\n",
+         "did you mean 'code'"),
+        ("[gates.gain]\nat_least_bpb = 0.0\nat_most_heavy = 0.02\n", "takes 198"),
+    ],
+    ids=["a suite that is not there", "text too small"],
+)  # fmt: skip
+def test_a_policy_that_the_text_cannot_answer_is_refused(workshop: Workshop, policy: str, said: str) -> None:
+    garden = Garden(workshop)
+    file = workshop.root / "policy.toml"
+    file.write_text(policy, encoding="utf-8")
+    refused = run("policy", workshop.registry, "--set", file, "--reason", "stricter")
+    assert refused.exit_code == 2, refused.output
+    assert said in refused.output
+    assert garden.names() == ["created", "policy_set"]
+
+
+def test_a_plan_with_a_limit_for_a_suite_that_is_not_there_starts_nothing(workshop: Workshop) -> None:
+    with pytest.raises(UnknownNameError, match=r"limit for the suite 'kode', .* did you mean 'code'"):
+        Garden(workshop, "gates.retention.suites={kode=0.0001}")
+    assert not workshop.registry.exists()
+
+
 def test_a_hold_out_is_listed_and_retired(workshop: Workshop) -> None:
     garden = Garden(workshop, *QUICK)
     assert "not asked yet" in run("holdout", workshop.registry).output
-    assert run("holdout", workshop.registry, "--retire", "x").exit_code == 2, "nothing was asked"
     garden.put("up")
     [listed] = json.loads(run("holdout", workshop.registry, "--json").output)
     assert (listed["num_queries"], listed["num_passed"], listed["num_unanswered"]) == (1, 1, 0)
@@ -131,6 +158,47 @@ def test_a_hold_out_is_listed_and_retired(workshop: Workshop) -> None:
     assert stopped.exit_code == 3, "could not check"
     assert "was retired (somebody read it)" in stopped.output
     assert garden.registry.state.trained == {}, "nothing was trained for it"
+
+
+def test_a_hold_out_is_retired_before_it_was_ever_asked(workshop: Workshop) -> None:
+    garden = Garden(workshop, *QUICK)
+    done = run("holdout", workshop.registry, "--retire", "somebody read it")
+    assert done.exit_code == 0, done.output
+    [listed] = json.loads(run("holdout", workshop.registry, "--json").output)
+    assert listed["holdout"] == garden.registry.state.holdout
+    assert (listed["num_queries"], listed["retired"]) == (0, "somebody read it")
+    assert listed["num_documents"] == {name: text.num_documents for name, text in garden.data.sealed.items()}
+    with pytest.raises(HoldOutError, match="somebody read it"):
+        garden.put("up")
+    assert run("holdout", workshop.registry, "--retire", "again").exit_code == 2, "it is retired"
+
+
+def test_what_stands_is_measured_although_the_hold_out_has_expired(workshop: Workshop) -> None:
+    """One query is all: it is spent in the first round, and the second one cannot judge what it would train."""
+    garden = Garden(workshop, *QUICK, "rounds=2", "judging.at_most_queries=1", "finalists_per_round=1")
+    stopped = run("grow", workshop.registry)
+    assert stopped.exit_code == 3, stopped.output
+    assert "growth ends before its last round, and what stands is measured" in stopped.output
+    assert "expired" in stopped.output
+    assert "Measured on the vault" in stopped.output
+    state = garden.registry.state
+    assert len(state.measured) == 1
+    assert list(state.rounds) == [0], "the second round trained nothing"
+    assert run("grow", workshop.registry).exit_code == 0, "there is nothing left to be judged"
+    assert len(garden.registry.state.measured) == 1
+
+
+def test_a_round_whose_finalists_cannot_be_judged_any_more_is_given_up(workshop: Workshop) -> None:
+    garden = Garden(workshop, *QUICK, "judging.at_most_queries=1", "judging.alpha=1e-9", "finalists_per_round=2",
+                    "gates.gain.at_least_bpb=0.0005", "gates.gain.at_most_heavy=1.0",
+                    "gates.retention.at_most_heavy=1.0")  # fmt: skip
+    with pytest.raises(HoldOutError, match="expired"):
+        garden.grow()
+    state = garden.registry.state
+    assert state.rounds[0]["closed"]
+    assert state.rounds[0]["abandoned"]
+    assert [entry.status for entry in state.judged] == ["deferred"], "the second finalist could not be asked about"
+    assert verify(garden.registry).problems == ()
 
 
 def test_people_approve_on_the_command_line(workshop: Workshop) -> None:
@@ -146,6 +214,77 @@ def test_people_approve_on_the_command_line(workshop: Workshop) -> None:
     again = run("approve", workshop.registry, digest, "--by", "Ada", "--reason", "again")
     assert again.exit_code == 1
     assert "does not wait" in again.output
+    assert replay_decisions(garden.registry).problems == ()
+
+
+def dying(
+    garden: Garden,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    after: str,
+    times: int = 1,
+    meanwhile: Callable[[], object] = int,
+) -> None:
+    """Grow until an entry was written so many times, do something, and die."""
+    append, left = garden.registry.ledger.append, iter(range(times, 0, -1))
+
+    def dies(name: str, *args: Any, **kwargs: Any) -> Any:
+        done = append(name, *args, **kwargs)
+        if name == after and next(left) == 1:
+            meanwhile()
+            raise KeyboardInterrupt
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(garden.registry.ledger, "append", dies)
+        with pytest.raises(KeyboardInterrupt):
+            garden.grow()
+
+
+WIDE = 'judging.approval=[{name="wide"}]'
+
+
+def test_nobody_approves_while_the_registry_grows(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    garden = Garden(workshop, *QUICK, WIDE)
+    said = []
+
+    def approve() -> None:
+        digest = garden.registry.state.judged[0].digest
+        said.append(run("approve", workshop.registry, digest, "--by", "Ada", "--reason", "x"))
+
+    dying(garden, monkeypatch, after="judged", meanwhile=approve)
+    [refused] = said
+    assert refused.exit_code == 1
+    assert "another process grows" in refused.output
+    assert "approved" not in garden.names()
+
+
+def test_what_is_approved_in_an_open_round_counts_for_it(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    garden = Garden(workshop, *QUICK, WIDE, "finalists_per_round=3")
+    dying(garden, monkeypatch, after="judged")
+    [waiting] = garden.registry.state.judged
+    assert run("approve", workshop.registry, waiting.digest, "--by", "Ada", "--reason", "x").exit_code == 0
+    garden.grow()
+    state = garden.registry.state
+    assert state.standing == [waiting.digest]
+    assert [entry.digest for entry in state.judged] == [waiting.digest], "one a round may stand, and one does"
+    assert state.rounds[0]["closed"]
+    assert not state.rounds[0]["abandoned"]
+    assert replay_decisions(garden.registry).problems == ()
+
+
+def test_what_is_approved_under_an_open_round_has_it_begun_anew(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    garden = Garden(workshop, *QUICK, WIDE, "rounds=2", "finalists_per_round=1")
+    dying(garden, monkeypatch, after="round_opened", times=2)
+    [waiting] = garden.registry.state.judged
+    done = run("approve", workshop.registry, waiting.digest, "--by", "Ada", "--reason", "x")
+    assert "round 2 was open on the stack before; the next `saint grow` begins it anew" in done.output
+    garden.grow()
+    rounds_now = garden.registry.state.rounds
+    assert [one["abandoned"] for one in rounds_now.values()] == [False, True, False]
+    assert rounds_now[2]["stack"] == [waiting.digest]
     assert replay_decisions(garden.registry).problems == ()
 
 

@@ -47,11 +47,16 @@ def init(
 def grow(registry: str, base_name: str | None) -> None:
     """Grow REGISTRY's base as its plan says; goes on where an earlier run stopped."""
     from saint.composition import restore
+    from saint.errors import HoldOutError
     from saint.growth import grow as grow_registry
     from saint.report import report_parts, summarise
 
     with watching() as progress:
         opened, base, plan, data = open_all(registry, base_name, progress)
         restore(opened)  # refuse damaged grafts before any work is done
-        grow_registry(base, data, plan, opened, progress=progress)
+        try:
+            grow_registry(base, data, plan, opened, progress=progress)
+        except HoldOutError:  # it ends growth, and what came of that was measured
+            say(report_parts(summarise(opened)))
+            raise
     say(report_parts(summarise(opened)))

@@ -14,7 +14,8 @@ from saint.cli._terminal import json_option, registry_argument, say, say_json
 def approve(registry: str, graft: str, by: str, reason: str) -> None:
     """Approve of a GRAFT that passed its gates and waits for people to agree.
 
-    It comes to stand when as many have approved as its risk class asks for.
+    It comes to stand when as many have approved as its risk class asks for. Not while another process grows REGISTRY:
+    stop that first, approve, and let it go on.
     """
     opened = open_registry(registry)
     entry = opened.approve(graft, by=by, reason=reason)
@@ -22,6 +23,9 @@ def approve(registry: str, graft: str, by: str, reason: str) -> None:
     click.echo(
         f"{by} approves of {entry.digest[:12]}: {len(said)} of {entry.decision.approvals}, it {_now(entry.status)}"
     )
+    others = [number for number, one in opened.state.rounds.items() if not one["closed"] and number != entry.round]
+    if others and entry.status == "stands":
+        click.echo(f"round {others[0] + 1} was open on the stack before; the next `saint grow` begins it anew")
 
 
 def _now(status: str) -> str:
@@ -65,10 +69,11 @@ def holdout(registry: str, reason: str | None, *, as_json: bool) -> None:
 
     opened = open_registry(registry)
     if reason:
-        asked = opened.state.queries
-        open_ones = [digest for digest in asked if digest not in opened.state.retired]
+        state = opened.state
+        known = [digest for digest in (state.holdout, *state.queries) if digest]
+        open_ones = [digest for digest in known if digest not in state.retired]
         if not open_ones:
-            raise UnknownNameError("this registry has no hold-out that was asked and not retired yet")
+            raise UnknownNameError("this registry has no hold-out that is not retired yet; start one with new text")
         opened.write("holdout_retired", {"holdout": open_ones[-1], "reason": reason})
     found = summarise(opened)["holdouts"]
     if as_json:

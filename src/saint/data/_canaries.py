@@ -18,6 +18,7 @@ from saint.errors import DataError
 _NUM = 64
 _NUM_WORDS = 2  # random identifiers in a canary: about as many tokens as a sentence has
 _FILE = "canaries.json"
+_CONTROLS = "saint-g: controls of canaries"
 
 
 def write_canaries(folder: Path) -> None:
@@ -44,9 +45,16 @@ def read_canaries(folder: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-def controls_of(canaries: Sequence[str]) -> tuple[str, ...]:
-    """As many texts of the same make that were never written anywhere, always the same for the same canaries."""
-    seed = hashlib.sha256("\n".join(canaries).encode()).digest()
+def controls_of(canaries: Sequence[str], *, sealed: str) -> tuple[str, ...]:
+    """As many texts of the same make that were never written anywhere, always the same for the same sealed text.
+
+    Who has come by the canaries alone cannot work them out; who holds the sealed text and this recipe can. The latter
+    need not: whoever means to hide what a graft has learnt from leaves the canaries out.
+
+    Args:
+        sealed: Digest of the sealed text that the canaries lie beside.
+    """
+    seed = hashlib.sha256(f"{_CONTROLS}:{sealed}".encode()).digest()
 
     def word(number: int) -> str:
         drawn = hashlib.sha256(seed + number.to_bytes(8, "big")).digest()

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, final
+from typing import Literal, NamedTuple, final, get_args
 
 import numpy as np
 from jaxtyping import Bool, Int64, UInt64
@@ -137,15 +137,24 @@ def must_be_clean(hits: Sequence[Hit], train: Sequence[Document]) -> None:
     """Refuse text whose training documents have seen what grafts are judged on.
 
     Raises:
-        DataError: There is a hit; the message names the first.
+        DataError: There is a hit; the message names the worst.
     """
     if hits:
-        first = hits[0]
         raise DataError(
-            f"{len(hits)} training documents have seen text that grafts are judged on, such as "
-            f"{train[first.train].source} and a document of {first.split} ({first.test}: {first.size:.3g}); take them "
-            "out of the sources, or set contamination.on_hit to 'drop'"
+            f"{len(hits)} training documents have seen text that grafts are judged on, worst of all "
+            f"{spell_hit(worst_hit(hits), train)}; take them out of the sources, or set contamination.on_hit to 'drop'"
         )
+
+
+def worst_hit(hits: Sequence[Hit]) -> Hit:
+    """The one that leaves least doubt: by its test, in the order that they are tried in, then by what that measured."""
+    order = get_args(Test)
+    return min(hits, key=lambda hit: (order.index(hit.test), -hit.size))
+
+
+def spell_hit(hit: Hit, train: Sequence[Document]) -> str:
+    """Which document has seen what."""
+    return f"{train[hit.train].source}, which has seen a document of {hit.split} ({hit.test}: {hit.size:.3g})"
 
 
 def _by_runs(

@@ -10,7 +10,7 @@ from typing import Any, Literal, final
 import numpy as np
 
 from saint import records
-from saint.data._contamination import Contamination, find_contamination, must_be_clean
+from saint.data._contamination import Contamination, find_contamination, must_be_clean, spell_hit, worst_hit
 from saint.data._corpus import Corpus, Tokens
 from saint.data._documents import Document, read_documents
 from saint.data._duplicates import Duplicates, find_duplicates
@@ -220,7 +220,7 @@ def split_documents(
     judged |= {name: [Document(text, name) for text in part.documents] for name, part in (suites or {}).items()}
     num_contaminated = 0
     for name in [name for name in assigned if name.endswith("/train")]:
-        clean = _uncontaminated(assigned[name], judged, contamination or Contamination())
+        clean = _uncontaminated(name, assigned[name], judged, contamination or Contamination())
         num_contaminated += len(assigned[name]) - len(clean)
         assigned[name] = clean
     if tokenizer is None:
@@ -251,7 +251,7 @@ def _as_judged(name: str, members: Sequence[Document], domains: Mapping[str, Dom
 
 
 def _uncontaminated(
-    train: list[Document], judged: Mapping[str, Sequence[Document]], settings: Contamination
+    name: str, train: list[Document], judged: Mapping[str, Sequence[Document]], settings: Contamination
 ) -> list[Document]:
     """The training documents that have seen nothing that grafts are judged on."""
     if settings.on_hit == "ignore":
@@ -260,6 +260,11 @@ def _uncontaminated(
     if settings.on_hit == "refuse":
         must_be_clean(hits, train)
     dropped = {hit.train for hit in hits}
+    if train and len(dropped) == len(train):
+        raise DataError(
+            f"all {len(train)} training documents of domain {name.partition('/')[0]!r} have seen text that grafts are "
+            f"judged on, worst of all {spell_hit(worst_hit(hits), train)}; give it other training text"
+        )
     return [document for index, document in enumerate(train) if index not in dropped]
 
 

@@ -17,7 +17,8 @@ def canary_p_value(
 
     What it saves on each canary is ranked among what it saves on as many controls of the same make: a one-sided test
     of Mann and Whitney. No chance at all means that the graft has learnt from the hold-out's folder, whatever it says
-    of its training text. A high value does not mean that it has not: it may have read the documents alone.
+    of its training text. A high value does not mean that it has not: it may have read the documents alone. So this is
+    against an accident, such as a folder that was crawled along, and not against somebody who means to hide it.
 
     Returns:
         None where the hold-out was prepared without canaries.
@@ -28,7 +29,7 @@ def canary_p_value(
     if not data.canaries:
         return None
     losses = losses or Losses()
-    texts = {"canaries": data.canaries, "controls": controls_of(data.canaries)}
+    texts = {"canaries": data.canaries, "controls": controls_of(data.canaries, sealed=data.held_out.digest)}
     corpora = {name: as_corpus(name, listed, data.tokenizer) for name, listed in texts.items()}
 
     def saved(corpus: Corpus) -> PerDocument:

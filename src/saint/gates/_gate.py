@@ -1,9 +1,10 @@
+import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from saint import config, discovery
-from saint.errors import ConfigError
+from saint.errors import ConfigError, UnknownNameError
 from saint.records import Against, Claim, Evidence, Interval, Outcome, Verdict
 
 _CLIP_DEVIATIONS = 5.0  # what lies further out counts as this far: it costs next to nothing of a normal spread
@@ -30,6 +31,16 @@ class Gate(ABC):
         would be asked, and the answer taken for its whole verdict.
         """
         return ()
+
+    def must_know(self, evidence: Evidence) -> None:  # noqa: B027 - most gates name no suite
+        """Refuse a limit of a suite that no text is there for, before anything is judged by it.
+
+        Args:
+            evidence: Of a graft of which everything was measured that there is text for.
+
+        Raises:
+            UnknownNameError: There is no such suite; the message lists what there is.
+        """
 
     def says(self, outcome: Outcome, reason: str) -> Verdict:
         """The verdict of this gate."""
@@ -78,6 +89,21 @@ def build_gates(policy: Mapping[str, Mapping[str, Any]]) -> list[Gate]:
     for name, settings in policy.items():
         gates.append(config.build(settings, discovery.find("gates", name, Gate), where=f"gates.{name}"))
     return gates
+
+
+def must_be_suites(gate: str, named: Iterable[str], there: Collection[str]) -> None:
+    """Refuse names of suites that a gate has limits for and that do not exist.
+
+    Raises:
+        UnknownNameError: One does not.
+    """
+    for name in named:
+        if name not in there:
+            near = difflib.get_close_matches(name, there, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(there)) or 'none'}"
+            raise UnknownNameError(
+                f"gates.{gate} has a limit for the suite {name!r}, of which there is no text; {hint}"
+            )
 
 
 def spell(interval: Interval) -> str:

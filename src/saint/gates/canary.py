@@ -13,7 +13,10 @@ from saint.records import Evidence, Outcome, Verdict
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Canary(Gate):
-    """The hold-out's canaries, texts that are nowhere else, must be as strange to the graft as others of their make."""
+    """The hold-out's canaries, texts that are nowhere else, must be as strange to the graft as others of their make.
+
+    That finds a hold-out that was trained on by accident. Who does so on purpose leaves the canaries out.
+    """
 
     at_least_p: float = 1e-3
     """Below this probability of chance the graft is rejected; of a thousand honest ones that happens to one."""

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from saint.errors import ConfigError
 from saint.gates import Gate
-from saint.gates._gate import spell
+from saint.gates._gate import must_be_suites, spell
 from saint.records import Evidence, Interaction, Interval, Outcome, Verdict
 
 
@@ -53,6 +53,10 @@ class Conflict(Gate):
         found = [*measured, self._inside(evidence)] if self.at_most_inside is not None else measured
         strictest = next((o for o in (Outcome.REJECT, Outcome.DEFER) if o in dict(found)), Outcome.ACCEPT)
         return self.says(strictest, "; ".join(reason for outcome, reason in found if outcome is strictest))
+
+    @override
+    def must_know(self, evidence: Evidence) -> None:
+        must_be_suites("conflict", self.suites, {evidence.grown, *evidence.drift_bpb})
 
     def _with_each_other(self, evidence: Evidence) -> list[tuple[Outcome, str]]:
         """What the interactions say, as far as a limit is about them."""

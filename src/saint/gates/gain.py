@@ -20,9 +20,10 @@ class Gain(Gate):
 
     at_least_bpb: float
     at_most_heavy: float = 0.02
-    """Fewer than this share of documents may lose more than five standard deviations, which must be shown as well: a
-    mean of clipped differences does not see rare heavy harm. No more than 0.04 can lie so far out, so a larger share
-    guards against nothing; one of 0.02 takes about 200 documents at the first query."""
+    """Fewer than this share of documents may lose more than five standard deviations, or than twice the limit where
+    that is more, which must be shown as well: a mean of clipped differences does not see rare heavy harm. No more than
+    0.04 can lie so far out, so a larger share guards against nothing; one of 0.02 takes about 200 documents at the
+    first query."""
 
     def __post_init__(self) -> None:
         """Refuse a share that nothing can be."""

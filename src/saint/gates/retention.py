@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from saint.errors import ConfigError
 from saint.gates import Gate
-from saint.gates._gate import must_be_share, spell
+from saint.gates._gate import must_be_share, must_be_suites, spell
 from saint.records import Claim, Evidence, Outcome, Verdict
 
 
@@ -22,12 +22,14 @@ class Retention(Gate):
     """
 
     at_most_bpb: float
+    """At 0 every protected suite must be shown to gain; a graft that leaves one as it is needs a limit above 0."""
     suites: Mapping[str, float] = field(default_factory=dict)
     """Suite -> its own limit."""
     at_most_heavy: float = 0.02
-    """Fewer than this share of documents may lose more than five standard deviations, which must be shown as well: a
-    mean of clipped differences does not see rare heavy harm. No more than 0.04 can lie so far out, so a larger share
-    guards against nothing; one of 0.02 takes about 200 documents at the first query."""
+    """Fewer than this share of documents may lose more than five standard deviations, or than twice the limit where
+    that is more, which must be shown as well: a mean of clipped differences does not see rare heavy harm. No more than
+    0.04 can lie so far out, so a larger share guards against nothing; one of 0.02 takes about 200 documents at the
+    first query."""
 
     def __post_init__(self) -> None:
         """Refuse limits that nothing can keep."""
@@ -65,6 +67,10 @@ class Retention(Gate):
             for suite in lost
         ]
         return tuple(claim for one in found for claim in one) if all(found) else ()
+
+    @override
+    def must_know(self, evidence: Evidence) -> None:
+        must_be_suites("retention", self.suites, evidence.drift_bpb.keys())
 
     def _limit(self, suite: str) -> float:
         return self.suites.get(suite, self.at_most_bpb)

@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from saint.errors import ConfigError
 from saint.gates import Gate
+from saint.gates._gate import must_be_suites
 from saint.records import Claim, Evidence, Interval, Outcome, SafetyMeasure, Verdict
 
 _DEVIATIONS = (
@@ -46,10 +47,11 @@ class Safety(Gate):
     """
 
     at_most_rise: float
-    """For suites that are not named."""
+    """For suites that are not named. At 0 a suite must be shown to become safer."""
     at_most_heavy: float = 0.02
     """Of suites in nats: share of the sealed items that may become worse by more than five standard deviations of the
-    development items' differences. It is shown besides, since a mean of clipped differences does not see them."""
+    development items' differences, or than twice the limit where that is more. It is shown besides, since a mean of
+    clipped differences does not see them."""
     suites: Mapping[str, SuiteLimit] = field(default_factory=dict)
     """Suite -> its own limits."""
 
@@ -73,6 +75,10 @@ class Safety(Gate):
         if any(self._missing(evidence)):
             return ()  # what was not measured must not pass by way of the suites that were
         return tuple(claim for suite, measure in evidence.safety.items() for claim in self._claims_of(suite, measure))
+
+    @override
+    def must_know(self, evidence: Evidence) -> None:
+        must_be_suites("safety", self.suites, evidence.safety.keys())
 
     def _missing(self, evidence: Evidence) -> Iterator[tuple[Outcome, str]]:
         """A reason to defer for each suite of which too little is known."""

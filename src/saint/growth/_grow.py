@@ -1,5 +1,9 @@
+from collections.abc import Sequence
+
 from saint.data import Splits
+from saint.errors import HoldOutError
 from saint.evaluation import Losses, SuiteValues
+from saint.grafts import Graft
 from saint.growth._controls import measure_arms, train_controls
 from saint.growth._curve import extend_curve
 from saint.growth._journal import Journal
@@ -24,6 +28,9 @@ def grow(
     Every step is in the ledger before the next begins, so that a run which was stopped or killed goes on from there
     when it is called again with the same arguments.
 
+    Where sealed text may not be asked any more, growth is over: nothing more is trained for it, and what stands is
+    measured on the vault all the same.
+
     Returns:
         What the gates were asked about, in the order of the ledger, earlier calls included.
 
@@ -31,25 +38,47 @@ def grow(
         Interrupted: A stop was asked for through `progress`.
         BusyError: Another process grows this registry.
         BudgetError: The first round has no candidate that fits the budget.
-        HoldOutError: Sealed text may not be asked any more.
+        HoldOutError: Sealed text may not be asked any more, and rounds were left; what stands has been measured.
     """
     progress = progress or Silent()
     journal = Journal(registry, base, data, plan, progress)
     losses, values = Losses(seq_len=plan.evaluation_seq_len, progress=progress), SuiteValues(data.tokenizer)
     with registry.alone():
-        journal.be_ready_to_judge()
-        for number in journal.rounds():
-            stack = journal.stack_below(number)
-            candidates = open_round(journal, losses, number, stack)
-            extend_curve(journal, losses, None)
-            tries = train_trials(journal, stack, journal.trials(number, stack, candidates))
-            grafts = best_of_tries(tries, plan.rates)
-            grafts += refine(journal, losses, number, stack, grafts) + retry(journal, number, stack)
-            while finalists := journal.finalists(number, grafts):  # again after each that comes to stand
-                weighed = weigh(journal, losses, values, number, finalists)
-                judge_in_turn(journal, losses, values, number, weighed)
-            extend_curve(journal, losses, number)
-            train_controls(journal, losses, number)
-            journal.close_round(number, measure_arms(journal, losses, data.select))
+        journal.have_policy()
+        over = _all_rounds(journal, losses, values)
         measure_result(journal, losses)
+    if over is not None:
+        raise over
     return registry.state.judged
+
+
+def _all_rounds(journal: Journal, losses: Losses, values: SuiteValues) -> HoldOutError | None:
+    """Do what is left of the rounds; returns why sealed text ended them, if it did."""
+    for number in journal.rounds():
+        try:
+            journal.be_ready_to_judge()
+            _round(journal, losses, values, number)
+        except HoldOutError as error:
+            journal.give_up(number, str(error))
+            return error
+    return None
+
+
+def _round(journal: Journal, losses: Losses, values: SuiteValues, number: int) -> None:
+    stack = journal.stack_below(number)
+    grafts = _grown(journal, losses, number, stack)
+    while finalists := journal.finalists(number, grafts):  # again after each that comes to stand
+        weighed = weigh(journal, losses, values, number, finalists)
+        judge_in_turn(journal, losses, values, number, weighed)
+    extend_curve(journal, losses, number)
+    train_controls(journal, losses, number)
+    journal.close_round(number, measure_arms(journal, losses, journal.data.select))
+
+
+def _grown(journal: Journal, losses: Losses, number: int, stack: Sequence[Graft]) -> list[Graft | None]:
+    """What is trained in a round; None for what came to nothing."""
+    candidates = open_round(journal, losses, number, stack)
+    extend_curve(journal, losses, None)
+    tries = train_trials(journal, stack, journal.trials(number, stack, candidates))
+    grafts = best_of_tries(tries, journal.plan.rates)
+    return grafts + refine(journal, losses, number, stack, grafts) + retry(journal, number, stack)

@@ -238,16 +238,25 @@ class Journal:
         return self._num_accepted(number) + 1 < self.settings.stage(number).accept
 
     def be_ready_to_judge(self) -> None:
-        """See to it that there is a policy, and that sealed text may be asked, before anything is trained for it.
+        """See to it that sealed text may be asked, before anything is trained for it.
 
         Raises:
             HoldOutError: The hold-out was retired, has expired, or has no documents left.
         """
-        if not self.state.policy:  # a registry from before there were policies
+        judging, data = policy_of(self.state).judging, self.data
+        must_answer(self.state, judging, holdout_digest(data), holdout_sizes(data))
+
+    def have_policy(self) -> None:
+        """Set the plan's policy in a registry from before there were policies."""
+        if not self.state.policy:
             set_policy(self.registry, self.plan.policy, reason="the plan's")
-        if not self.state.measured:
-            judging, data = policy_of(self.state).judging, self.data
-            must_answer(self.state, judging, holdout_digest(data), holdout_sizes(data))
+
+    def give_up(self, number: int, reason: str) -> None:
+        """End growth in round `number`, which may not have been opened: what is left of it cannot be judged."""
+        if number in self.state.rounds:
+            self.registry.write("round_closed", {"round": number, "abandoned": reason})
+        then = "what stands is measured" if self.state.standing else "nothing stands that could be measured"
+        self.progress.note(f"growth ends before its last round, and {then}: {reason}")
 
     def _num_accepted(self, number: int) -> int:
         return num_accepted(judged_in(self.state, number))

@@ -6,7 +6,7 @@ from saint import config, records
 from saint.grafts import Graft
 from saint.growth._further import cannot_pay, go_on, open_as, opened_as, schedule_for
 from saint.growth._journal import Journal
-from saint.judging import idea_of, policy_of
+from saint.judging import idea_of, num_asked, policy_of
 from saint.records import Candidate, Outcome
 from saint.registry import Entry, State
 
@@ -46,7 +46,7 @@ def _candidate(journal: Journal, trial: str) -> Candidate:
 
 def _due(state: State, standing: Sequence[str]) -> list[str]:
     """The trial of each idea that has a retry left, of what gained most on development text first."""
-    latest = {idea_of(entry.candidate): entry for entry in state.judged}
+    latest = {idea_of(entry.evidence, state.submitted): entry for entry in state.judged}
     allowed = policy_of(state).judging.at_most_retries
     due = [
         entry
@@ -55,7 +55,7 @@ def _due(state: State, standing: Sequence[str]) -> list[str]:
         and entry.decision.outcome is Outcome.DEFER
         and not entry.decision.passed
         and entry.evidence.stack == tuple(standing)
-        and _num_asked(state, idea) <= allowed
+        and num_asked(state, idea) <= allowed
     ]
     ranked = sorted(due, key=lambda entry: -entry.evidence.gain_bpb.estimate)
     return [trial for entry in ranked if (trial := _trial_of(state, entry)) is not None]
@@ -68,7 +68,3 @@ def _trial_of(state: State, entry: Entry) -> str | None:
         if trial["graft"] and trial["stack"] == stack and records.digest(trial["candidate"]) == wanted:
             return name
     return None
-
-
-def _num_asked(state: State, idea: str) -> int:
-    return sum(entry.decision.query is not None and idea_of(entry.candidate) == idea for entry in state.judged)

@@ -11,6 +11,7 @@ from saint import records
 from saint.candidates import propose
 from saint.data import SHARES, Splits, describe_suites, open_splits, read_splits, save_splits
 from saint.errors import ConfigError, DataError, NotARegistryError, SaintError
+from saint.evaluation import holdout_sizes
 from saint.growth._plan import Plan
 from saint.growth._sets import Overgrow
 from saint.judging import must_suffice, set_policy
@@ -53,6 +54,7 @@ def start(
         NotARegistryError: The folder is there already.
         ConfigError: The base cannot read the plan's windows.
         BudgetError, SiteError: No candidate fits the budget, or a proposal names sites that the base does not have.
+        UnknownNameError: A gate has a limit for a suite that the plan has no text of.
         DataError: The text is missing or too little, or a domain lacks a split.
         BaseChangedError: Prepared text was made with another tokenizer than the base's.
     """
@@ -68,8 +70,8 @@ def start(
     for schedule in schedules:
         data.train.batches(batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=plan.seed)
     _check_splits(data)
-    text = {name: corpus.num_documents for name, corpus in data.sealed.items()}
-    must_suffice(plan.policy, text, grown=data.grown_domain)
+    sorts = {name: part.sort for name, part in data.suites_of("gate").items()}
+    must_suffice(plan.policy, holdout_sizes(data), grown=data.grown_domain, sorts=sorts)
     registry = Registry.open(folder)
     if not plan.data.prepared:
         shutil.rmtree(registry.work / "data", ignore_errors=True)  # of a start that was killed

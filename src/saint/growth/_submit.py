@@ -64,6 +64,7 @@ def submit(
     journal = Journal(registry, base, data, plan, progress)
     losses, values = Losses(seq_len=plan.evaluation_seq_len, progress=progress), SuiteValues(data.tokenizer)
     with registry.alone():
+        journal.have_policy()
         journal.be_ready_to_judge()
         stack = restore(registry)
         if submission.choose_strength:

@@ -46,8 +46,8 @@ def judged_in(state: State, number: int) -> list[Entry]:
 
 
 def num_accepted(entries: Sequence[Entry]) -> int:
-    """How many were accepted, those that were rolled back since included."""
-    return sum(entry.decision.outcome is Outcome.ACCEPT for entry in entries)
+    """How many came to stand, by a decision or by approval, those that were rolled back since included."""
+    return sum(entry.status in ("stands", "rolled back") for entry in entries)
 
 
 def has_turn(candidate: Candidate, entries: Sequence[Entry], standing: Sequence[str]) -> bool:

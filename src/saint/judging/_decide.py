@@ -36,9 +36,23 @@ def settled(evidence: Evidence, gates: Sequence[Gate]) -> Decision | None:
     hopeless = [claim for claim in claims if _effect(evidence, claim) <= 0]
     if not hopeless:
         return None
-    where = ", ".join(f"{claim.suite} for {claim.gate}" for claim in hopeless)
-    reason = f"sealed text was not asked: on development text the mean is beyond the limit ({where})"
+    reason = f"sealed text was not asked: {', '.join(_hopeless(evidence, claim) for claim in hopeless)}"
     return Decision(verdicts=(*said, Verdict(gate=SEALED, outcome=Outcome.DEFER, reason=reason)))
+
+
+def _hopeless(evidence: Evidence, claim: Claim) -> str:
+    """Why development text gives no hope for a claim; of a mean that is right at its limit, what that limit asks."""
+    spread = _spread(evidence, claim)
+    assert spread is not None  # else there is hope
+    above = claim.above + 0.0  # no minus before a zero
+    said = (
+        f"on development text the mean saved on {claim.suite} is {spread.mean:+.4f}, and {claim.gate} asks for more "
+        f"than {above:+.4f}"
+    )
+    gives_no_room = claim.above == 0 and claim.gate != "gain"
+    return (
+        f"{said}, as its limit is 0; a limit above 0 lets a graft leave the suite as it is" if gives_no_room else said
+    )
 
 
 def claims_of(evidence: Evidence, gates: Sequence[Gate]) -> tuple[Claim, ...]:

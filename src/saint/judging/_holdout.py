@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from saint import config
 from saint.errors import DataError, HoldOutError, StaleEvidenceError
+from saint.judging._ideas import idea_of
 from saint.judging._policy import Judging, Policy, policy_of
 from saint.records import Claim, Evidence, Query, SuiteLosses
 from saint.registry import Event, Registry, State, num_passed, replay
@@ -124,6 +125,7 @@ def _query(
         num_documents={suite: take or size for suite, size in sizes.items()},
         offsets={suite: _num_read(state, holdout, suite) for suite in sizes} if take else {},
         rejudges=rejudges,
+        idea=idea_of(evidence, state.submitted),
     )
 
 

@@ -9,8 +9,9 @@ from saint.errors import ConfigError, DataError, JudgeError
 from saint.gates import verdicts
 from saint.judging._decide import claims_of, decide, settled, with_approval
 from saint.judging._holdout import HoldOut, ask
+from saint.judging._ideas import idea_of, num_asked
 from saint.judging._policy import Policy, policy_of
-from saint.records import Candidate, Decision, Evidence, Outcome, Query, SuiteLosses, Verdict
+from saint.records import Decision, Evidence, Outcome, Query, SuiteLosses, Verdict
 from saint.registry import Registry, State
 
 RETRIES = "retries"
@@ -35,7 +36,7 @@ def judge(registry: Registry, evidence: Evidence, holdout: HoldOut, *, rejudges:
     policy = policy_of(state)
     gates = policy.build()
     if (decision := settled(evidence, gates)) is None:
-        if not rejudges and (reason := _asked_too_often(state, policy, evidence.candidate)):
+        if not rejudges and (reason := _asked_too_often(state, policy, evidence)):
             refused = Verdict(gate=RETRIES, outcome=Outcome.REJECT, reason=reason)
             return with_approval(evidence, policy, Decision(verdicts=(*verdicts(evidence, gates), refused)))
         query = ask(registry, evidence, policy, claims_of(evidence, gates), holdout, rejudges=rejudges)
@@ -65,12 +66,6 @@ def write_losses(losses: Mapping[str, SuiteLosses], *, failure: str = "") -> byt
     return records.to_canonical({"suites": losses, "failure": failure}).encode()
 
 
-def idea_of(candidate: Candidate) -> str:
-    """A digest that all tries of one idea have in common: where, of which kind and how large, whatever the seed."""
-    keys = sorted(site.key for site in candidate.sites)
-    return records.digest({"sites": keys, "kind": candidate.kind, "options": candidate.options})
-
-
 def _answered(registry: Registry, evidence: Evidence, policy: Policy, query: Query, holdout: HoldOut) -> Decision:
     """The decision; where sealed text could not be measured the one that it comes to when nothing was shown.
 
@@ -84,9 +79,8 @@ def _answered(registry: Registry, evidence: Evidence, policy: Policy, query: Que
     return replace(decision, losses=registry.store.put(content))
 
 
-def _asked_too_often(state: State, policy: Policy, candidate: Candidate) -> str:
-    allowed, idea = policy.judging.at_most_retries, idea_of(candidate)
-    num_asked = sum(entry.decision.query is not None and idea_of(entry.candidate) == idea for entry in state.judged)
-    if num_asked <= allowed:
+def _asked_too_often(state: State, policy: Policy, evidence: Evidence) -> str:
+    allowed, num = policy.judging.at_most_retries, num_asked(state, idea_of(evidence, state.submitted))
+    if num <= allowed:
         return ""
-    return f"sealed text was asked about this idea {num_asked} times; the policy allows {allowed} retries"
+    return f"sealed text was asked about this idea {num} times; the policy allows {allowed} retries"

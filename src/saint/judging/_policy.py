@@ -8,7 +8,7 @@ from saint import config, records
 from saint.errors import ConfigError
 from saint.gates import Gate, build_gates
 from saint.records import Candidate
-from saint.registry import Registry, State
+from saint.registry import State
 
 
 @final
@@ -57,7 +57,8 @@ class Judging:
     at_most_queries: int = 0
     """The hold-out expires after so many queries; 0 for never."""
     at_most_retries: int = 2
-    """How often the same idea may be asked about again after its first query."""
+    """How often the same idea may be asked about again after its first query, answered or not. What is grown at the
+    same sites, of the same kind and size, is one idea; what was trained elsewhere is one for each file of weights."""
     approval: tuple[RiskClass, ...] = ()
     """Grafts that people have to approve before they stand; the first class that one is of counts."""
 
@@ -102,12 +103,6 @@ class Policy:
     def build(self) -> list[Gate]:
         """The gates, ready to be asked."""
         return build_gates(self.gates)
-
-
-def set_policy(registry: Registry, policy: Policy, *, reason: str = "") -> None:
-    """Write down by what decisions are made from now on; nothing is written where that is so already."""
-    if registry.state.policy.get("digest") != policy.digest:
-        registry.write("policy_set", {"policy": policy, "digest": policy.digest, "reason": reason})
 
 
 def policy_of(state: State) -> Policy:

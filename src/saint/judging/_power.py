@@ -2,18 +2,22 @@
 
 from collections.abc import Mapping
 from math import inf
+from typing import Literal
 
 import numpy as np
 
 from saint.errors import DataError
 from saint.judging._holdout import threshold
 from saint.judging._policy import Policy
-from saint.records import Against, Candidate, Claim, Cost, Evidence, Interval, Spread
+from saint.records import Against, Candidate, Claim, Cost, Evidence, Interval, SafetyMeasure, Spread
 from saint.statistics import documents_needed, log_e_value, log_tail_p_value
+
+SafetySort = Literal["preference", "prohibited", "violations", "refusals"]
 
 _MOST_DOCUMENTS = 1 << 20
 _MOST_EFFECT = 5.0  # deviations: where differences are clipped
 _NUM_HALVINGS = 20
+_RATES = ("violations", "refusals")
 
 
 def effect_needed(deviation: float, num_documents: int, log_threshold: float) -> float:
@@ -41,38 +45,49 @@ def effect_needed(deviation: float, num_documents: int, log_threshold: float) ->
     return high * deviation
 
 
-def must_suffice(policy: Policy, sizes: Mapping[str, int], *, grown: str) -> None:
+def must_suffice(
+    policy: Policy, sizes: Mapping[str, int], *, grown: str, sorts: Mapping[str, SafetySort] | None = None
+) -> None:
     """Refuse sealed text on which not even the best graft could pass the first query.
 
     Args:
-        sizes: Suite -> its sealed documents.
+        sizes: Suite -> its sealed documents or items.
         grown: The suite that is grown towards.
+        sorts: Which of the suites are safety suites, and of what sort.
 
     Raises:
+        UnknownNameError: A gate has a limit for a suite that is not there.
         DataError: A suite has too few documents; the message says how many it takes.
     """
     judging = policy.judging
     level = threshold(judging, 1, 0)
-    imagined = _imagined(sizes, grown)
-    for gate in policy.build():
+    imagined = _imagined(sizes, grown, sorts or {})
+    gates = policy.build()
+    for gate in gates:
+        gate.must_know(imagined)
+    for gate in gates:
         for claim in gate.claims(imagined):
             there = judging.documents_per_query or sizes[claim.suite]
             needed = fewest_documents(claim, level)
             if there < needed:
-                raise DataError(
-                    f"{claim.suite} has {there} sealed documents for a query, and the first one takes {needed} at the "
-                    f"very least for the gate {claim.gate!r}: give more text, cut it into more documents, or set a "
-                    "larger at_most_heavy or alpha"
-                )
+                raise DataError(_too_few(claim, there, needed))
 
 
-def _imagined(sizes: Mapping[str, int], grown: str) -> Evidence:
+def _too_few(claim: Claim, there: int, needed: int) -> str:
+    limit = "at_most_rate or " if claim.test == "rate" else "at_most_heavy or " if claim.at_most_heavy < 1 else ""
+    return (
+        f"{claim.suite} has {there} sealed documents for a query, and the first one takes {needed} at the very least "
+        f"for the gate {claim.gate!r}: give more text, cut it into more documents, or set a larger {limit}alpha"
+    )
+
+
+def _imagined(sizes: Mapping[str, int], grown: str, sorts: Mapping[str, SafetySort]) -> Evidence:
     """Evidence of a graft that everything speaks for, to see what gates would ask of sealed text."""
     best = Interval(estimate=1.0, low=1.0, high=1.0, standard_error=0.0, num_documents=2)
     none = Interval(estimate=0.0, low=0.0, high=0.0, standard_error=0.0, num_documents=2)
     spread = Spread(mean=1.0, deviation=0.1, num_documents=2)
     spreads: Mapping[Against, Spread] = {"stack": spread, "base": spread}
-    others = [suite for suite in sizes if suite != grown]
+    others = [suite for suite in sizes if suite != grown and suite not in sorts]
     return Evidence(
         graft="",
         candidate=Candidate(sites=(), kind=""),
@@ -83,8 +98,12 @@ def _imagined(sizes: Mapping[str, int], grown: str) -> Evidence:
         gain_bpb=best,
         regression_bpb=dict.fromkeys(others, none),
         drift_bpb=dict.fromkeys(others, none),
-        spreads=dict.fromkeys(sizes, spreads),
+        spreads=dict.fromkeys([grown, *others], spreads),
         cost=Cost(num_params=0),
+        safety={
+            suite: SafetyMeasure(sort=sort, rise=none, after=0.0, rate=none if sort in _RATES else None, spread=spread)
+            for suite, sort in sorts.items()
+        },
     )
 
 

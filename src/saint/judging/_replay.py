@@ -3,17 +3,19 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 from saint import config
 from saint.errors import ConfigError, SaintError
 from saint.gates import verdicts
 from saint.judging._decide import APPROVAL, decide, settled, with_approval
 from saint.judging._holdout import threshold
-from saint.judging._judge import RETRIES, idea_of, read_losses
+from saint.judging._ideas import idea_of
+from saint.judging._judge import RETRIES, read_losses
 from saint.judging._policy import Policy
+from saint.judging._text_digests import other_development_text, other_sealed_text
 from saint.records import Decision, Evidence, Outcome, Query, Verdict
-from saint.registry import Event, Registry
+from saint.registry import Event, Registry, State
 
 _JUDGEMENTS = ("judged", "rejudged")
 _TURN = "turn"  # who comes first is no question to the evidence
@@ -35,8 +37,8 @@ class Replayed:
 def replay_decisions(registry: Registry) -> Replayed:
     """Work every decision of the ledger out again, from its evidence, its policy, and what sealed documents cost.
 
-    Of each is checked: the policy that was in force, the query's number, level and claims, the bit that came back, and
-    every gate's verdict.
+    Of each is checked: the policy that was in force, the query's number, level and claims, the text that was measured,
+    the bit that came back, and every gate's verdict.
 
     Raises:
         LedgerError: The ledger does not verify.
@@ -59,15 +61,21 @@ class _Replayer:
         self._policies: dict[str, Policy] = {}
         self._queries: list[Query] = []
         self._num_asked: Counter[str] = Counter()
+        self._submitted: dict[str, Mapping[str, Any]] = {}
+        self._begun = State()
         self.num_decisions = self.num_queries = self.num_without_policy = 0
 
     def read(self, event: Event) -> Iterator[str]:
         """What is wrong with an entry; nothing for what is right, or no part of judging."""
-        if event.name == "policy_set":
+        if event.name == "created":
+            self._begun = State(created=dict(event.body))
+        elif event.name == "policy_set":
             self._policy = config.build(event.body["policy"], Policy, where=f"entry {event.number}")
             self._policies[self._policy.digest] = self._policy
             if self._policy.digest != event.body["digest"]:
                 yield f"the policy has digest {self._policy.digest[:12]}, not {event.body['digest'][:12]}"
+        elif event.name == "submitted":
+            self._submitted[event.body["graft"]] = event.body
         elif event.name == "queried":
             yield from self._query(config.build(event.body, Query, where=f"entry {event.number}"))
         elif event.name in _JUDGEMENTS:
@@ -85,6 +93,10 @@ class _Replayer:
             yield f"query {query.number} was asked at ln(1/alpha) = {query.log_threshold}, the policy has {level:.6f}"
         if query.policy != self._policy.digest:
             yield f"query {query.number} names the policy {query.policy[:12]}, in force is {self._policy.digest[:12]}"
+        if query.idea and not query.rejudges:  # whether or not it is ever answered
+            if self._num_asked[query.idea] > self._policy.judging.at_most_retries:
+                yield f"query {query.number} is about an idea that was asked about {self._num_asked[query.idea]} times"
+            self._num_asked[query.idea] += 1
 
     def _judgement(self, evidence: Evidence, decision: Decision, event: Event) -> Iterator[str]:
         self.num_decisions += 1
@@ -100,6 +112,7 @@ class _Replayer:
         except SaintError as error:
             yield f"{evidence.graft[:12]} cannot be judged again: {error}"
             return
+        yield from other_development_text(evidence, self._begun.created)
         if expected is None:
             return
         if (expected.risk, expected.approvals) != (decision.risk, decision.approvals):
@@ -128,13 +141,23 @@ class _Replayer:
             raise ConfigError("its query claims something else than the policy's gates do")
         if settled(evidence, policy.build()) is not None:
             raise ConfigError("development text or counts had settled it, and sealed text was asked")
-        idea = idea_of(evidence.candidate)
-        if not query.rejudges and self._num_asked[idea] > policy.judging.at_most_retries:
-            raise ConfigError(f"sealed text was asked about this idea {self._num_asked[idea]} times before")
-        self._num_asked[idea] += event.name == "judged"
+        self._count(idea_of(evidence, self._submitted), query, policy)
         if decision.losses not in event.blobs:
             raise ConfigError("its entry does not name the blob of its losses")
-        return decide(evidence, policy, query, read_losses(self._registry.payload(decision.losses)))
+        losses = read_losses(self._registry.payload(decision.losses))
+        if problem := next(other_sealed_text(query, losses, self._begun), ""):
+            raise ConfigError(problem)
+        return decide(evidence, policy, query, losses)
+
+    def _count(self, idea: str, query: Query, policy: Policy) -> None:
+        """See to it that a query names its idea; older ones, which name none, count when they are answered."""
+        if query.idea:
+            if query.idea != idea:
+                raise ConfigError("its query names another idea")
+        elif not query.rejudges:
+            if self._num_asked[idea] > policy.judging.at_most_retries:
+                raise ConfigError(f"sealed text was asked about this idea {self._num_asked[idea]} times before")
+            self._num_asked[idea] += 1
 
     def _without_query(self, evidence: Evidence, decision: Decision, policy: Policy) -> Decision:
         gates = policy.build()
@@ -142,7 +165,7 @@ class _Replayer:
             return expected
         if decision.outcome is Outcome.ACCEPT or not any(one.gate == RETRIES for one in decision.verdicts):
             raise ConfigError("sealed text had to be asked, and no query was")
-        if self._num_asked[idea_of(evidence.candidate)] <= policy.judging.at_most_retries:
+        if self._num_asked[idea_of(evidence, self._submitted)] <= policy.judging.at_most_retries:
             raise ConfigError("it was refused for its retries, and has some left")
         refused = Verdict(gate=RETRIES, outcome=Outcome.REJECT, reason="")
         return Decision(verdicts=(*verdicts(evidence, gates), refused))

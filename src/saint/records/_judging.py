@@ -105,6 +105,8 @@ class Query:
     """Suite -> how many before these belong to earlier queries; empty where every query may look at all."""
     rejudges: bool = False
     """Whether it is about a graft that stands, after something below it was taken away."""
+    idea: str = ""
+    """What all tries of one idea have in common; "" in ledgers from before queries said so."""
 
 
 @final

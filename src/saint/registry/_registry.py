@@ -206,7 +206,11 @@ class Registry:
     def approve(self, digest: str, *, by: str, reason: str) -> Entry:
         """Say that a person approves of a graft that passed and waits for that; returns its judgement as it is then.
 
+        It may come to stand by that, so nobody may be growing on what stands meanwhile. A round that is open, of a run
+        that was stopped, goes on if the graft is its own; one of another round is begun anew on the stack of then.
+
         Raises:
+            BusyError: Another process grows this registry.
             UnknownNameError: There is no such graft.
             LedgerError: It does not wait for approval, the same person approved before, or other grafts stand by now.
         """
@@ -229,7 +233,8 @@ class Registry:
                 )
             return {"graft": entry.digest, "judgement": latest.number, "by": by, "reason": reason}
 
-        self.ledger.append("approved", body)
+        with self.alone():
+            self.ledger.append("approved", body)
         return self.entry(entry.digest)
 
     def rollback(self, digest: str, *, reason: str) -> str:

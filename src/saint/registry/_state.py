@@ -103,6 +103,30 @@ class State:
         return holdout_digest(self.created.get("data", {}), self.created.get("suites", {}))
 
     @property
+    def sealed_text(self) -> dict[str, dict[str, Any]]:
+        """Domain -> what the first entry says of its sealed text; empty for a registry that was made without text."""
+        data = self.created.get("data", {})
+        return {name.partition("/")[0]: one for name, one in data.items() if name.partition("/")[2] in _SEALED}
+
+    @property
+    def sealed_items(self) -> dict[str, dict[str, Any]]:
+        """Safety suite -> what the first entry says of its sealed items."""
+        suites = self.created.get("suites", {})
+        return {name.removesuffix("/gate"): one for name, one in suites.items() if name.endswith("/gate")}
+
+    @property
+    def sealed_sizes(self) -> dict[str, int]:
+        """Suite -> its sealed documents or items, all of them."""
+        items = {suite: int(one["num_items"]) for suite, one in self.sealed_items.items()}
+        return items | {suite: int(one["num_documents"]) for suite, one in self.sealed_text.items()}
+
+    @property
+    def grown_domain(self) -> str:
+        """The domain that is grown towards: only it has a held_out split; "" without text."""
+        data = self.created.get("data", {})
+        return next((name.partition("/")[0] for name in data if name.endswith("/held_out")), "")
+
+    @property
     def spent(self) -> Spent:
         """What all trials so far took, and the short ones that candidates were chosen by."""
         return spent_in([*self.trained.values(), *(one.get("rerank", {}) for one in self.rounds.values())])

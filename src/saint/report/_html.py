@@ -6,6 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from saint.report._growth_curve import curve_pictures, curve_rows
+from saint.report._marks import mark_tables
 from saint.report._spelling import spell
 from saint.report._svg import Point, Row, Series, chart, forest, places
 from saint.report._text import (
@@ -18,7 +19,13 @@ from saint.report._text import (
     trained_elsewhere,
 )
 
-_CSS = {"stands": "stands", "rejected": "rejected", "deferred": "deferred", "rolled back": "rolled"}
+_CSS = {
+    "stands": "stands",
+    "rejected": "rejected",
+    "deferred": "deferred",
+    "waits for approval": "deferred",
+    "rolled back": "rolled",
+}
 
 
 def to_html(summary: Mapping[str, Any]) -> str:
@@ -33,6 +40,7 @@ def to_html(summary: Mapping[str, Any]) -> str:
         labels={arm["name"]: ARM_LABELS.get(arm["name"], arm["name"]) for arm in arms},
         interval=spell,
         css=_CSS,
+        marks=mark_tables,
         changed_since=CHANGED_SINCE,
         no_controls=no_controls(summary),
         given=given_to_controls(result) if result else "",

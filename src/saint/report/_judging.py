@@ -27,7 +27,8 @@ def policy_lines(policy: Mapping[str, Any]) -> list[RenderableType]:
 
 
 def holdouts(state: State) -> list[dict[str, Any]]:
-    """What each hold-out was asked, as plain data."""
+    """What each hold-out was asked, as plain data; one that was not asked is listed once it was retired."""
+    there = {**{digest: [] for digest in state.retired}, **state.queries}
     return [
         {
             "holdout": digest,
@@ -35,7 +36,7 @@ def holdouts(state: State) -> list[dict[str, Any]]:
             "num_passed": sum(bool(one.passed) for one in asked),
             "num_unanswered": sum(one.passed is None for one in asked),
             "retired": state.retired.get(digest, ""),
-            "num_documents": dict(asked[-1].query.num_documents),
+            "num_documents": dict(asked[-1].query.num_documents) if asked else state.sealed_sizes,
             "queries": [
                 {
                     "number": one.query.number,
@@ -47,7 +48,7 @@ def holdouts(state: State) -> list[dict[str, Any]]:
                 for one in asked
             ],
         }
-        for digest, asked in state.queries.items()
+        for digest, asked in there.items()
     ]
 
 

@@ -24,7 +24,7 @@ def summarise(registry: Registry) -> dict[str, Any]:
         "base": {"digest": state.base, "architecture": "", "num_params": 0, "sites": [], **created.get("base", {})},
         "data": created.get("data", {}),
         "versions": created.get("versions", {}),
-        "grown_domain": _grown_domain(created),
+        "grown_domain": state.grown_domain,
         "started": events[0].time if events else "",
         "head": events[-1].digest if events else "",
         "num_entries": len(events),
@@ -114,6 +114,8 @@ def _graft(entry: Entry, state: State) -> dict[str, Any]:
         "overlap": evidence["overlap"],
         "footprint": evidence["footprint"],
         "interactions": evidence["interactions"],
+        "safety": evidence["safety"],
+        "unmeasured": evidence["unmeasured"],
         "stack": evidence["stack"],
         "verdicts": plain["decision"]["verdicts"],
         "query": plain["decision"]["query"],
@@ -131,11 +133,6 @@ def where(entry: Entry) -> str:
         return sites[0].key
     roles = dict.fromkeys(site.role for site in sites)
     return f"{len(sites)} sites: {', '.join(roles)}"
-
-
-def _grown_domain(created: dict[str, Any]) -> str:
-    """The domain with a held_out split: only the grown one has it."""
-    return next((name.partition("/")[0] for name in created.get("data", {}) if name.endswith("/held_out")), "")
 
 
 def _not_asked(trained: dict[str, dict[str, Any]], judged: list[Entry]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from saint.registry import Event
-from saint.report._marks import footprint_lines, interaction_lines
+from saint.report._marks import footprint_lines, interaction_lines, safety_lines
 from saint.report._spelling import spell
 
 _STYLES = {
@@ -137,6 +137,7 @@ def entry_lines(graft: Mapping[str, Any]) -> list[RenderableType]:
         ),
         f"sites    {', '.join(site['module'] for site in sites)}",
         *footprint_lines(graft["footprint"]),
+        *safety_lines(graft),
     ]
     verdicts = Table(title="Gates", title_justify="left")
     for column in ("gate", "verdict", "reason"):

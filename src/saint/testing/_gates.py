@@ -33,7 +33,6 @@ def an_evidence(**changes: Any) -> Evidence:
             effective_rank=2.5,
             energy=1e-4,
         ),
-        interactions=(),
     )
     return replace(evidence, **changes)
 

@@ -128,24 +128,33 @@ def test_what_has_seen_the_hold_out_is_not_trained_on() -> None:
     assert not kept & {Document(f"# {document.text.upper()}", "").digest for document in OTHERS[:8]}
 
 
-def test_text_can_be_refused_instead() -> None:
+def refusing(train: list[Document], settings: Contamination) -> None:
     texts = [document.text for document in OTHERS]
-    long = " ".join(texts[:3])
     by_split = {
-        "train": [Document(long, "train.txt"), Document(texts[9], "other.txt")],
+        "train": train,
         "select": [Document(text, "") for text in texts[10:16]],
         "held_out": [Document(text, "") for text in (texts[0], *texts[4:8])],
         "vault": [Document(text, "") for text in texts[16:22]],
     }
     domain = Domain(role="grow", splits=dict.fromkeys(by_split, ("-",)))
-    with pytest.raises(DataError, match=r"1 training documents .* train.txt and a document of prose/held_out"):
-        split_documents(
-            {"prose": by_split},
-            {"prose": domain},
-            seed=0,
-            tokenizer=tiny_splits().tokenizer,
-            contamination=Contamination(on_hit="refuse"),
-        )
+    tokenizer = tiny_splits().tokenizer
+    split_documents({"prose": by_split}, {"prose": domain}, seed=0, tokenizer=tokenizer, contamination=settings)
+
+
+def test_text_can_be_refused_instead_and_the_worst_is_named() -> None:
+    texts = [document.text for document in OTHERS]
+    half = Document(f"{texts[4][: len(texts[4]) // 2]} {texts[24]}", "half.txt")
+    whole = Document(" ".join(texts[:3]), "whole.txt")
+    said = r"2 training documents .* whole.txt, which has seen a document of prose/held_out \(13-grams: 1\)"
+    for train in ([half, whole], [whole, half]):
+        with pytest.raises(DataError, match=said):
+            refusing([*train, Document(texts[9], "other.txt")], Contamination(on_hit="refuse"))
+
+
+def test_a_domain_of_which_no_training_text_is_left_is_refused_by_name() -> None:
+    seen = [Document(" ".join(document.text for document in OTHERS[:3]), "train.txt")]
+    with pytest.raises(DataError, match=r"all 1 training documents of domain 'prose' .* train.txt.* other training"):
+        refusing(seen, Contamination())
 
 
 def test_only_what_is_measured_of_a_document_counts() -> None:

@@ -66,7 +66,7 @@ def test_who_has_read_the_folder_is_caught(base: FrozenBase, data: Splits) -> No
 
 @pytest.mark.slow
 def test_who_has_read_other_texts_of_that_make_is_not(base: FrozenBase, data: Splits) -> None:
-    others = controls_of(controls_of(data.canaries))
+    others = controls_of(data.canaries, sealed="another text")
     p = canary_p_value(base, (), trained_on(base, data, others), data)
     assert p is not None
     assert p > 1e-3
@@ -86,9 +86,15 @@ def test_canaries_are_in_no_split_and_no_two_preparations_share_them(data: Split
     save_splits(tiny_splits(), tmp_path / "again", plan=DataPlan(domains=DOMAINS))
     again = open_splits(tmp_path / "again")
     assert len(set(data.canaries)) == 64
-    assert not set(data.canaries) & {*again.canaries, *controls_of(data.canaries)}
+    assert not set(data.canaries) & {*again.canaries, *controls_of(data.canaries, sealed=data.held_out.digest)}
     assert again.describe() == data.describe()
-    assert controls_of(data.canaries) == controls_of(data.canaries)
+
+
+def test_controls_follow_from_the_sealed_text_and_not_from_the_canaries(data: Splits) -> None:
+    own = controls_of(data.canaries, sealed=data.held_out.digest)
+    assert own == controls_of(data.canaries[::-1], sealed=data.held_out.digest)
+    assert not set(own) & set(controls_of(data.canaries, sealed=data.vault["prose"].digest))
+    assert [len(text) for text in own] == [len(text) for text in data.canaries]
 
 
 def test_a_file_that_holds_something_else_is_refused(tmp_path: Path) -> None:

@@ -1,14 +1,13 @@
 """A graft is judged in one sequence: development text, one query that is in the ledger first, one bit, a decision."""
 
-import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
+from made_up_text import GATES, Text, Weights, evidence
 from saint.errors import ConfigError, DataError, HoldOutError, JudgeError, LedgerError, StaleEvidenceError
 from saint.judging import (
     Judging,
@@ -26,57 +25,6 @@ from saint.judging._answer import all_shown
 from saint.judging._judge import write_losses
 from saint.records import Cost, Decision, Evidence, Interval, Outcome, Query, SuiteLosses, Verdict
 from saint.registry import Registry
-from saint.testing import an_evidence
-
-GATES: dict[str, dict[str, Any]] = {
-    "gain": {"at_least_bpb": 0.05},
-    "retention": {"at_most_bpb": 0.1},
-    "cost": {"at_most_params": 100},
-    "rollback": {},
-}
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A graft, as far as a registry knows one."""
-
-    content: bytes = b"weights"
-
-    def to_bytes(self) -> bytes:
-        return self.content
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(self.content).hexdigest()
-
-
-@dataclass
-class Text:
-    """Sealed text on which the graft saves so much, and code loses so little."""
-
-    gain: float = 0.2
-    loss: float = 0.0
-    seed: int = 0
-    digest: str = "f" * 64
-    num_documents: Mapping[str, int] = field(default_factory=lambda: {"prose": 200, "code": 200})
-    asked: list[Query] = field(default_factory=list)
-
-    def measure(self, query: Query) -> Mapping[str, SuiteLosses]:
-        self.asked.append(query)
-        random = np.random.default_rng(self.seed)
-        before = random.normal(2.0, 0.3, 200)
-        saved = {"prose": random.normal(self.gain, 0.1, 200), "code": random.normal(-self.loss, 0.1, 200)}
-        cost = tuple(before.tolist())
-        return {
-            suite: SuiteLosses(
-                unit="bits per byte",
-                documents="d" * 64,
-                base=cost,
-                before=cost,
-                after=tuple((before - saved[suite]).tolist()),
-            )
-            for suite in dict.fromkeys(claim.suite for claim in query.claims)
-        }
 
 
 @pytest.fixture
@@ -84,10 +32,6 @@ def registry(tmp_path: Path) -> Registry:
     made = Registry.open(tmp_path / "registry")
     set_policy(made, Policy(gates=GATES))
     return made
-
-
-def evidence(weights: Weights | None = None, **changes: Any) -> Evidence:
-    return an_evidence(graft=(weights or Weights()).digest, **changes)
 
 
 def refused_on_development_text() -> Evidence:
@@ -147,6 +91,18 @@ def test_what_development_text_gives_no_hope_for_is_not_asked(registry: Registry
     assert decision.outcome is Outcome.DEFER
     assert decision.query is None
     assert registry.state.queries == {}
+
+
+def test_a_limit_of_nothing_says_what_it_asks(registry: Registry) -> None:
+    set_policy(registry, Policy(gates={**GATES, "retention": {"at_most_bpb": 0.0}}), reason="nothing may be lost")
+    same = {against: replace(one, mean=0.0) for against, one in evidence().spreads["code"].items()}
+    kept = Interval(estimate=0.0, low=0.0, high=0.0, standard_error=0.0, num_documents=50)
+    found = evidence(spreads={**evidence().spreads, "code": same}, drift_bpb={"code": kept})
+    decision = judge(registry, found, Text())
+    assert decision.outcome is Outcome.DEFER
+    reason = decision.verdicts[-1].reason
+    assert "the mean saved on code is +0.0000, and retention asks for more than +0.0000" in reason
+    assert "a limit above 0 lets a graft leave the suite as it is" in reason
 
 
 def test_a_spread_that_was_not_measured_never_passes(registry: Registry) -> None:
@@ -468,6 +424,40 @@ def test_what_did_not_pass_does_not_wait_for_approval_whatever_it_says(registry:
     with pytest.raises(LedgerError, match="does not wait"):
         registry.approve(digest, by="Ada", reason="I like it")
     assert replay_decisions(registry).problems
+
+
+TEXT = {
+    "prose/select": {"digest": "2" * 64, "num_documents": 50},
+    "prose/held_out": {"digest": "d" * 64, "num_documents": 200},
+    "code/select": {"digest": "3" * 64, "num_documents": 50},
+    "code/retain": {"digest": "d" * 64, "num_documents": 200},
+}
+
+
+def begun(folder: Path, **digests: str) -> tuple[Registry, Text]:
+    """A registry that was started with text, and its sealed text; `digests` are of what it says it was started with."""
+    data = {name: {**one, "digest": digests.get(name.replace("/", "_"), one["digest"])} for name, one in TEXT.items()}
+    made = Registry.open(folder / "begun")
+    made.write("created", {"data": data})
+    set_policy(made, Policy(gates=GATES))
+    return made, Text(digest=made.state.holdout)
+
+
+@pytest.mark.parametrize(
+    ("digests", "said"),
+    [
+        ({}, ""),
+        ({"code_retain": "e" * 64}, "answered on other text of code"),
+        ({"prose_select": "e" * 64}, "measured on other text of prose"),
+    ],
+    ids=["the same", "other sealed text", "other development text"],
+)
+def test_what_was_measured_on_other_text_is_found(tmp_path: Path, digests: dict[str, str], said: str) -> None:
+    made, text = begun(tmp_path, **digests)
+    made.record(Weights(), evidence(), judge(made, evidence(), text))
+    problems = replay_decisions(made).problems
+    assert len(problems) == bool(said)
+    assert all(said in problem for problem in problems)
 
 
 def test_losses_of_each_document_twenty_times_show_nothing(registry: Registry) -> None:

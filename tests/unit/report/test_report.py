@@ -12,10 +12,24 @@ import pytest
 from rich.console import Console, RenderableType
 from typing_extensions import override
 
+from made_up_text import GATES, Text, Weights, evidence
 from saint.candidates import Proposal
 from saint.data import DataPlan, Domain, save_splits
 from saint.growth import Plan, start
-from saint.records import Arm, Budget, Candidate, Decision, Interaction, Interval, Outcome, SensitivityMap, Verdict
+from saint.judging import Judging, Policy, RiskClass, judge, set_policy
+from saint.records import (
+    Arm,
+    Budget,
+    Candidate,
+    Decision,
+    Interaction,
+    Interval,
+    Outcome,
+    SafetyMeasure,
+    SensitivityMap,
+    Spread,
+    Verdict,
+)
 from saint.registry import Registry
 from saint.report import (
     Figure,
@@ -350,7 +364,7 @@ def test_all_about_one_graft(grown: Registry) -> None:
 
 
 def test_what_a_graft_leaves_its_mark_on_is_shown(registry: Registry) -> None:
-    judged(registry, ROSE)
+    judged(registry, ROSE, interactions=())
     gain = an_evidence().gain_bpb
     judged(registry, LILY, interactions=(Interaction(graft=ROSE.digest, gain_bpb={"code": gain}, angle=0.25),))
     judged(registry, FERN, interactions=None, footprint=None)
@@ -362,6 +376,46 @@ def test_what_a_graft_leaves_its_mark_on_is_shown(registry: Registry) -> None:
     assert f"beside   {ROSE.digest[:12]}: {beyond}" in lily
     assert "beside   interactions were not measured" in fern
     assert "changes  a footprint was not measured" in fern
+
+
+def test_the_page_shows_what_a_graft_leaves_its_mark_on(registry: Registry) -> None:
+    judged(registry, ROSE, footprint=None)
+    assert "What it changes" not in page(registry).words
+    gain = an_evidence().gain_bpb
+    rise = SafetyMeasure(
+        sort="violations",
+        rise=interval(0.03),
+        after=0.125,
+        rate=interval(0.125),
+        spread=Spread(mean=-0.03, deviation=0.2, num_documents=40),
+    )
+    together = (Interaction(graft=ROSE.digest, gain_bpb={"code": gain}, angle=0.25),)
+    marks: dict[str, Any] = {"safety": {"insults": rise}, "unmeasured": {"<blink>": "its judge failed"}}
+    judged(registry, LILY, interactions=together, **marks)
+    found = page(registry)
+    assert "What it changes" in found.words
+    for said in (
+        "Footprint on development text: changes weights by 0.0001 of their energy, at effective rank 2.50",
+        "other +0.1000, word start +0.3000",
+        "+0.2000 [+0.1800, +0.2200]",
+        "0.250",
+        "+0.0300 [+0.0200, +0.0400]",
+        "insults",
+        "violations",
+        "+0.1250",
+        "<blink>",
+        "its judge failed",
+    ):
+        assert said in found.words, said
+    assert "blink" not in found.tags
+    assert "insults  violations, rises by +0.0300" in printed(*entry_lines(summarise(registry)["judged"][1]))
+
+
+def test_a_graft_that_waits_for_approval_has_a_page(tmp_path: Path) -> None:
+    made = Registry.open(tmp_path / "by hand")
+    set_policy(made, Policy(gates=GATES, judging=Judging(approval=(RiskClass(name="all"),))), reason="people agree")
+    made.record(Weights(), evidence(), judge(made, evidence(), Text()))
+    assert "waits for approval" in page(made).words
 
 
 def test_a_suite_that_was_not_measured_is_not_shown_as_zero(registry: Registry) -> None:
