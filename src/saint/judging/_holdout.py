@@ -25,7 +25,10 @@ class HoldOut(Protocol):
         ...
 
     def measure(self, query: Query) -> Mapping[str, SuiteLosses]:
-        """What the documents that the query may look at cost, in each suite that it claims something of."""
+        """What the documents that the query may look at cost, in each suite that it claims something of.
+
+        All of them, or where the query may stop early those that `read_until_shown` reads.
+        """
         ...
 
 
@@ -124,6 +127,7 @@ def _query(
         num_documents={suite: take or size for suite, size in sizes.items()},
         offsets={suite: _num_read(state, holdout, suite) for suite in sizes} if take else {},
         rejudges=rejudges,
+        early_stopping=policy.judging.early_stopping,
     )
 
 

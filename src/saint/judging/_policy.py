@@ -58,6 +58,9 @@ class Judging:
     """The hold-out expires after so many queries; 0 for never."""
     at_most_retries: int = 2
     """How often the same idea may be asked about again after its first query."""
+    early_stopping: bool = field(default=False, metadata=records.LATER)
+    """Whether sealed documents are read in a secret order, and no further than until all is shown. That saves time, and
+    whoever can see how much it saved learns more than the one bit."""
     approval: tuple[RiskClass, ...] = ()
     """Grafts that people have to approve before they stand; the first class that one is of counts."""
 

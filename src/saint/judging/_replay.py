@@ -9,6 +9,7 @@ from saint import config
 from saint.errors import ConfigError, SaintError
 from saint.gates import verdicts
 from saint.judging._decide import APPROVAL, decide, settled, with_approval
+from saint.judging._early import stops_too_early_or_late
 from saint.judging._holdout import threshold
 from saint.judging._judge import RETRIES, idea_of, read_losses
 from saint.judging._policy import Policy
@@ -85,6 +86,8 @@ class _Replayer:
             yield f"query {query.number} was asked at ln(1/alpha) = {query.log_threshold}, the policy has {level:.6f}"
         if query.policy != self._policy.digest:
             yield f"query {query.number} names the policy {query.policy[:12]}, in force is {self._policy.digest[:12]}"
+        if query.early_stopping != self._policy.judging.early_stopping:
+            yield f"query {query.number} may {'' if query.early_stopping else 'not '}stop early, the policy has it else"
 
     def _judgement(self, evidence: Evidence, decision: Decision, event: Event) -> Iterator[str]:
         self.num_decisions += 1
@@ -134,7 +137,10 @@ class _Replayer:
         self._num_asked[idea] += event.name == "judged"
         if decision.losses not in event.blobs:
             raise ConfigError("its entry does not name the blob of its losses")
-        return decide(evidence, policy, query, read_losses(self._registry.payload(decision.losses)))
+        losses = read_losses(self._registry.payload(decision.losses))
+        if query.early_stopping and stops_too_early_or_late(query, losses):
+            raise ConfigError("its documents were not read until just after all was shown, or to the end")
+        return decide(evidence, policy, query, losses)
 
     def _without_query(self, evidence: Evidence, decision: Decision, policy: Policy) -> Decision:
         gates = policy.build()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, final
 
+from saint.records._canonical import LATER
 from saint.records._nouns import Interval
 
 Against = Literal["stack", "base"]
@@ -71,7 +72,7 @@ class SuiteLosses:
     unit: str
     """bits per byte, nats, or violations."""
     documents: str
-    """Digest of what was measured."""
+    """Digest of what was measured, in this order."""
     base: tuple[float, ...]
     """The bare base."""
     before: tuple[float, ...]
@@ -105,6 +106,8 @@ class Query:
     """Suite -> how many before these belong to earlier queries; empty where every query may look at all."""
     rejudges: bool = False
     """Whether it is about a graft that stands, after something below it was taken away."""
+    early_stopping: bool = field(default=False, metadata=LATER)
+    """Whether its documents are read in a secret order, and no further than until every claim is shown."""
 
 
 @final
