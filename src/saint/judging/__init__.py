@@ -2,7 +2,11 @@
 
 from saint.judging._answer import is_shown as is_shown
 from saint.judging._decide import decide as decide
-from saint.judging._early import block_ends as block_ends, read_until_shown as read_until_shown
+from saint.judging._early import (
+    all_shown_early as all_shown_early,
+    block_ends as block_ends,
+    read_until_shown as read_until_shown,
+)
 from saint.judging._holdout import HoldOut as HoldOut, must_answer as must_answer, threshold as threshold
 from saint.judging._judge import idea_of as idea_of, judge as judge, read_losses as read_losses
 from saint.judging._policy import (
