@@ -22,7 +22,7 @@ from benchmarks.gates.findings import Findings
 from benchmarks.gates.setting import Setting
 from saint.report._written import markdown_table, write_whole
 
-GROUPS = ("null", "adaptive", "boosting", "power", "speed", "contamination", "attribution", "real")
+GROUPS = ("null", "early", "adaptive", "boosting", "power", "speed", "contamination", "attribution", "real")
 """Modules of this folder, in the order in which they run; each has `measure(setting) -> Findings`."""
 _RESULTS = Path(__file__).parents[2] / "docs" / "results" / "gates"
 

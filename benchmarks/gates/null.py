@@ -23,7 +23,7 @@ def measure(setting: Setting) -> Findings:
     found = Findings(setting=setting, heads=("documents save", "gate", "paired t"))
     num = setting.num(2000, 40)
     limit = ALPHA + 3 * sqrt(ALPHA * (1 - ALPHA) / num)
-    for name, draw in _SHAPES.items():
+    for name, draw in SHAPES.items():
         random = setting.random("null", *name.encode())
         gates, ts = _rates([draw(random) for _ in range(num)])
         found.rows.append((name, f"{gates:.4f}", f"{ts:.4f}"))
@@ -83,7 +83,7 @@ def _copied(random: Random) -> Differences:
     return np.repeat(random.normal(0, SPREAD, NUM_DOCUMENTS // _COPIES), _COPIES)
 
 
-_SHAPES: dict[str, Callable[[Random], Differences]] = {
+SHAPES: dict[str, Callable[[Random], Differences]] = {
     "normal": _normal,
     "exponential losses, skewed to the left": _few_large_losses,
     "exponential savings, skewed to the right": _few_large_savings,

@@ -42,7 +42,7 @@ def test_what_is_planted_is_found(tmp_path: Path) -> None:
 
 
 def test_the_gates_are_simulated_and_say_a_line_for_each_figure(tmp_path: Path) -> None:
-    groups = ("null", "adaptive", "boosting", "power", "speed")
+    groups = ("null", "early", "adaptive", "boosting", "power", "speed")
     command = [sys.executable, "-m", "benchmarks.gates", "--size", "smoke", "--work", str(tmp_path)]
     command += [part for group in groups for part in ("--only", group)]
 

@@ -449,3 +449,13 @@ def test_text_with_a_document_less_is_no_new_hold_out(workshop: Workshop) -> Non
     with pytest.raises(LedgerError, match="this registry's is"):
         garden.put("up")
     assert garden.registry.state.queries == {}
+
+
+def test_a_registry_that_stops_early_is_grown_and_worked_out_again(workshop: Workshop) -> None:
+    garden = Garden(workshop, *QUICK, "judging.early_stopping=true").grow()
+    asked = [one.query for one in garden.registry.state.queries[garden.registry.state.holdout]]
+    assert asked
+    assert all(query.early_stopping for query in asked)
+    done = run("verify", workshop.registry, "--decisions")
+    assert done.exit_code == 0, done.output
+    assert "early_stopping true" in run("policy", workshop.registry).output.lower()

@@ -59,7 +59,7 @@ def build(values: Mapping[str, Any], into: type[T], *, where: str) -> T:
     for name, field in fields.items():
         if name not in values and field.default is field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{where}: {into.__name__} needs the key {name!r}")
-    hints = _hints(into)
+    hints = _hints(into)  # type: ignore[arg-type]
     converted = {key: _convert(value, hints[key], where=f"{where}: {key}") for key, value in values.items()}
     try:
         return into(**converted)

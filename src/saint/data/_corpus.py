@@ -69,8 +69,11 @@ class Corpus:
         if self.num_tokens <= num_tokens:
             return self
         wanted = max(1, round(self.num_documents * num_tokens / self.num_tokens))
-        taken = np.arange(wanted) * self.num_documents // wanted
-        ends = np.cumsum(self.num_tokens_each)
+        return self.take(np.arange(wanted) * self.num_documents // wanted)
+
+    def take(self, documents: Int64[np.ndarray, " taken"]) -> "Corpus":
+        """The documents at these places, in this order, as a corpus of their own; at least one."""
+        taken, ends = documents, np.cumsum(self.num_tokens_each)
         widths = self.num_tokens_each[taken]
         each = [self._run(int(end - width), int(width)) for end, width in zip(ends[taken], widths, strict=True)]
         return replace(

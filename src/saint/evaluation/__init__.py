@@ -22,6 +22,7 @@ from saint.evaluation._sealed import (
     Sealed as Sealed,
     holdout_digest as holdout_digest,
     holdout_sizes as holdout_sizes,
+    secret_order as secret_order,
 )
 from saint.evaluation._strength import (
     choose_strength as choose_strength,

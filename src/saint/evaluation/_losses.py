@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from functools import lru_cache, partial
 from typing import Any, final
 
@@ -14,7 +15,7 @@ from saint.data import Corpus, TextWindows
 from saint.evaluation._loss_store import LossStore, PerDocument
 from saint.grafts import Graft
 from saint.models import FrozenBase, document_nats, rows_together
-from saint.progress import Progress
+from saint.progress import Progress, Silent
 from saint.records import Interval, Spread
 from saint.search import code_digest, defining_digest
 from saint.statistics import bootstrap_interval, paired_interval, paired_spread
@@ -63,6 +64,12 @@ class Losses:
             self._boundaries.clear()
         below = {boundary_of(base, stack, graft.candidate.sites) for graft in grafts}
         self._boundaries[_name(base, stack)] = below - {0}
+
+    def unwatched(self) -> "Losses":
+        """The same with the same memory, and nobody told how far it is: how much is measured may be a secret."""
+        twin = copy(self)
+        twin._progress = Silent()
+        return twin
 
     def of(self, base: FrozenBase, stack: Sequence[Graft], corpus: Corpus) -> PerDocument:
         """Nats per document of base + stack, as remembered, in the store as well if there is one."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from hashlib import sha256
 from math import log
 from typing import final
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from saint import registry
 from saint.data import Corpus, Splits, SuiteItems, describe_suites
@@ -14,6 +16,7 @@ from saint.errors import DataError
 from saint.evaluation._losses import Losses
 from saint.evaluation._safety import SuiteValues, suite_losses
 from saint.grafts import Graft
+from saint.judging import read_until_shown
 from saint.models import FrozenBase
 from saint.records import Query, SuiteLosses
 
@@ -61,12 +64,16 @@ class Sealed:
     def measure(self, query: Query) -> Mapping[str, SuiteLosses]:
         """What each document that the query may look at costs: in bits per byte, or in the unit of a safety suite.
 
+        Where the query may stop early that is said of those alone that were read, in the order of `secret_order`.
+
         Raises:
             DataError: A loss is not a number.
             JudgeError: The judge of a suite failed.
         """
+        if query.early_stopping:
+            return read_until_shown(query, partial(self._block, query))
         asked = dict.fromkeys(claim.suite for claim in query.claims)
-        found = {name: self._text(self._part(name, query)) for name in asked if name in self._corpora}
+        found = {name: self._text(self._part(name, query), self._losses) for name in asked if name in self._corpora}
         items = {name: self._items(name, query) for name in asked if name in self._suites}
         return found | suite_losses(self._base, self._before, self._after, items, values=self._values)
 
@@ -75,10 +82,21 @@ class Sealed:
         corpus, num = self._corpora[name], query.num_documents[name]
         return corpus if num == corpus.num_documents else corpus.part(_own(query, name))
 
-    def _text(self, corpus: Corpus) -> SuiteLosses:
+    def _block(self, query: Query, name: str, first: int, last: int) -> SuiteLosses:
+        """Of the documents of a suite those from place `first` to before place `last` of its secret order."""
+        if name in self._corpora:
+            corpus = self._part(name, query)
+            order = secret_order(self.digest, name, corpus.documents)
+            return self._text(corpus.take(order[first:last]), self._losses.unwatched())
+        part = self._items(name, query)
+        order = secret_order(self.digest, name, [item.digest for item in part.items])
+        block = replace(part, items=tuple(part.items[place] for place in order[first:last]))
+        return suite_losses(self._base, self._before, self._after, {name: block}, values=self._values)[name]
+
+    def _text(self, corpus: Corpus, losses: Losses) -> SuiteLosses:
         bits = log(2) * corpus.num_bytes_each
         stacks: list[Sequence[Graft]] = [(), self._before, self._after]
-        base, before, after = (self._losses.of(self._base, stack, corpus) / bits for stack in stacks)
+        base, before, after = (losses.of(self._base, stack, corpus) / bits for stack in stacks)
         for cost in (base, before, after):
             _must_be_numbers(cost, corpus.name)
         return SuiteLosses(
@@ -93,6 +111,22 @@ class Sealed:
         """The items of a safety suite that the query may look at."""
         part, num = self._suites[name], query.num_documents[name]
         return part if num == len(part.items) else replace(part, items=part.items[_own(query, name)])
+
+
+def secret_order(holdout: str, suite: str, documents: Sequence[str]) -> Int64[np.ndarray, " documents"]:
+    """In which order the documents of a suite are read where a query may stop early: always the same.
+
+    They are sorted by a hash of hold-out, suite and what is in them. So the order has nothing to do with any graft,
+    nobody can choose it, and who has not read the text cannot work it out.
+
+    Args:
+        documents: The digest of each.
+
+    Returns:
+        Places in `documents`.
+    """
+    keys = [sha256(f"{holdout}/{suite}/{document}".encode()).digest() for document in documents]
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
 
 
 def _own(query: Query, suite: str) -> slice:

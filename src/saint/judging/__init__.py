@@ -3,6 +3,11 @@
 from saint.judging._answer import is_shown as is_shown
 from saint.judging._change import set_policy as set_policy
 from saint.judging._decide import decide as decide
+from saint.judging._early import (
+    all_shown_early as all_shown_early,
+    block_ends as block_ends,
+    read_until_shown as read_until_shown,
+)
 from saint.judging._holdout import HoldOut as HoldOut, must_answer as must_answer, threshold as threshold
 from saint.judging._ideas import idea_of as idea_of, num_asked as num_asked
 from saint.judging._judge import judge as judge, read_losses as read_losses

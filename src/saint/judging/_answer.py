@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from saint.records import Claim, Query, SuiteLosses
 from saint.statistics import log_e_value, log_tail_p_value
@@ -17,11 +17,11 @@ def is_shown(claim: Claim, losses: SuiteLosses, log_threshold: float) -> bool:
     Each part is a test of its own at the full level: all of them must reject what they stand against, so none has to
     be corrected for the others (Berger 1982, Technometrics 24, 295-300). A loss that is no number shows nothing.
     """
-    after = np.array(losses.after)
     if not np.isfinite([losses.base, losses.before, losses.after]).all():
         return False
     if claim.test == "rate":
-        return -log_tail_p_value(int((after >= _HALF).sum()), len(after), at_most=claim.above) >= log_threshold
+        is_one = violations(losses)
+        return -log_tail_p_value(int(is_one.sum()), len(is_one), at_most=claim.above) >= log_threshold
     saved = differences(claim, losses)
     if log_e_value(saved, above=claim.above, clip=claim.clip) < log_threshold:
         return False
@@ -37,6 +37,12 @@ def differences(claim: Claim, losses: SuiteLosses) -> Float64[np.ndarray, " docu
         losses.before if claim.against == "stack" else losses.base
     ) - np.array(losses.after)
     return saved
+
+
+def violations(losses: SuiteLosses) -> Bool[np.ndarray, " items"]:
+    """Which items of a rate the composed model fails."""
+    is_one: Bool[np.ndarray, " items"] = np.array(losses.after) >= _HALF
+    return is_one
 
 
 def all_shown(query: Query, losses: Mapping[str, SuiteLosses]) -> bool:

@@ -6,6 +6,7 @@ from math import inf
 
 from saint.gates import Gate, verdicts
 from saint.judging._answer import all_shown
+from saint.judging._early import all_shown_early
 from saint.judging._policy import Policy
 from saint.records import Claim, Decision, Evidence, Outcome, Query, Spread, SuiteLosses, Verdict
 from saint.statistics import documents_needed
@@ -70,7 +71,7 @@ def decide(evidence: Evidence, policy: Policy, query: Query, losses: Mapping[str
         losses: Suite -> what its sealed documents cost; nothing for a query that could not be measured.
     """
     gates = policy.build()
-    passed = all_shown(query, losses)
+    passed = (all_shown_early if query.early_stopping else all_shown)(query, losses)
     outcome = Outcome.ACCEPT if passed else Outcome.DEFER
     asking = {claim.gate for claim in query.claims}
     said = tuple(replace(one, outcome=outcome) if one.gate in asking else one for one in verdicts(evidence, gates))

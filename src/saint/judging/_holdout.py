@@ -26,7 +26,10 @@ class HoldOut(Protocol):
         ...
 
     def measure(self, query: Query) -> Mapping[str, SuiteLosses]:
-        """What the documents that the query may look at cost, in each suite that it claims something of."""
+        """What the documents that the query may look at cost, in each suite that it claims something of.
+
+        All of them, or where the query may stop early those that `read_until_shown` reads.
+        """
         ...
 
 
@@ -126,6 +129,7 @@ def _query(
         offsets={suite: _num_read(state, holdout, suite) for suite in sizes} if take else {},
         rejudges=rejudges,
         idea=idea_of(evidence, state.submitted),
+        early_stopping=policy.judging.early_stopping,
     )
 
 

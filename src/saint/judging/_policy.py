@@ -59,6 +59,9 @@ class Judging:
     at_most_retries: int = 2
     """How often the same idea may be asked about again after its first query, answered or not. What is grown at the
     same sites, of the same kind and size, is one idea; what was trained elsewhere is one for each file of weights."""
+    early_stopping: bool = field(default=False, metadata=records.LATER)
+    """Whether sealed documents are read in a secret order, and no further than until all is shown. That saves time, and
+    whoever can see how much it saved learns more than the one bit."""
     approval: tuple[RiskClass, ...] = ()
     """Grafts that people have to approve before they stand; the first class that one is of counts."""
 

@@ -10,7 +10,7 @@ from saint.errors import DataError
 from saint.judging._holdout import threshold
 from saint.judging._policy import Policy
 from saint.records import Against, Candidate, Claim, Cost, Evidence, Interval, SafetyMeasure, Spread
-from saint.statistics import documents_needed, log_e_value, log_tail_p_value
+from saint.statistics import documents_needed, log_e_value, log_tail_p_value, running_log_tail_e_values
 
 SafetySort = Literal["preference", "prohibited", "violations", "refusals"]
 
@@ -68,7 +68,7 @@ def must_suffice(
     for gate in gates:
         for claim in gate.claims(imagined):
             there = judging.documents_per_query or sizes[claim.suite]
-            needed = fewest_documents(claim, level)
+            needed = fewest_documents(claim, level, early=judging.early_stopping)
             if there < needed:
                 raise DataError(_too_few(claim, there, needed))
 
@@ -107,13 +107,22 @@ def _imagined(sizes: Mapping[str, int], grown: str, sorts: Mapping[str, SafetySo
     )
 
 
-def fewest_documents(claim: Claim, log_threshold: float) -> int:
-    """How many documents a claim takes at the very least: each saving as much as counts, none losing any."""
+def fewest_documents(claim: Claim, log_threshold: float, *, early: bool = False) -> int:
+    """How many documents a claim takes at the very least: each saving as much as counts, none losing any.
+
+    Args:
+        early: Whether one may stop as soon as it is shown, which takes another test of a share, and some more of them.
+    """
+
+    def is_rare(num: int, share: float) -> bool:
+        if early:
+            return float(running_log_tail_e_values(np.zeros(num, dtype=bool), at_most=share)[-1]) >= log_threshold
+        return -log_tail_p_value(0, num, at_most=share) >= log_threshold
 
     def suffices(num: int) -> bool:
         if claim.test == "rate":
-            return -log_tail_p_value(0, num, at_most=claim.above) >= log_threshold
-        tail = claim.at_most_heavy >= 1 or -log_tail_p_value(0, num, at_most=claim.at_most_heavy) >= log_threshold
+            return is_rare(num, claim.above)
+        tail = claim.at_most_heavy >= 1 or is_rare(num, claim.at_most_heavy)
         best = np.full(num, claim.clip)
         return tail and log_e_value(best, above=claim.above, clip=claim.clip) >= log_threshold
 

@@ -9,6 +9,7 @@ from saint import config
 from saint.errors import ConfigError, SaintError
 from saint.gates import verdicts
 from saint.judging._decide import APPROVAL, decide, settled, with_approval
+from saint.judging._early import stops_too_early_or_late
 from saint.judging._holdout import threshold
 from saint.judging._ideas import idea_of
 from saint.judging._judge import RETRIES, read_losses
@@ -97,6 +98,8 @@ class _Replayer:
             if self._num_asked[query.idea] > self._policy.judging.at_most_retries:
                 yield f"query {query.number} is about an idea that was asked about {self._num_asked[query.idea]} times"
             self._num_asked[query.idea] += 1
+        if query.early_stopping != self._policy.judging.early_stopping:
+            yield f"query {query.number} may {'' if query.early_stopping else 'not '}stop early, the policy has it else"
 
     def _judgement(self, evidence: Evidence, decision: Decision, event: Event) -> Iterator[str]:
         self.num_decisions += 1
@@ -147,6 +150,8 @@ class _Replayer:
         losses = read_losses(self._registry.payload(decision.losses))
         if problem := next(other_sealed_text(query, losses, self._begun), ""):
             raise ConfigError(problem)
+        if query.early_stopping and stops_too_early_or_late(query, losses):
+            raise ConfigError("its documents were not read until just after all was shown, or to the end")
         return decide(evidence, policy, query, losses)
 
     def _count(self, idea: str, query: Query, policy: Policy) -> None:

@@ -9,6 +9,7 @@ from saint.records._attribution import (
 )
 from saint.records._canonical import (
     LARGEST_EXACT_INT as LARGEST_EXACT_INT,
+    LATER as LATER,
     digest as digest,
     file_digest as file_digest,
     to_canonical as to_canonical,

@@ -8,17 +8,26 @@ from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 LARGEST_EXACT_INT = 2**53 - 1
 """No larger integer survives every reader of JSON."""
 _CHUNK_BYTES = 1 << 24
+LATER: Mapping[str, bool] = MappingProxyType({"later": True})
+"""Metadata of a field that came when records of its class were on disk: at its default it is not spelled, so that what
+they were known by holds."""
 
 
 def to_plain(record: Any) -> Any:
     """Dataclasses, tuples and enums as the dicts, lists and strings that JSON has."""
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
-        return {field.name: to_plain(getattr(record, field.name)) for field in dataclasses.fields(record)}
+        values = ((field, getattr(record, field.name)) for field in dataclasses.fields(record))
+        return {
+            field.name: to_plain(value)
+            for field, value in values
+            if not (field.metadata.get("later") and value == field.default)
+        }
     if isinstance(record, Mapping):
         return {str(key): to_plain(value) for key, value in record.items()}
     if isinstance(record, (list, tuple)):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, final
 
+from saint.records._canonical import LATER
 from saint.records._nouns import Interval
 
 Against = Literal["stack", "base"]
@@ -71,7 +72,7 @@ class SuiteLosses:
     unit: str
     """bits per byte, nats, or violations."""
     documents: str
-    """Digest of what was measured."""
+    """Digest of what was measured, in this order."""
     base: tuple[float, ...]
     """The bare base."""
     before: tuple[float, ...]
@@ -107,6 +108,8 @@ class Query:
     """Whether it is about a graft that stands, after something below it was taken away."""
     idea: str = ""
     """What all tries of one idea have in common; "" in ledgers from before queries said so."""
+    early_stopping: bool = field(default=False, metadata=LATER)
+    """Whether its documents are read in a secret order, and no further than until every claim is shown."""
 
 
 @final
