@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import final
 
 from saint.errors import LedgerError, SaintError
+from saint.registry._changes import replay
 from saint.registry._registry import Registry
-from saint.registry._state import replay
 
 
 @final
@@ -32,7 +32,7 @@ def verify(registry: Registry) -> Verification:
     blobs = sorted({blob for event in events for blob in event.blobs})
     for blob in blobs:
         try:
-            num_bytes += len(registry.payload(blob))
+            num_bytes += registry.store.check(blob)
         except LedgerError as error:
             problems.append(str(error))
     try:
