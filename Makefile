@@ -29,10 +29,10 @@ demo: $(RUNTIME)
 	$(BIN)/saint demo
 
 test: $(DEVELOPMENT)
-	$(PYTEST) -m "not slow and not gpu and not network"
+	$(PYTEST) -m "not slow and not gpu and not network and not by_hand"
 
 check: lint types contracts
-	$(PYTEST) -m "not gpu and not network"
+	$(PYTEST) -m "not gpu and not network and not by_hand"
 
 lint: $(DEVELOPMENT)
 	$(BIN)/ruff format --check .
