@@ -27,13 +27,17 @@ def status(registry: str, *, as_json: bool) -> None:
 
 @click.command()
 @registry_argument
+@click.option("--event", default="", help="Only entries with this name, such as judged.")
+@click.option("--graft", default="", help="Only entries about the grafts whose digest starts so.")
 @json_option
-def log(registry: str, *, as_json: bool) -> None:
+def log(registry: str, event: str, graft: str, *, as_json: bool) -> None:
     """Every entry of REGISTRY's ledger, oldest first."""
     from saint.records import to_plain
+    from saint.registry import find
     from saint.report import log_table
 
-    events = open_registry(registry).ledger.events()
+    opened = open_registry(registry)
+    events = find(opened, event=event, graft=graft) if event or graft else opened.ledger.events()
     if as_json:
         say_json([to_plain(event) for event in events])
     else:

@@ -1,6 +1,7 @@
 """What was grown, what was decided and why: append-only, hash-chained, replayable."""
 
 from saint.registry._changes import replay as replay
+from saint.registry._index import find as find
 from saint.registry._ledger import Event as Event, Ledger as Ledger
 from saint.registry._registry import Registry as Registry, Storable as Storable
 from saint.registry._state import (

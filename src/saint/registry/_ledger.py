@@ -14,7 +14,8 @@ from saint.errors import LedgerError, NewerFormatError
 from saint.registry._store import Store
 
 FORMAT = 1
-_GENESIS = "0" * 64
+GENESIS = "0" * 64
+"""What the first entry carries for the digest of the one before."""
 _ENTRIES_PER_FOLDER = 1000
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -69,12 +70,12 @@ class Ledger:
             past = self.past()
             number = len(past)
             if number > self._num_durable:  # what is built upon must be durable, even if its writer died before that
-                self._store.sync(self._place(number - 1).parent)
+                self._store.sync(self.place(number - 1).parent)
                 self._num_durable = number
             entry = {
                 "format": FORMAT,
                 "number": number,
-                "previous": past[-1].digest if past else _GENESIS,
+                "previous": past[-1].digest if past else GENESIS,
                 "event": name,
                 "body": records.to_plain(body(past)),
                 "blobs": sorted(blobs),
@@ -83,7 +84,7 @@ class Ledger:
             content = records.to_canonical(entry).encode()
             if self._must_follow is not None:
                 self._must_follow(past, _event(json.loads(content), content))
-            if self._store.create(self._place(number), content):
+            if self._store.create(self.place(number), content):
                 self._num_durable = number + 1
                 return self.past()[number]
 
@@ -99,12 +100,40 @@ class Ledger:
     def past(self) -> Sequence[Event]:
         """The same without a copy, to look at and not to keep: entries that are read later are added to it."""
         latest = None if self._read else self._latest()
-        while (place := self._place(len(self._read))).exists():
-            self._read.append(self._open(place))
+        self._read.extend(self.following(len(self._read), self._read[-1].digest if self._read else GENESIS))
+        place = self.place(len(self._read))
         if latest is not None and latest >= place:
             self._read = []  # so that asking again answers the same
             raise LedgerError(f"{place} is missing though later entries exist; restore the log from a copy")
         return self._read
+
+    def following(self, number: int, previous: str) -> Iterator[Event]:
+        """The entries from `number` on as they are on disk, if the one before has the digest `previous`.
+
+        Raises:
+            LedgerError: An entry was changed or put elsewhere.
+            NewerFormatError: A newer version wrote one.
+        """
+        while (place := self.place(number)).exists():
+            event = _open(place, number, previous)
+            yield event
+            number, previous = number + 1, event.digest
+
+    def one(self, number: int, digest: str) -> Event:
+        """The entry that has this number and digest, without those before it.
+
+        Raises:
+            LedgerError: It is missing or was changed.
+        """
+        place = self.place(number)
+        content = _content(place)
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise LedgerError(f"the chain breaks at {place}: it was changed; restore the log from a copy")
+        return _event(json.loads(content), content)
+
+    def num_files(self) -> int:
+        """How many entries there seem to be: their files are counted, not read."""
+        return sum(1 for _ in (self._store.folder / "log").glob("*/*.json"))
 
     def reread(self) -> list[Event]:
         """All entries in order, every one read and checked anew."""
@@ -114,36 +143,41 @@ class Ledger:
     def __iter__(self) -> Iterator[Event]:
         return iter(self.events())
 
-    def _open(self, place: Path) -> Event:
-        number, previous = len(self._read), self._read[-1].digest if self._read else _GENESIS
-        try:
-            content = place.read_bytes()
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise LedgerError(f"{place} cannot be read ({reason}); restore the log from a copy") from error
-        try:
-            entry = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise LedgerError(f"{place} is not an entry any more ({error}); restore the log from a copy") from error
-        if isinstance(entry, dict) and isinstance(entry.get("format"), int) and entry["format"] > FORMAT:
-            raise NewerFormatError(
-                f"{place} has format {entry['format']}, this version reads up to {FORMAT}; update saint-g"
-            )
-        intact = isinstance(entry, dict) and _is_canonical(entry, content)
-        if not intact or entry.get("previous") != previous or entry.get("number") != number:
-            raise LedgerError(
-                f"the chain breaks at {place}: it was changed, or the entry before it was; restore the log from a copy"
-            )
-        if not _is_complete(entry):
-            raise LedgerError(f"{place} lacks what every entry has: it was changed; restore the log from a copy")
-        return _event(entry, content)
-
     def _latest(self) -> Path | None:
         """The last entry that is there, asked before reading: what other processes append meanwhile is no gap."""
         return max((self._store.folder / "log").glob("*/*.json"), default=None)
 
-    def _place(self, number: int) -> Path:
+    def place(self, number: int) -> Path:
+        """Where the entry with this number lies."""
         return self._store.folder / "log" / f"{number // _ENTRIES_PER_FOLDER:06d}" / f"{number:09d}.json"
+
+
+def _open(place: Path, number: int, previous: str) -> Event:
+    content = _content(place)
+    try:
+        entry = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise LedgerError(f"{place} is not an entry any more ({error}); restore the log from a copy") from error
+    if isinstance(entry, dict) and isinstance(entry.get("format"), int) and entry["format"] > FORMAT:
+        raise NewerFormatError(
+            f"{place} has format {entry['format']}, this version reads up to {FORMAT}; update saint-g"
+        )
+    intact = isinstance(entry, dict) and _is_canonical(entry, content)
+    if not intact or entry.get("previous") != previous or entry.get("number") != number:
+        raise LedgerError(
+            f"the chain breaks at {place}: it was changed, or the entry before it was; restore the log from a copy"
+        )
+    if not _is_complete(entry):
+        raise LedgerError(f"{place} lacks what every entry has: it was changed; restore the log from a copy")
+    return _event(entry, content)
+
+
+def _content(place: Path) -> bytes:
+    try:
+        return place.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise LedgerError(f"{place} cannot be read ({reason}); restore the log from a copy") from error
 
 
 def _event(entry: Mapping[str, Any], content: bytes) -> Event:
