@@ -54,6 +54,10 @@ class Disk:
         """Give a file another name on the same disk."""
         file.rename(place)
 
+    def touch(self, file: Path) -> None:
+        """Make a file as young as if it had just been written."""
+        os.utime(file)
+
 
 def _flush(descriptor: int) -> None:
     full_flush = getattr(fcntl, "F_FULLFSYNC", None)  # on macOS fsync leaves it in the drive's memory

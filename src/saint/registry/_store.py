@@ -62,6 +62,7 @@ class Store:
             if is_there and _hash(place)[0] != digest:
                 self._disk.remove(place)  # what had the name did not have the content
                 is_there = False
+            is_there = is_there and self._keeps(place)
         if is_there or not self.create(place, content):
             self.sync(place.parent)  # another writer's, who may have died before doing so
         return digest
@@ -88,6 +89,15 @@ class Store:
             found, num_bytes = _hash(self.blob_path(digest))
         _must_have(digest, found)
         return num_bytes
+
+    def must_have(self, digest: str) -> None:
+        """Refuse to do without the content that has `digest`; it is not read.
+
+        Raises:
+            LedgerError: It is missing.
+        """
+        with _must_be_there(self.blob_path(digest), digest):
+            self.blob_path(digest).stat()
 
     def blob_path(self, digest: str) -> Path:
         """Where the content with `digest` lies."""
@@ -120,6 +130,33 @@ class Store:
         with _disk_may_refuse(folder):
             self._settle(folder)
             self._disk.sync(folder)
+
+    def discard(self, file: Path) -> Path:
+        """Put a file away into `trash/`, where people may find it; says where it is then."""
+        trash = self.folder / "trash"
+        place = trash / f"{file.name}.{secrets.token_hex(8)}"
+        with _disk_may_refuse(place):
+            self._settle(trash)
+            self._disk.move(file, place)
+        return place
+
+    def bring_back(self, discarded: Path, place: Path) -> None:
+        """Give a file in `trash/` its old name again, unless another has it by now."""
+        with _disk_may_refuse(place):
+            self._settle(place.parent)
+            if not place.exists():
+                self._disk.move(discarded, place)
+            self._disk.sync(place.parent)
+
+    def _keeps(self, place: Path) -> bool:
+        """Say of a blob that somebody needs it, so that it is not collected before an entry names it."""
+        try:
+            self._disk.touch(place)
+        except FileNotFoundError:
+            return False  # it was collected just now
+        except PermissionError:
+            return True  # another user's, and as old as it was
+        return True
 
     def _settle(self, folder: Path) -> None:
         """Make the folder, and its name and those above it durable; a name that once was stays so."""
