@@ -18,17 +18,21 @@ bench-search: $(DEVELOPMENT)
 bench-gates: $(DEVELOPMENT)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.gates $(foreach group,$(ONLY),--only $(group))
 
-.PHONY: bench-gates bench-search demo test check format lint types contracts clean
+# Kills, failing power and disks, many writers, and speed of the registry: about two minutes. ONLY=power runs one group.
+test-registry: $(DEVELOPMENT)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.registry $(foreach group,$(ONLY),--only $(group))
+
+.PHONY: bench-gates bench-search test-registry demo test check format lint types contracts clean
 .DEFAULT_GOAL := check
 
 demo: $(RUNTIME)
 	$(BIN)/saint demo
 
 test: $(DEVELOPMENT)
-	$(PYTEST) -m "not slow and not gpu and not network"
+	$(PYTEST) -m "not slow and not gpu and not network and not by_hand"
 
 check: lint types contracts
-	$(PYTEST) -m "not gpu and not network"
+	$(PYTEST) -m "not gpu and not network and not by_hand"
 
 lint: $(DEVELOPMENT)
 	$(BIN)/ruff format --check .

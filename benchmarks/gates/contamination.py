@@ -21,7 +21,7 @@ def measure(setting: Setting) -> Findings:
     for source in ("embedded:code", "embedded:prose"):
         documents = [Document(one.text[:_BYTES], one.source) for one in read_documents(source)]
         documents = documents[: setting.num(10_000, 120)]
-        random.Random(source).shuffle(documents)  # noqa: S311 - a draw to be repeated
+        random.Random(source).shuffle(documents)
         half = len(documents) // 2
         train, sealed = documents[:half], documents[half:]
         for name, change in _CHANGES.items():
@@ -44,13 +44,13 @@ def _num_found(train: Sequence[Document], sealed: Sequence[Document]) -> int:
 
 
 def _edited(text: str) -> str:
-    dice = random.Random(text)  # noqa: S311 - a draw to be repeated
+    dice = random.Random(text)
     return re.sub(r"\w+", lambda word: "another" if dice.random() < _REPLACED else word[0], text)
 
 
 def _paraphrased(text: str) -> str:
     """Crudely: the words of every stretch in another order, a tenth of them other ones."""
-    dice, words = random.Random(text), text.split()  # noqa: S311 - a draw to be repeated
+    dice, words = random.Random(text), text.split()
     stretches = [words[start : start + _SHUFFLED] for start in range(0, len(words), _SHUFFLED)]
     mixed = [word for stretch in stretches for word in dice.sample(stretch, len(stretch))]
     return " ".join("other" if dice.random() < 2 * _REPLACED else word for word in mixed)

@@ -48,6 +48,17 @@ class SaintGroup(click.Group):
             ctx.exit(1)
 
 
+def share(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
+    """A share such as 5%, as a number between 0 and 1."""
+    try:
+        found = float(value.removesuffix("%")) / 100
+    except ValueError:
+        found = -1.0
+    if not 0 < found <= 1:
+        raise click.BadParameter(f"{value!r} is no share; give a percentage above 0 and up to 100, such as 5%")
+    return found
+
+
 def say(parts: Iterable["RenderableType"]) -> None:
     """Print tables and lines to standard output."""
     from rich.console import Console

@@ -15,6 +15,7 @@ from saint.cli.ledger import log, report, rollback, show, status, verify
 from saint.cli.mapping import map_sites
 from saint.cli.studying import study
 from saint.cli.submitting import submit
+from saint.cli.upkeep import doctor, gc, repair
 from saint.cli.watching import watch
 
 
@@ -42,6 +43,9 @@ for command in (
     policy,
     holdout,
     verify,
+    repair,
+    gc,
+    doctor,
     blame,
     watch,
     report,

@@ -16,7 +16,7 @@ from saint.growth._turns import judged_in, num_accepted, was_refused
 from saint.judging import Policy, effect_needed, policy_of, threshold
 from saint.models import FrozenBase
 from saint.records import Budget, Candidate, Site
-from saint.registry import Registry, State, num_passed
+from saint.registry import Registry, State
 from saint.training import Schedule, birth_tokens
 
 
@@ -194,9 +194,8 @@ class Settings:
 
     def _margins(self) -> dict[str, float]:
         """Domain -> by how many deviations it must keep its limit, for sealed text to show it at the next query."""
-        asked = self.state.queries.get(holdout_digest(self._data), [])
-        judging = self._policy.judging
-        level = threshold(judging, len(asked) + 1, num_passed(asked))
+        judging, state, holdout = self._policy.judging, self.state, holdout_digest(self._data)
+        level = threshold(judging, len(state.queries.get(holdout, ())) + 1, state.num_passed.get(holdout, 0))
         sizes = holdout_sizes(self._data)
         return {name: effect_needed(1.0, judging.documents_per_query or sizes[name], level) for name in sizes}
 

@@ -8,7 +8,7 @@ from saint.errors import DataError, HoldOutError, StaleEvidenceError
 from saint.judging._ideas import idea_of
 from saint.judging._policy import Judging, Policy, policy_of
 from saint.records import Claim, Evidence, Query, SuiteLosses
-from saint.registry import Event, Registry, State, num_passed, replay
+from saint.registry import Registry, State
 from saint.statistics import e_lond_log_threshold, log_threshold
 
 
@@ -57,8 +57,7 @@ def ask(
         )
     sizes = {claim.suite: sealed[claim.suite] for claim in claims}
 
-    def body(past: list[Event]) -> Query:
-        state = replay(past)
+    def body(state: State) -> Query:
         if policy_of(state).digest != policy.digest:
             raise StaleEvidenceError("the policy was changed while this was being judged; judge it again")
         must_answer(state, policy.judging, holdout.digest, sizes)
@@ -66,7 +65,7 @@ def ask(
             raise StaleEvidenceError("other grafts stand now than this one was measured on; evaluate it again")
         return _query(state, policy, evidence, claims, holdout.digest, sizes, rejudges=rejudges)
 
-    event = registry.ledger.append("queried", lambda past: _plain(body(past)))
+    event = registry.append("queried", lambda state: _plain(body(state)))
     return config.build(event.body, Query, where=f"entry {event.number}")
 
 
@@ -114,7 +113,7 @@ def _query(
     rejudges: bool,
 ) -> Query:
     asked = state.queries.get(holdout, ())
-    number, passed, take = len(asked) + 1, num_passed(asked), policy.judging.documents_per_query
+    number, passed, take = len(asked) + 1, state.num_passed.get(holdout, 0), policy.judging.documents_per_query
     return Query(
         number=number,
         num_passed=passed,

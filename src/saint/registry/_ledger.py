@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,8 +14,10 @@ from saint.errors import LedgerError, NewerFormatError
 from saint.registry._store import Store
 
 FORMAT = 1
-_GENESIS = "0" * 64
+GENESIS = "0" * 64
+"""What the first entry carries for the digest of the one before."""
 _ENTRIES_PER_FOLDER = 1000
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @final
@@ -37,20 +40,22 @@ class Event:
 class Ledger:
     """The entries of one registry. Many processes may append; each entry has one winner."""
 
-    def __init__(self, store: Store, *, must_follow: Callable[[list[Event]], object] | None = None) -> None:
+    def __init__(self, store: Store, *, must_follow: Callable[[Sequence[Event], Event], object] | None = None) -> None:
         """Say where entries lie, and what they have to keep.
 
         Args:
-            must_follow: Raises when entries do not add up; asked of every entry, with those before it, before it is
+            must_follow: Raises when an entry does not add up with those before it; asked of every entry before it is
                 written, so that nobody can write what nobody could read.
         """
         self._store, self._must_follow = store, must_follow
         self._read: list[Event] = []
+        self._num_durable = 0
+        """Of the entries read, how many are durable for all that this process knows."""
 
     def append(
-        self, name: str, body: Callable[[list[Event]], Mapping[str, Any]], *, blobs: Sequence[str] = ()
+        self, name: str, body: Callable[[Sequence[Event]], Mapping[str, Any]], *, blobs: Sequence[str] = ()
     ) -> Event:
-        """Write one event after all that are there.
+        """Write one event after all that are there; takes as long however many there are.
 
         Args:
             blobs: Digests of the contents it speaks of; they are in the store already.
@@ -62,14 +67,15 @@ class Ledger:
             StorageError: The disk refused; nothing was half-written.
         """
         while True:
-            past = self.events()
+            past = self.past()
             number = len(past)
-            if past:  # an entry that is built upon must be durable, even if its writer died before making it so
-                self._store.sync(self._place(number - 1).parent)
+            if number > self._num_durable:  # what is built upon must be durable, even if its writer died before that
+                self._store.sync(self.place(number - 1).parent)
+                self._num_durable = number
             entry = {
                 "format": FORMAT,
                 "number": number,
-                "previous": past[-1].digest if past else _GENESIS,
+                "previous": past[-1].digest if past else GENESIS,
                 "event": name,
                 "body": records.to_plain(body(past)),
                 "blobs": sorted(blobs),
@@ -77,9 +83,10 @@ class Ledger:
             }
             content = records.to_canonical(entry).encode()
             if self._must_follow is not None:
-                self._must_follow([*past, _event(json.loads(content), content)])
-            if self._store.create(self._place(number), content):
-                return self.events()[number]
+                self._must_follow(past, _event(json.loads(content), content))
+            if self._store.create(self.place(number), content):
+                self._num_durable = number + 1
+                return self.past()[number]
 
     def events(self) -> list[Event]:
         """All entries in order; those read before are not read again.
@@ -88,48 +95,89 @@ class Ledger:
             LedgerError: An entry was changed, removed or put elsewhere.
             NewerFormatError: A newer version wrote one.
         """
+        return list(self.past())
+
+    def past(self) -> Sequence[Event]:
+        """The same without a copy, to look at and not to keep: entries that are read later are added to it."""
         latest = None if self._read else self._latest()
-        while (place := self._place(len(self._read))).exists():
-            self._read.append(self._open(place))
+        self._read.extend(self.following(len(self._read), self._read[-1].digest if self._read else GENESIS))
+        place = self.place(len(self._read))
         if latest is not None and latest >= place:
-            self._read.clear()  # so that asking again answers the same
+            self._read = []  # so that asking again answers the same
             raise LedgerError(f"{place} is missing though later entries exist; restore the log from a copy")
-        return list(self._read)
+        return self._read
+
+    def following(self, number: int, previous: str) -> Iterator[Event]:
+        """The entries from `number` on as they are on disk, if the one before has the digest `previous`.
+
+        Raises:
+            LedgerError: An entry was changed or put elsewhere.
+            NewerFormatError: A newer version wrote one.
+        """
+        while (place := self.place(number)).exists():
+            event = _open(place, number, previous)
+            yield event
+            number, previous = number + 1, event.digest
+
+    def one(self, number: int, digest: str) -> Event:
+        """The entry that has this number and digest, without those before it.
+
+        Raises:
+            LedgerError: It is missing or was changed.
+        """
+        place = self.place(number)
+        content = _content(place)
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise LedgerError(f"the chain breaks at {place}: it was changed; restore the log from a copy")
+        return _event(json.loads(content), content)
+
+    def num_files(self) -> int:
+        """How many entries there seem to be: their files are counted, not read."""
+        return sum(1 for _ in (self._store.folder / "log").glob("*/*.json"))
 
     def reread(self) -> list[Event]:
         """All entries in order, every one read and checked anew."""
-        self._read.clear()
+        self._read = []
         return self.events()
 
     def __iter__(self) -> Iterator[Event]:
         return iter(self.events())
 
-    def _open(self, place: Path) -> Event:
-        number, previous = len(self._read), self._read[-1].digest if self._read else _GENESIS
-        content = place.read_bytes()
-        try:
-            entry = json.loads(content)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise LedgerError(f"{place} is not an entry any more ({error}); restore the log from a copy") from error
-        if isinstance(entry, dict) and isinstance(entry.get("format"), int) and entry["format"] > FORMAT:
-            raise NewerFormatError(
-                f"{place} has format {entry['format']}, this version reads up to {FORMAT}; update saint-g"
-            )
-        intact = isinstance(entry, dict) and _is_canonical(entry, content)
-        if not intact or entry.get("previous") != previous or entry.get("number") != number:
-            raise LedgerError(
-                f"the chain breaks at {place}: it was changed, or the entry before it was; restore the log from a copy"
-            )
-        if not _is_complete(entry):
-            raise LedgerError(f"{place} lacks what every entry has: it was changed; restore the log from a copy")
-        return _event(entry, content)
-
     def _latest(self) -> Path | None:
         """The last entry that is there, asked before reading: what other processes append meanwhile is no gap."""
         return max((self._store.folder / "log").glob("*/*.json"), default=None)
 
-    def _place(self, number: int) -> Path:
+    def place(self, number: int) -> Path:
+        """Where the entry with this number lies."""
         return self._store.folder / "log" / f"{number // _ENTRIES_PER_FOLDER:06d}" / f"{number:09d}.json"
+
+
+def _open(place: Path, number: int, previous: str) -> Event:
+    content = _content(place)
+    try:
+        entry = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise LedgerError(f"{place} is not an entry any more ({error}); restore the log from a copy") from error
+    if isinstance(entry, dict) and isinstance(entry.get("format"), int) and entry["format"] > FORMAT:
+        raise NewerFormatError(
+            f"{place} has format {entry['format']}, this version reads up to {FORMAT}; update saint-g"
+        )
+    intact = isinstance(entry, dict) and _is_canonical(entry, content)
+    if not intact or entry.get("previous") != previous or entry.get("number") != number:
+        raise LedgerError(
+            f"the chain breaks at {place}: it was changed, or the entry before it was; restore the log from a copy"
+        )
+    if not _is_complete(entry):
+        raise LedgerError(f"{place} lacks what every entry has: it was changed; restore the log from a copy")
+    return _event(entry, content)
+
+
+def _content(place: Path) -> bytes:
+    try:
+        return place.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise LedgerError(f"{place} cannot be read ({reason}); restore the log from a copy") from error
 
 
 def _event(entry: Mapping[str, Any], content: bytes) -> Event:
@@ -147,11 +195,13 @@ _TYPES: Mapping[str, type] = {"event": str, "body": dict, "blobs": list, "time":
 
 
 def _is_complete(entry: Mapping[str, Any]) -> bool:
-    return all(isinstance(entry.get(key), kind) for key, kind in _TYPES.items())
+    return all(isinstance(entry.get(key), kind) for key, kind in _TYPES.items()) and all(
+        isinstance(blob, str) and _DIGEST.fullmatch(blob) for blob in entry["blobs"]
+    )
 
 
 def _is_canonical(entry: Any, content: bytes) -> bool:
     try:
         return records.to_canonical(entry).encode() == content
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return False

@@ -1,6 +1,6 @@
 import fcntl
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -18,7 +18,8 @@ from saint.errors import (
 )
 from saint.records import Decision, Evidence
 from saint.registry._ledger import FORMAT, Event, Ledger
-from saint.registry._state import Entry, State, replay
+from saint.registry._present import Present
+from saint.registry._state import Entry, State
 from saint.registry._store import Store
 
 _MARKER = "registry.json"
@@ -35,9 +36,10 @@ class Storable(Protocol):
 class Registry:
     """Everything that was tried on one base, what was decided and why; only ever added to."""
 
-    def __init__(self, store: Store, ledger: Ledger) -> None:
+    def __init__(self, store: Store) -> None:
+        self._present = Present()
         self.store = store
-        self.ledger = ledger
+        self.ledger = Ledger(store, must_follow=self._present.must_precede)
 
     @classmethod
     def open(cls, folder: str | Path, *, must_exist: bool = False) -> Self:
@@ -64,7 +66,7 @@ class Registry:
             raise NewerFormatError(
                 f"{folder} has registry format {found}, this version reads up to {FORMAT}; update saint-g"
             )
-        return cls(store, Ledger(store, must_follow=replay))
+        return cls(store)
 
     @classmethod
     def can_begin(cls, folder: Path) -> bool:
@@ -103,12 +105,12 @@ class Registry:
 
     @property
     def state(self) -> State:
-        """What the ledger's events add up to now.
+        """What the ledger's events add up to now; it stays as it is when others come.
 
         Raises:
             LedgerError: The ledger on disk does not verify.
         """
-        return replay(self.ledger)
+        return self._present.after(self.ledger.past()).snapshot()
 
     def accepted(self) -> list[Entry]:
         """The grafts that stand, oldest first."""
@@ -139,7 +141,20 @@ class Registry:
 
     def write(self, event: str, body: Mapping[str, Any], *, contents: Sequence[bytes] = ()) -> Event:
         """Record something that is not a judgement; `contents` are kept as blobs that the entry names."""
-        return self.ledger.append(event, lambda _: body, blobs=[self.store.put(content) for content in contents])
+        return self.append(event, lambda _: body, blobs=[self.store.put(content) for content in contents])
+
+    def append(self, event: str, body: Callable[[State], Mapping[str, Any]], *, blobs: Sequence[str] = ()) -> Event:
+        """Record what `body` makes of the state, which it is given to look at, not to keep.
+
+        Args:
+            blobs: Digests of the contents that the event speaks of; they are in the store already.
+            body: Raises when the state does not allow the event. Called again when another process was faster.
+
+        Raises:
+            LedgerError: The ledger on disk does not verify, or the event cannot follow; it was not written then.
+            StorageError: The disk refused; nothing was half-written.
+        """
+        return self.ledger.append(event, lambda past: body(self._present.after(past)), blobs=blobs)
 
     def record(
         self, graft: Storable, evidence: Evidence, decision: Decision, *, round_number: int | None = None
@@ -157,8 +172,7 @@ class Registry:
                 f"the evidence is about graft {evidence.graft[:12]}, not {digest[:12]}; evaluate it again"
             )
 
-        def body(past: list[Event]) -> dict[str, Any]:
-            state = replay(past)
+        def body(state: State) -> dict[str, Any]:
             if state.base and evidence.base != state.base:
                 raise BaseChangedError(
                     f"this registry is about base {state.base[:12]}, the evidence about {evidence.base[:12]}; "
@@ -182,7 +196,7 @@ class Registry:
                 "round": round_number,
             }
 
-        self.ledger.append("judged", body, blobs=[digest, *filter(None, [decision.losses])])
+        self.append("judged", body, blobs=[digest, *filter(None, [decision.losses])])
         return digest
 
     def rejudge(self, evidence: Evidence, decision: Decision) -> None:
@@ -193,15 +207,14 @@ class Registry:
             LedgerError: The decision answers a query that is not its own.
         """
 
-        def body(past: list[Event]) -> dict[str, Any]:
-            state = replay(past)
+        def body(state: State) -> dict[str, Any]:
             others = tuple(other for other in state.standing if other != evidence.graft)
             if evidence.graft not in state.standing or evidence.stack != others:
                 raise StaleEvidenceError("other grafts stand now than this was measured on; judge it again")
             _must_answer_its_own(state, evidence, decision)
             return {"graft": evidence.graft, "outcome": decision.outcome, "evidence": evidence, "decision": decision}
 
-        self.ledger.append("rejudged", body, blobs=list(filter(None, [decision.losses])))
+        self.append("rejudged", body, blobs=list(filter(None, [decision.losses])))
 
     def approve(self, digest: str, *, by: str, reason: str) -> Entry:
         """Say that a person approves of a graft that passed and waits for that; returns its judgement as it is then.
@@ -216,8 +229,7 @@ class Registry:
         """
         entry = self.entry(digest)
 
-        def body(past: list[Event]) -> dict[str, Any]:
-            state = replay(past)
+        def body(state: State) -> dict[str, Any]:
             latest = next(one for one in reversed(state.judged) if one.digest == entry.digest)
             if latest.status != "waits for approval" or latest.digest in state.quarantined:
                 raise LedgerError(
@@ -234,7 +246,7 @@ class Registry:
             return {"graft": entry.digest, "judgement": latest.number, "by": by, "reason": reason}
 
         with self.alone():
-            self.ledger.append("approved", body)
+            self.append("approved", body)
         return self.entry(entry.digest)
 
     def rollback(self, digest: str, *, reason: str) -> str:
@@ -245,8 +257,8 @@ class Registry:
         """
         full = self.entry(digest).digest
 
-        def body(past: list[Event]) -> dict[str, Any]:
-            standing = replay(past).standing
+        def body(state: State) -> dict[str, Any]:
+            standing = state.standing
             if full not in standing:
                 there = ", ".join(other[:12] for other in standing) or "none"
                 raise UnknownNameError(
@@ -254,7 +266,7 @@ class Registry:
                 )
             return {"graft": full, "reason": reason, "stack": [other for other in standing if other != full]}
 
-        self.ledger.append("rolled_back", body)
+        self.append("rolled_back", body)
         return full
 
 

@@ -1,0 +1,77 @@
+"""A clock that goes back, a folder that may only be read, and a registry from before."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from saint.errors import StorageError
+from saint.registry import Registry, verify
+
+_NOBODY = 65534
+_OLDER = Path(__file__).parents[1] / "data" / "registry-of-format-1"
+
+
+def test_a_clock_that_is_set_back_changes_no_order(tmp_path: Path) -> None:
+    registry = Registry.open(tmp_path)
+    for year in (2026, 1999, 2031):
+        with mock.patch("saint.registry._ledger.datetime") as clock:
+            clock.now.return_value = datetime(year, 1, 1, tzinfo=UTC)
+            registry.write("noted", {"year": year})
+    there = Registry.open(tmp_path)
+    assert [(event.number, event.body["year"]) for event in there.ledger] == [(0, 2026), (1, 1999), (2, 2031)]
+    assert [event.time[:4] for event in there.ledger] == ["2026", "1999", "2031"]
+    assert verify(there).problems == ()
+
+
+@contextmanager
+def as_somebody_without_rights() -> Iterator[None]:
+    """Root may write everywhere, so be somebody else."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(_NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_folder_that_may_only_be_read_is_read_and_refuses_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Registry.open(tmp_path / "registry").write("noted", {"row": 0}, contents=[b"kept"])
+    folders = [tmp_path, *(place for place in tmp_path.rglob("*") if place.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    monkeypatch.chdir(tmp_path)  # what is above it is not for everybody's eyes
+    try:
+        with as_somebody_without_rights():
+            registry = Registry.open("registry")
+            assert registry.state.others[0].body == {"row": 0}
+            assert verify(registry).problems == ()
+            with pytest.raises(StorageError, match=r"was not written \(Permission denied\); make it writable"):
+                registry.write("noted", {"row": 1}, contents=[b"more"])
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    Registry.open("registry").write("noted", {"row": 1})
+    assert verify(Registry.open("registry")).num_entries == 2
+
+
+def test_a_registry_of_the_first_format_is_read_and_written_on(tmp_path: Path) -> None:
+    """Written by version 0.1.0 as it was when there were no checkpoints; it must be readable for ever."""
+    shutil.copytree(_OLDER, tmp_path / "older")
+    registry = Registry.open(tmp_path / "older", must_exist=True)
+    found = verify(registry)
+    assert (found.num_entries, found.num_blobs, found.problems) == (12, 6, ())
+    assert found.head == "f43ea4dfe2b87a2d7875096c1961c74978a65080ffc7e1b2ad8666dafbeb7b89"
+    state = registry.state
+    assert [len(part) for part in (state.judged, state.standing, state.queries, state.others)] == [3, 0, 1, 0]
+    registry.write("noted", {"row": "of today"})
+    assert verify(Registry.open(tmp_path / "older")).num_entries == 13
