@@ -1,6 +1,21 @@
 """What was grown, what was decided and why: append-only, hash-chained, replayable."""
 
+from saint.registry._checkpoint import (
+    Checkpoint as Checkpoint,
+    Note as Note,
+    Signature as Signature,
+    Signer as Signer,
+    key_hash as key_hash,
+    parse_note as parse_note,
+)
 from saint.registry._ledger import Event as Event, Ledger as Ledger
+from saint.registry._merkle import (
+    MerkleTree as MerkleTree,
+    leaf_hash as leaf_hash,
+    merkle_root as merkle_root,
+    verify_consistency as verify_consistency,
+    verify_inclusion as verify_inclusion,
+)
 from saint.registry._registry import Registry as Registry, Storable as Storable
 from saint.registry._state import (
     Asked as Asked,

@@ -10,6 +10,7 @@ from typing import Any, final
 
 from saint import records
 from saint.errors import LedgerError, NewerFormatError
+from saint.registry._merkle import leaf_hash
 from saint.registry._store import Store
 
 FORMAT = 1
@@ -31,6 +32,8 @@ class Event:
     """UTC, ISO 8601; for people, never for order."""
     digest: str
     """SHA-256 of the entry's bytes: the next entry carries it."""
+    leaf: str
+    """The entry's hash in the Merkle tree over all entries, in hexadecimal."""
 
 
 @final
@@ -140,6 +143,7 @@ def _event(entry: Mapping[str, Any], content: bytes) -> Event:
         blobs=tuple(entry["blobs"]),
         time=entry["time"],
         digest=hashlib.sha256(content).hexdigest(),
+        leaf=leaf_hash(content).hex(),
     )
 
 
