@@ -76,26 +76,42 @@ def rollback(registry: str, graft: str, reason: str) -> None:
 @click.option("--recompose", is_flag=True, help="Also load the base, compose the stack and compare its logits.")
 @click.option("--decisions", is_flag=True, help="Also work every decision out again, from what was measured.")
 @click.option("--base", "base_name", help="Where the base is now, if it has moved.")
+@click.option("--expect", "expected", default="", metavar="SIZE:ROOT", help="A checkpoint from elsewhere.")
+@click.option("--anew", is_flag=True, help="Forget what this machine remembers of it, and take it as it is.")
 @json_option
-def verify(registry: str, base_name: str | None, *, recompose: bool, decisions: bool, as_json: bool) -> None:
-    """Check that every entry and blob of REGISTRY is what was written, and that they add up."""
+def verify(
+    registry: str,
+    base_name: str | None,
+    expected: str,
+    *,
+    recompose: bool,
+    decisions: bool,
+    anew: bool,
+    as_json: bool,
+) -> None:
+    """Check that REGISTRY is what was written, that it adds up, and that nothing of it is missing."""
     from saint.records import to_plain
-    from saint.registry import verify as verify_registry
+    from saint.registry import remember, verify as verify_registry
     from saint.report import replayed_lines
 
     opened = open_registry(registry)
-    found = verify_registry(opened)
+    found = verify_registry(opened, expected=expected, anew=anew)
     replayed = _replay(opened) if decisions and not found.problems else None
     recomposed = _recompose(opened, base_name) if recompose and not found.problems else None
     failed = bool(found.problems or (replayed and replayed.problems) or recomposed == "different")
-    unknown = recomposed == "unknown" or bool(replayed and replayed.num_without_policy)
+    unknown = bool(found.unchecked) or recomposed == "unknown" or bool(replayed and replayed.num_without_policy)
+    if not failed:
+        remember(opened, found, anew=anew)
     if as_json:
         say_json({**to_plain(found), "decisions": to_plain(replayed), "recomposed": recomposed})
     else:
         click.echo(f"{found.num_entries} entries, {found.num_blobs} blobs, {found.num_bytes:,} bytes read")
         click.echo(f"head {found.head}")
+        click.echo(f"checkpoint {found.num_entries}:{found.root} of {found.origin}")
         for problem in found.problems:
             click.echo(f"problem: {problem}")
+        for what in found.unchecked:
+            click.echo(f"could not check {what}")
         if replayed is not None:
             say(replayed_lines(replayed))
         if recomposed is not None:

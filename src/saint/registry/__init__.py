@@ -8,7 +8,7 @@ from saint.registry._checkpoint import (
     key_hash as key_hash,
     parse_note as parse_note,
 )
-from saint.registry._ledger import Event as Event, Ledger as Ledger
+from saint.registry._ledger import Event as Event, Ledger as Ledger, Watch as Watch
 from saint.registry._merkle import (
     MerkleTree as MerkleTree,
     leaf_hash as leaf_hash,
@@ -17,6 +17,8 @@ from saint.registry._merkle import (
     verify_inclusion as verify_inclusion,
 )
 from saint.registry._registry import Registry as Registry, Storable as Storable
+from saint.registry._remembered import Memory as Memory, Remembered as Remembered, Standing as Standing
+from saint.registry._sealing import Seal as Seal, public_of as public_of, public_pem as public_pem
 from saint.registry._state import (
     Asked as Asked,
     Entry as Entry,
@@ -25,4 +27,4 @@ from saint.registry._state import (
     num_passed as num_passed,
     replay as replay,
 )
-from saint.registry._verify import Verification as Verification, verify as verify
+from saint.registry._verify import Verification as Verification, remember as remember, verify as verify

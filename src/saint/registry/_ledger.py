@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Protocol, final
 
 from saint import records
 from saint.errors import LedgerError, NewerFormatError
@@ -36,6 +36,18 @@ class Event:
     """The entry's hash in the Merkle tree over all entries, in hexadecimal."""
 
 
+class Watch(Protocol):
+    """Is told of this process' appends."""
+
+    def before_append(self) -> None:
+        """May refuse by raising; nothing was written then."""
+        ...
+
+    def after_append(self) -> None:
+        """The entry is on disk."""
+        ...
+
+
 @final
 class Ledger:
     """The entries of one registry. Many processes may append; each entry has one winner."""
@@ -49,6 +61,7 @@ class Ledger:
         """
         self._store, self._must_follow = store, must_follow
         self._read: list[Event] = []
+        self.watch: Watch | None = None
 
     def append(
         self, name: str, body: Callable[[list[Event]], Mapping[str, Any]], *, blobs: Sequence[str] = ()
@@ -64,6 +77,8 @@ class Ledger:
             LedgerError: The entries on disk do not verify, or this one cannot follow them; it was not written then.
             StorageError: The disk refused; nothing was half-written.
         """
+        if self.watch is not None:
+            self.watch.before_append()
         while True:
             past = self.events()
             number = len(past)
@@ -82,7 +97,10 @@ class Ledger:
             if self._must_follow is not None:
                 self._must_follow([*past, _event(json.loads(content), content)])
             if self._store.create(self._place(number), content):
-                return self.events()[number]
+                break
+        if self.watch is not None:
+            self.watch.after_append()
+        return self.events()[number]
 
     def events(self) -> list[Event]:
         """All entries in order; those read before are not read again.
