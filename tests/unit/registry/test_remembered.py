@@ -199,6 +199,7 @@ def test_a_log_can_be_taken_as_it_is(tmp_path: Path) -> None:
     add(Registry.open(folder), 1)
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_an_entry_is_found(tmp_path: Path) -> None:
     folder = tmp_path / "garden"
     grown(folder)
