@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,15 @@ from saint.data import Splits
 from saint.models import FrozenBase
 from saint.testing import tiny_base, tiny_splits
 from workshop import Workshop, build_workshop
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What a machine remembers of registries, and its keys, without touching those of whoever runs the tests."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAINT_HOME", str(folder))
+        yield folder
 
 
 @pytest.fixture

@@ -96,6 +96,18 @@ class LedgerError(SaintError, RuntimeError):
     """The ledger or a blob on disk does not verify."""
 
 
+class CheckpointKeyError(SaintError, LookupError):
+    """A checkpoint is signed by no key that is known here, so it could not be checked."""
+
+    exit_status = 3
+
+
+class RememberedError(SaintError, RuntimeError):
+    """What this machine remembers of a registry cannot be read, so nothing can be held against it."""
+
+    exit_status = 3
+
+
 class BusyError(SaintError, RuntimeError):
     """Another process is at work on the same registry."""
 

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import click
+
 from saint import config
 from saint.errors import BaseModelError, NotARegistryError
 from saint.registry import Registry
@@ -14,8 +16,11 @@ if TYPE_CHECKING:
 
 
 def open_registry(folder: str) -> Registry:
-    """The registry in `folder`, which must be one already."""
-    return Registry.open(folder, must_exist=True)
+    """The registry in `folder`, which must be one already; what is appended is sealed as the command ends."""
+    registry = Registry.open(folder, must_exist=True)
+    if context := click.get_current_context(silent=True):
+        context.call_on_close(registry.seal.seal)
+    return registry
 
 
 def open_base(registry: Registry, name: str | None = None) -> "FrozenBase":

@@ -88,28 +88,34 @@ def rollback(registry: str, graft: str, reason: str) -> None:
     callback=share,
     help="Read only such a share of the blobs, as in 5%, drawn anew.",
 )
+@click.option("--expect", "expected", default="", metavar="SIZE:ROOT", help="A checkpoint from elsewhere.")
+@click.option("--anew", is_flag=True, help="Forget what this machine remembers of it, and take it as it is.")
 @json_option
 def verify(
     registry: str,
     base_name: str | None,
     sample: float,
+    expected: str,
     *,
     recompose: bool,
     decisions: bool,
     read_data: bool,  # noqa: ARG001 - to be able to say it
+    anew: bool,
     as_json: bool,
 ) -> None:
-    """Check that every entry and blob of REGISTRY is what was written, and that they add up."""
+    """Check that REGISTRY is what was written, that it adds up, and that nothing of it is missing."""
     from saint.records import to_plain
-    from saint.registry import verify as verify_registry
+    from saint.registry import remember, verify as verify_registry
     from saint.report import replayed_lines
 
     opened = open_registry(registry)
-    found = verify_registry(opened, sample=sample)
+    found = verify_registry(opened, sample=sample, expected=expected, anew=anew)
     replayed = _replay(opened) if decisions and not found.problems else None
     recomposed = _recompose(opened, base_name) if recompose and not found.problems else None
     failed = bool(found.problems or (replayed and replayed.problems) or recomposed == "different")
-    unknown = recomposed == "unknown" or bool(replayed and replayed.num_without_policy)
+    unknown = bool(found.unchecked) or recomposed == "unknown" or bool(replayed and replayed.num_without_policy)
+    if not failed:
+        remember(opened, found, anew=anew)
     if as_json:
         say_json({**to_plain(found), "decisions": to_plain(replayed), "recomposed": recomposed})
     else:
@@ -117,8 +123,11 @@ def verify(
         if found.num_unread:
             click.echo(f"{found.num_unread} of the blobs are there, but were not read: a sample was asked for")
         click.echo(f"head {found.head}")
+        click.echo(f"checkpoint {found.num_entries}:{found.root} of {found.origin}")
         for problem in found.problems:
             click.echo(f"problem: {problem}")
+        for what in found.unchecked:
+            click.echo(f"could not check {what}")
         if replayed is not None:
             say(replayed_lines(replayed))
         if recomposed is not None:

@@ -104,6 +104,7 @@ def start(
     }
     registry.write("created", body, contents=[plan_text.encode()] if plan_text else [])
     set_policy(registry, plan.policy, reason="the plan's")
+    registry.seal.seal()
     return registry
 
 

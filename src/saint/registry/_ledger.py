@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Protocol, final
 
 from saint import records
 from saint.errors import LedgerError, NewerFormatError
+from saint.registry._merkle import leaf_hash
 from saint.registry._store import Store
 
 FORMAT = 1
@@ -34,6 +35,20 @@ class Event:
     """UTC, ISO 8601; for people, never for order."""
     digest: str
     """SHA-256 of the entry's bytes: the next entry carries it."""
+    leaf: str
+    """The entry's hash in the Merkle tree over all entries, in hexadecimal."""
+
+
+class Watch(Protocol):
+    """Is told of this process' appends."""
+
+    def before_append(self) -> None:
+        """May refuse by raising; nothing was written then."""
+        ...
+
+    def after_append(self) -> None:
+        """The entry is on disk."""
+        ...
 
 
 @final
@@ -51,6 +66,7 @@ class Ledger:
         self._read: list[Event] = []
         self._num_durable = 0
         """Of the entries read, how many are durable for all that this process knows."""
+        self.watch: Watch | None = None
 
     def append(
         self, name: str, body: Callable[[Sequence[Event]], Mapping[str, Any]], *, blobs: Sequence[str] = ()
@@ -66,6 +82,8 @@ class Ledger:
             LedgerError: The entries on disk do not verify, or this one cannot follow them; it was not written then.
             StorageError: The disk refused; nothing was half-written.
         """
+        if self.watch is not None:
+            self.watch.before_append()
         while True:
             past = self.past()
             number = len(past)
@@ -85,8 +103,11 @@ class Ledger:
             if self._must_follow is not None:
                 self._must_follow(past, _event(json.loads(content), content))
             if self._store.create(self.place(number), content):
-                self._num_durable = number + 1
-                return self.past()[number]
+                break
+        self._num_durable = number + 1
+        if self.watch is not None:
+            self.watch.after_append()
+        return self.past()[number]
 
     def events(self) -> list[Event]:
         """All entries in order; those read before are not read again.
@@ -188,6 +209,7 @@ def _event(entry: Mapping[str, Any], content: bytes) -> Event:
         blobs=tuple(entry["blobs"]),
         time=entry["time"],
         digest=hashlib.sha256(content).hexdigest(),
+        leaf=leaf_hash(content).hex(),
     )
 
 

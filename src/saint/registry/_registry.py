@@ -9,6 +9,7 @@ from saint import records
 from saint.errors import (
     BaseChangedError,
     BusyError,
+    Interrupted,
     LedgerError,
     NewerFormatError,
     NotARegistryError,
@@ -19,6 +20,8 @@ from saint.errors import (
 from saint.records import Decision, Evidence
 from saint.registry._ledger import FORMAT, Event, Ledger
 from saint.registry._present import Present
+from saint.registry._remembered import Memory
+from saint.registry._sealing import Seal
 from saint.registry._state import Entry, State
 from saint.registry._store import Store
 
@@ -36,10 +39,17 @@ class Storable(Protocol):
 class Registry:
     """Everything that was tried on one base, what was decided and why; only ever added to."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, memory: Memory | None = None) -> None:
+        """Put a registry together.
+
+        Args:
+            memory: Where this machine remembers what it verified; `$SAINT_HOME/seen` when left out.
+        """
         self._present = Present()
         self.store = store
         self.ledger = Ledger(store, must_follow=self._present.must_precede)
+        self.seal = Seal(store, self.ledger, memory or Memory())
+        self.ledger.watch = self.seal
 
     @classmethod
     def open(cls, folder: str | Path, *, must_exist: bool = False) -> Self:
@@ -55,7 +65,8 @@ class Registry:
         folder = Path(folder)
         store = Store(folder)
         marker = folder / _MARKER
-        if not marker.exists():
+        is_new = not marker.exists()
+        if is_new:
             if must_exist or (folder.exists() and not store.is_bare()):
                 raise NotARegistryError(
                     f"{folder} is not a registry (it has no {_MARKER}); make one with `saint init` in a new folder"
@@ -66,7 +77,10 @@ class Registry:
             raise NewerFormatError(
                 f"{folder} has registry format {found}, this version reads up to {FORMAT}; update saint-g"
             )
-        return cls(store)
+        registry = cls(store)
+        if is_new:
+            registry.seal.begin()
+        return registry
 
     @classmethod
     def can_begin(cls, folder: Path) -> bool:
@@ -101,7 +115,12 @@ class Registry:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise BusyError(f"another process grows {self.folder}; wait for it or stop it") from error
-            yield
+            try:
+                yield
+            except Interrupted:
+                self.seal.seal()
+                raise
+            self.seal.seal()
 
     @property
     def state(self) -> State:
