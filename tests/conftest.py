@@ -1,3 +1,5 @@
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,15 @@ from saint.data import Splits
 from saint.models import FrozenBase
 from saint.testing import tiny_base, tiny_splits
 from workshop import Workshop, build_workshop
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keys and trust files of the tests, apart from those of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAINT_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.delenv("SAINT_KEY_PASSPHRASE", raising=False)
+        yield Path(os.environ["SAINT_HOME"])
 
 
 @pytest.fixture

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 def open_registry(folder: str) -> Registry:
     """The registry in `folder`, which must be one already."""
-    return Registry.open(folder, must_exist=True)
+    from saint.signing import sign_entries
+
+    registry = Registry.open(folder, must_exist=True)
+    sign_entries(registry)
+    return registry
 
 
 def open_base(registry: Registry, name: str | None = None) -> "FrozenBase":

@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from saint.registry import Registry
 
 if TYPE_CHECKING:
     from saint.judging import Replayed
+    from saint.signing import Signatures
 
 
 @click.command()
@@ -75,22 +77,36 @@ def rollback(registry: str, graft: str, reason: str) -> None:
 @registry_argument
 @click.option("--recompose", is_flag=True, help="Also load the base, compose the stack and compare its logits.")
 @click.option("--decisions", is_flag=True, help="Also work every decision out again, from what was measured.")
+@click.option("--signatures", is_flag=True, help="Also check who signed each entry, and that they may.")
 @click.option("--base", "base_name", help="Where the base is now, if it has moved.")
 @json_option
-def verify(registry: str, base_name: str | None, *, recompose: bool, decisions: bool, as_json: bool) -> None:
+def verify(
+    registry: str, base_name: str | None, *, recompose: bool, decisions: bool, signatures: bool, as_json: bool
+) -> None:
     """Check that every entry and blob of REGISTRY is what was written, and that they add up."""
     from saint.records import to_plain
     from saint.registry import verify as verify_registry
-    from saint.report import replayed_lines
+    from saint.report import replayed_lines, signature_lines
 
     opened = open_registry(registry)
     found = verify_registry(opened)
     replayed = _replay(opened) if decisions and not found.problems else None
     recomposed = _recompose(opened, base_name) if recompose and not found.problems else None
-    failed = bool(found.problems or (replayed and replayed.problems) or recomposed == "different")
-    unknown = recomposed == "unknown" or bool(replayed and replayed.num_without_policy)
+    signed = _check_signatures(opened) if signatures and not found.problems else None
+    problems = [*found.problems, *(replayed.problems if replayed else ()), *(signed.problems if signed else ())]
+    failed = bool(problems or recomposed == "different")
+    unknown = recomposed == "unknown" or bool(
+        (replayed and replayed.num_without_policy) or (signed and signed.unchecked)
+    )
     if as_json:
-        say_json({**to_plain(found), "decisions": to_plain(replayed), "recomposed": recomposed})
+        say_json(
+            {
+                **to_plain(found),
+                "decisions": to_plain(replayed),
+                "signatures": to_plain(signed),
+                "recomposed": recomposed,
+            }
+        )
     else:
         click.echo(f"{found.num_entries} entries, {found.num_blobs} blobs, {found.num_bytes:,} bytes read")
         click.echo(f"head {found.head}")
@@ -98,11 +114,19 @@ def verify(registry: str, base_name: str | None, *, recompose: bool, decisions: 
             click.echo(f"problem: {problem}")
         if replayed is not None:
             say(replayed_lines(replayed))
+        if signed is not None:
+            say(signature_lines(signed))
         if recomposed is not None:
             click.echo(_RECOMPOSED[recomposed])
         if not failed and not unknown:
             click.echo("verified")
     click.get_current_context().exit(1 if failed else 3 if unknown else 0)
+
+
+def _check_signatures(registry: Registry) -> "Signatures":
+    from saint.signing import check_signatures
+
+    return check_signatures(registry, now=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def _replay(registry: Registry) -> "Replayed":

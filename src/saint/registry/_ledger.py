@@ -13,6 +13,8 @@ from saint.errors import LedgerError, NewerFormatError
 from saint.registry._store import Store
 
 FORMAT = 1
+Attest = Callable[[str, Mapping[str, Any], Sequence["Event"]], Mapping[str, Sequence[bytes]]]
+"""Event, body and the entries before it -> key of the body -> contents that the entry is to name there."""
 _GENESIS = "0" * 64
 _ENTRIES_PER_FOLDER = 1000
 
@@ -46,6 +48,8 @@ class Ledger:
         """
         self._store, self._must_follow = store, must_follow
         self._read: list[Event] = []
+        self.attest: Attest | None = None
+        """Asked of every entry before it is written, where somebody wants entries signed."""
 
     def append(
         self, name: str, body: Callable[[list[Event]], Mapping[str, Any]], *, blobs: Sequence[str] = ()
@@ -66,13 +70,14 @@ class Ledger:
             number = len(past)
             if past:  # an entry that is built upon must be durable, even if its writer died before making it so
                 self._store.sync(self._place(number - 1).parent)
+            plain, signed = self._signed(name, records.to_plain(body(past)), past)
             entry = {
                 "format": FORMAT,
                 "number": number,
                 "previous": past[-1].digest if past else _GENESIS,
                 "event": name,
-                "body": records.to_plain(body(past)),
-                "blobs": sorted(blobs),
+                "body": plain,
+                "blobs": sorted([*blobs, *signed]),
                 "time": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             content = records.to_canonical(entry).encode()
@@ -80,6 +85,15 @@ class Ledger:
                 self._must_follow([*past, _event(json.loads(content), content)])
             if self._store.create(self._place(number), content):
                 return self.events()[number]
+
+    def _signed(self, name: str, body: dict[str, Any], past: Sequence[Event]) -> tuple[dict[str, Any], list[str]]:
+        """The body with the digests of what is signed about it, which is in the store then, and these digests."""
+        if self.attest is None:
+            return body, []
+        made = self.attest(name, body, past)
+        kept = {key: [self._store.put(content) for content in contents] for key, contents in made.items()}
+        named = {key: digests[0] if key == "trust" else digests for key, digests in kept.items()}
+        return {**body, **named}, [digest for digests in kept.values() for digest in digests]
 
     def events(self) -> list[Event]:
         """All entries in order; those read before are not read again.

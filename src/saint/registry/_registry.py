@@ -1,5 +1,6 @@
 import fcntl
 import json
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,7 +60,8 @@ class Registry:
                     f"{folder} is not a registry (it has no {_MARKER}); make one with `saint init` in a new folder"
                 )
             store.make()
-            store.create(marker, records.to_canonical({"format": FORMAT, "hash": "sha256"}).encode())
+            marked = {"format": FORMAT, "hash": "sha256", "origin": secrets.token_hex(16)}
+            store.create(marker, records.to_canonical(marked).encode())
         if (found := _format_of(marker)) > FORMAT:
             raise NewerFormatError(
                 f"{folder} has registry format {found}, this version reads up to {FORMAT}; update saint-g"
@@ -80,6 +82,21 @@ class Registry:
     def folder(self) -> Path:
         """Where the registry lies."""
         return self.store.folder
+
+    @property
+    def origin(self) -> str:
+        """What this registry and its copies are called, and no other one: what is signed for it says so.
+
+        A registry from before they had names is called by its first entry; "" while it has none.
+        """
+        try:
+            named = json.loads((self.folder / _MARKER).read_text(encoding="utf-8")).get("origin")
+        except (OSError, ValueError, AttributeError) as error:
+            raise NotARegistryError(f"{self.folder / _MARKER} cannot be read ({error}); restore it") from error
+        if named:
+            return str(named)
+        events = self.ledger.events()
+        return events[0].digest[:32] if events else ""
 
     @property
     def work(self) -> Path:

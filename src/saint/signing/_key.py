@@ -10,6 +10,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from typing_extensions import override
+
 from saint.errors import KeyFileError
 from saint.signing._home import create_file, home
 
@@ -56,6 +58,7 @@ class PublicKey:
         pem, spki = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         return self._key.public_bytes(pem, spki).decode()
 
+    @override
     def __repr__(self) -> str:
         return f"PublicKey({self.key_id[:12]})"
 
@@ -87,6 +90,7 @@ class Key:
         """Whether this key signed the message."""
         return self.public_key.verify(message, signature)
 
+    @override
     def __repr__(self) -> str:
         return f"Key({self.key_id[:12]})"
 
@@ -193,9 +197,9 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             content = file.read(_AT_MOST_BYTES + 1)
     except OSError as error:
-        raise KeyFileError(f"{path} cannot be read ({error.strerror}); `saint keys list` shows what keys there are") from (
-            error
-        )
+        raise KeyFileError(
+            f"{path} cannot be read ({error.strerror}); `saint keys list` shows what keys there are"
+        ) from (error)
     if len(content) > _AT_MOST_BYTES:
         raise KeyFileError(f"{path} is larger than any key; give the file of a key")
     return content
