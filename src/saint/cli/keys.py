@@ -106,7 +106,7 @@ def roles(registry: str, path: str | None, signed: str | None, into: str | None,
             for role, one in plain.items()
             if isinstance(one, dict)
         }
-        grants = {
+        grants: dict[str, Grant] = {
             role: config.build({**plain[role], "keys": [key.key_id for key in found]}, Grant, where=f"{path}: {role}")
             for role, found in public.items()
             if role in ROLES
@@ -159,14 +159,14 @@ def rotate(
 def _change(
     registry: Any, wanted: "Trust | None", signed: str | None, into: str | None, reason: str, *, as_json: bool
 ) -> None:
-    from saint.signing import change_trust, read_trust, sign_change
+    from saint.signing import change_trust, read_trust, sign_change, trust_of
 
     earlier = read_file(signed) if signed else None
     trust = wanted
     if trust is None:
         assert earlier is not None
         trust = read_trust(earlier)
-    envelope = sign_change(trust, earlier)
+    envelope = sign_change(trust, trust_of(registry), earlier=earlier)
     if into:
         Path(into).write_bytes(envelope.to_bytes())
         click.echo(f"{into} written; it changes nothing until it is put into the ledger with --from", err=as_json)

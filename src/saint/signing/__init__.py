@@ -18,6 +18,7 @@ from saint.signing._envelope import (
 from saint.signing._home import home as home
 from saint.signing._key import (
     Key as Key,
+    Keyring as Keyring,
     PublicKey as PublicKey,
     key_path as key_path,
     keys_folder as keys_folder,

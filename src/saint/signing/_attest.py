@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, final
 
@@ -9,8 +10,8 @@ from saint.errors import KeyFileError, SignatureError
 from saint.registry import Event, Registry
 from saint.signing._course import Course
 from saint.signing._envelope import IN_TOTO, Envelope, read_envelope, sign, verify
-from saint.signing._key import Key, key_path, keys_folder, load_key, make_key
-from saint.signing._pinned import must_not_go_back, remember, remembered
+from saint.signing._key import Keyring, key_path, keys_folder, load_key, make_key
+from saint.signing._pinned import forget, must_not_go_back, remember, remembered
 from saint.signing._statement import CONTEXT, Claim, claims
 from saint.signing._trust import Trust, embedded_trust, moment, sign_trust
 
@@ -52,7 +53,9 @@ class Attester:
     def __init__(self, registry: Registry, *, given: Envelope | None = None, valid_until: str = "") -> None:
         self._registry, self._given, self._valid_until = registry, given, valid_until
         self._course: Course | None = None
-        self._keys: list[Key] | None = None
+        self._keys = Keyring()
+        self._begun: Trust | None = None
+        """The first trust file, if this one made it and has not seen yet whether another process was faster."""
 
     def __call__(self, name: str, body: Mapping[str, Any], past: Sequence[Event]) -> dict[str, list[bytes]]:
         """Key of the entry's body -> contents whose digests it is to have there; nothing for what nobody signs.
@@ -68,12 +71,13 @@ class Attester:
         if not asked:
             return {}
         found: dict[str, list[bytes]] = {}
-        if course.trust is None:
-            found["trust"] = [self._begin(course)]
-        assert course.trust is not None
-        signed = [self._signed(claim, course, course.trust) for claim in asked]
-        if name == "approved" and not course.trust.is_embedded:
-            self._must_be_another(body, past, signed[0], course.trust, at=course.clock)
+        trust = course.trust
+        if trust is None:
+            trust, content = self._begin(course)
+            found["trust"] = [content]
+        signed = [self._signed(claim, course, trust) for claim in asked]
+        if name == "approved" and not trust.is_embedded:
+            self._must_be_another(body, past, signed[0], trust, at=course.clock)
         found["attestations"] = [envelope.to_bytes() for envelope in signed]
         return found
 
@@ -86,20 +90,22 @@ class Attester:
             must_not_go_back(self._course.trust, known)
         else:
             self._course.read(past[self._course.num_read :])
+        if self._begun is not None and self._course.trust is not None:
+            if self._course.trust.digest != self._begun.digest:  # another machine was faster: ours never was in force
+                forget(self._begun)
+            self._begun = None
         return self._course
 
-    def _begin(self, course: Course) -> bytes:
+    def _begin(self, course: Course) -> tuple[Trust, bytes]:
         """The first trust file: one key of this machine for everything."""
         path = key_path(_LOCAL)
         if not path.exists():
-            try:
+            with suppress(KeyFileError):  # another process was faster
                 make_key(path)
-            except KeyFileError:  # another process was faster
-                pass
         key = load_key(path)
-        course.trust = embedded_trust(course.origin, key)
-        remember(course.trust)
-        return sign_trust(course.trust, key).to_bytes()
+        self._begun = embedded_trust(course.origin, key)
+        remember(self._begun)
+        return self._begun, sign_trust(self._begun, key).to_bytes()
 
     def _signed(self, claim: Claim, course: Course, trust: Trust) -> Envelope:
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -111,7 +117,7 @@ class Attester:
             verify(self._given, counting, threshold=1)
             return self._given
         ids = {key.key_id for key in counting}
-        mine = [key for key in self._own() if key.key_id in ids]
+        mine = self._keys.of(ids)
         needed = 1 if claim.role == "approver" else threshold  # people approve one after the other
         if len(mine) < needed:
             raise KeyFileError(
@@ -145,11 +151,6 @@ class Attester:
                 f"the trust file wants {needed} approvers, and the policy lets it stand after {wanted}; raise "
                 "approvals in the policy, or let several keys sign one approval"
             )
-
-    def _own(self) -> list[Key]:
-        if self._keys is None:
-            self._keys = [load_key(path) for path in sorted(keys_folder().glob("*.pem"))]
-        return self._keys
 
 
 def must_say(envelope: Envelope, claim: Claim, *, origin: str, at: str) -> None:

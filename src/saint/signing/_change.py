@@ -4,7 +4,7 @@ from saint.errors import KeyFileError, SignatureError
 from saint.registry import Event, Registry
 from saint.signing._course import Course
 from saint.signing._envelope import Envelope
-from saint.signing._key import keys_folder, load_key
+from saint.signing._key import Keyring, keys_folder
 from saint.signing._pinned import must_not_go_back, remember, remembered
 from saint.signing._trust import Trust, follow, read_trust, sign_trust
 
@@ -22,16 +22,21 @@ def trust_of(registry: Registry) -> Trust | None:
     return course.trust
 
 
-def sign_change(trust: Trust, earlier: Envelope | None = None) -> Envelope:
-    """A trust file with the signatures of all keys of this machine, and those that it had already.
+def sign_change(trust: Trust, before: Trust | None = None, *, earlier: Envelope | None = None) -> Envelope:
+    """A trust file with the signatures of the root keys of this machine, and those that it had already.
+
+    Args:
+        before: The one that it is to replace, whose root keys sign as well.
+        earlier: The same with the signatures of others.
 
     Raises:
         KeyFileError: There is no key here.
         SignatureError: What was signed already is another trust file.
     """
-    keys = [load_key(path) for path in sorted(keys_folder().glob("*.pem"))]
+    roots = {key for one in (before, trust) if one for key in one.roles["root"].keys}
+    keys = Keyring().of(roots)
     if not keys:
-        raise KeyFileError(f"there is no key in {keys_folder()} to sign with; bring one")
+        raise KeyFileError(f"no root key of this registry is in {keys_folder()}; bring one, or sign where it is")
     if earlier is None:
         return sign_trust(trust, *keys)
     if read_trust(earlier).digest != trust.digest:

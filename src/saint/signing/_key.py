@@ -3,13 +3,13 @@
 import hashlib
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-
 from typing_extensions import override
 
 from saint.errors import KeyFileError
@@ -98,6 +98,31 @@ class Key:
 def keys_folder() -> Path:
     """Where keys lie that are known by name."""
     return home() / "keys"
+
+
+@final
+class Keyring:
+    """The keys of this machine, each opened when it is first needed."""
+
+    def __init__(self) -> None:
+        self._opened: dict[Path, Key] = {}
+
+    def of(self, key_ids: Collection[str]) -> list[Key]:
+        """Those that have one of these ids; others are not opened where their public part lies beside them.
+
+        Raises:
+            KeyFileError: One cannot be opened.
+        """
+        found = []
+        for path in sorted(keys_folder().glob("*.pem")):
+            public = path.with_suffix(".pub")
+            if public.exists() and load_public(public).key_id not in key_ids:
+                continue
+            if path not in self._opened:
+                self._opened[path] = load_key(path)
+            if self._opened[path].key_id in key_ids:
+                found.append(self._opened[path])
+        return found
 
 
 def key_path(name: str) -> Path:

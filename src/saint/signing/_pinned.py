@@ -52,6 +52,13 @@ def remember(trust: Trust) -> None:
     replace_file(trust_path(trust.origin), records.to_canonical(trust).encode())
 
 
+def forget(trust: Trust) -> None:
+    """Take back a trust file that never came to be in force."""
+    known = remembered(trust.origin)
+    if known is not None and known.digest == trust.digest:
+        trust_path(trust.origin).unlink(missing_ok=True)
+
+
 def must_not_go_back(trust: Trust | None, known: Trust | None) -> None:
     """Refuse a registry whose trust file is older than what is remembered of it, or another one of the same version.
 
