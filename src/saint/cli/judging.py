@@ -14,7 +14,13 @@ from saint.cli._terminal import json_option, registry_argument, say, say_json
 @click.option("--reason", required=True, help="Why; it is kept in the ledger.")
 @click.option("--write", "into", type=click.Path(), help="Only sign it, into a file that holds for a while.")
 @click.option("--from", "signed", type=click.Path(), help="The file in which it was signed elsewhere, by --write.")
-@click.option("--valid-days", default=30, show_default=True, help="How long what is signed may be used.")
+@click.option(
+    "--valid-days",
+    type=click.IntRange(1, 3650),
+    default=30,
+    show_default=True,
+    help="How long what is signed may be used.",
+)
 def approve(
     registry: str, graft: str, by: str, reason: str, into: str | None, signed: str | None, valid_days: int
 ) -> None:

@@ -3,6 +3,7 @@
 from saint.signing._attest import sign_approval as sign_approval, sign_entries as sign_entries
 from saint.signing._change import (
     change_trust as change_trust,
+    log_key as log_key,
     pin as pin,
     sign_change as sign_change,
     trust_of as trust_of,

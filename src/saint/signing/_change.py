@@ -4,7 +4,7 @@ from saint.errors import KeyFileError, SignatureError
 from saint.registry import Event, Registry
 from saint.signing._course import Course
 from saint.signing._envelope import Envelope
-from saint.signing._key import Keyring, keys_folder
+from saint.signing._key import Key, Keyring, keys_folder
 from saint.signing._pinned import must_not_go_back, remember, remembered
 from saint.signing._trust import Trust, follow, read_trust, sign_trust
 
@@ -20,6 +20,18 @@ def trust_of(registry: Registry) -> Trust | None:
     if course.origin:
         must_not_go_back(course.trust, remembered(course.origin))
     return course.trust
+
+
+def log_key(registry: Registry) -> Key | None:
+    """The key of this machine that signs a registry's checkpoints; None where none may, or nothing was signed yet.
+
+    Raises:
+        KeyFileError: The key cannot be opened.
+        SignatureError: The registry's trust file does not hold.
+    """
+    trust = trust_of(registry)
+    mine = Keyring().of(trust.roles["log"].keys) if trust else []
+    return mine[0] if mine else None
 
 
 def sign_change(trust: Trust, before: Trust | None = None, *, earlier: Envelope | None = None) -> Envelope:
