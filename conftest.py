@@ -1,5 +1,6 @@
 """The examples of the README and of the documentation run as tests."""
 
+import os
 import tempfile
 
 from sybil import Sybil
@@ -10,3 +11,8 @@ pytest_collect_file = Sybil(
     patterns=["README.md", "docs/**/*.md"],
     setup=lambda namespace: namespace.update(folder=tempfile.mkdtemp()),
 ).pytest()
+
+
+def pytest_configure() -> None:
+    """Keys and trust files of whoever runs the examples are not theirs to write."""
+    os.environ["SAINT_HOME"] = tempfile.mkdtemp()

@@ -15,6 +15,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAINT_HOME", str(folder))
+        patch.delenv("SAINT_KEY_PASSPHRASE", raising=False)
         yield folder
 
 

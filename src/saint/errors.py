@@ -116,6 +116,16 @@ class StaleEvidenceError(SaintError, RuntimeError):
     """Evidence was measured on a stack that no longer stands."""
 
 
+class KeyFileError(SaintError, ValueError):
+    """A key is missing, cannot be opened, or is not the one that is needed."""
+
+    exit_status = 2
+
+
+class SignatureError(SaintError, RuntimeError):
+    """A signature does not hold: what was signed is something else, or whoever signed may not."""
+
+
 class HoldOutError(SaintError, RuntimeError):
     """Sealed text may not be asked any more: it was retired, has expired, or has no documents left."""
 

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 
 def open_registry(folder: str) -> Registry:
-    """The registry in `folder`, which must be one already; what is appended is sealed as the command ends."""
+    """The registry in `folder`, which must be one already; what is appended is signed, and sealed in the end."""
+    from saint.signing import sign_entries
+
     registry = Registry.open(folder, must_exist=True)
+    sign_entries(registry)
     if context := click.get_current_context(silent=True):
         context.call_on_close(registry.seal.seal)
     return registry

@@ -1,3 +1,4 @@
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -11,13 +12,37 @@ from saint.cli._terminal import json_option, registry_argument, say, say_json
 @click.argument("graft")
 @click.option("--by", required=True, help="Who approves; a name that people know.")
 @click.option("--reason", required=True, help="Why; it is kept in the ledger.")
-def approve(registry: str, graft: str, by: str, reason: str) -> None:
+@click.option("--write", "into", type=click.Path(), help="Only sign it, into a file that holds for a while.")
+@click.option("--from", "signed", type=click.Path(), help="The file in which it was signed elsewhere, by --write.")
+@click.option(
+    "--valid-days",
+    type=click.IntRange(1, 3650),
+    default=30,
+    show_default=True,
+    help="How long what is signed may be used.",
+)
+def approve(
+    registry: str, graft: str, by: str, reason: str, into: str | None, signed: str | None, valid_days: int
+) -> None:
     """Approve of a GRAFT that passed its gates and waits for people to agree.
 
     It comes to stand when as many have approved as its risk class asks for. Not while another process grows REGISTRY:
     stop that first, approve, and let it go on.
+
+    What is signed holds for this judgement of this graft in this registry, and for no other.
     """
+    from saint.signing import read_envelope, sign_approval, sign_entries
+
     opened = open_registry(registry)
+    until = (datetime.now(UTC) + timedelta(days=valid_days)).isoformat(timespec="seconds")
+    if into:
+        entry = opened.entry(graft)
+        envelope = sign_approval(opened, entry.number, by=by, reason=reason, valid_until=until)
+        Path(into).write_bytes(envelope.to_bytes())
+        click.echo(f"{into} written: {by} approves of {entry.digest[:12]} until {until}; put it in with --from")
+        return
+    given = read_envelope(Path(signed).read_bytes()) if signed else None
+    sign_entries(opened, given=given, valid_until=until)
     entry = opened.approve(graft, by=by, reason=reason)
     said = opened.state.approved[entry.number]
     click.echo(

@@ -1,5 +1,6 @@
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,6 +10,8 @@ from saint.registry import Registry
 
 if TYPE_CHECKING:
     from saint.judging import Replayed
+    from saint.registry import Verification
+    from saint.signing import Signatures
 
 
 @click.command()
@@ -79,8 +82,14 @@ def rollback(registry: str, graft: str, reason: str) -> None:
 @registry_argument
 @click.option("--recompose", is_flag=True, help="Also load the base, compose the stack and compare its logits.")
 @click.option("--decisions", is_flag=True, help="Also work every decision out again, from what was measured.")
+@click.option("--signatures", is_flag=True, help="Also check who signed each entry, and that they may.")
 @click.option("--base", "base_name", help="Where the base is now, if it has moved.")
-@click.option("--read-data", is_flag=True, help="Read every blob: what is done anyway, unless there is a --sample.")
+@click.option(
+    "--read-data",
+    is_flag=True,
+    expose_value=False,
+    help="Read every blob: what is done anyway, unless there is a --sample.",
+)
 @click.option(
     "--sample",
     metavar="PERCENT",
@@ -99,26 +108,66 @@ def verify(
     *,
     recompose: bool,
     decisions: bool,
-    read_data: bool,  # noqa: ARG001 - to be able to say it
+    signatures: bool,
     anew: bool,
     as_json: bool,
 ) -> None:
     """Check that REGISTRY is what was written, that it adds up, and that nothing of it is missing."""
-    from saint.records import to_plain
+
     from saint.registry import remember, verify as verify_registry
-    from saint.report import replayed_lines
 
     opened = open_registry(registry)
     found = verify_registry(opened, sample=sample, expected=expected, anew=anew)
-    replayed = _replay(opened) if decisions and not found.problems else None
-    recomposed = _recompose(opened, base_name) if recompose and not found.problems else None
-    failed = bool(found.problems or (replayed and replayed.problems) or recomposed == "different")
-    unknown = bool(found.unchecked) or recomposed == "unknown" or bool(replayed and replayed.num_without_policy)
-    if not failed:
+    adds_up = not found.problems
+    checked = _Checked(
+        found=found,
+        replayed=_replay(opened) if decisions and adds_up else None,
+        signed=_check_signatures(opened) if signatures and adds_up else None,
+        recomposed=_recompose(opened, base_name) if recompose and adds_up else None,
+    )
+    if not checked.failed:
         remember(opened, found, anew=anew)
     if as_json:
-        say_json({**to_plain(found), "decisions": to_plain(replayed), "recomposed": recomposed})
+        say_json(checked.to_plain())
     else:
+        checked.say()
+    click.get_current_context().exit(1 if checked.failed else 3 if checked.unknown else 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Checked:
+    """What a verification came to."""
+
+    found: "Verification"
+    replayed: "Replayed | None"
+    signed: "Signatures | None"
+    recomposed: str | None
+
+    @property
+    def failed(self) -> bool:
+        parts = (self.found, self.replayed, self.signed)
+        return any(part.problems for part in parts if part is not None) or self.recomposed == "different"
+
+    @property
+    def unknown(self) -> bool:
+        left = (
+            self.found.unchecked,
+            self.replayed and self.replayed.num_without_policy,
+            self.signed and self.signed.unchecked,
+            self.recomposed == "unknown",
+        )
+        return any(map(bool, left))
+
+    def to_plain(self) -> dict[str, Any]:
+        from saint.records import to_plain
+
+        parts = {"decisions": to_plain(self.replayed), "signatures": to_plain(self.signed)}
+        return {**to_plain(self.found), **parts, "recomposed": self.recomposed}
+
+    def say(self) -> None:
+        from saint.report import replayed_lines, signature_lines
+
+        found = self.found
         click.echo(f"{found.num_entries} entries, {found.num_blobs} blobs, {found.num_bytes:,} bytes read")
         if found.num_unread:
             click.echo(f"{found.num_unread} of the blobs are there, but were not read: a sample was asked for")
@@ -128,19 +177,26 @@ def verify(
             click.echo(f"problem: {problem}")
         for what in found.unchecked:
             click.echo(f"could not check {what}")
-        if replayed is not None:
-            say(replayed_lines(replayed))
-        if recomposed is not None:
-            click.echo(_RECOMPOSED[recomposed])
-        if not failed and not unknown:
+        if self.replayed is not None:
+            say(replayed_lines(self.replayed))
+        if self.signed is not None:
+            say(signature_lines(self.signed))
+        if self.recomposed is not None:
+            click.echo(_RECOMPOSED[self.recomposed])
+        if not self.failed and not self.unknown:
             click.echo("verified as far as it was read" if found.num_unread else "verified")
-    click.get_current_context().exit(1 if failed else 3 if unknown else 0)
 
 
 def _replay(registry: Registry) -> "Replayed":
     from saint.judging import replay_decisions
 
     return replay_decisions(registry)
+
+
+def _check_signatures(registry: Registry) -> "Signatures":
+    from saint.signing import check_signatures
+
+    return check_signatures(registry, now=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 _RECOMPOSED = {

@@ -10,6 +10,7 @@ from saint.cli.demo import demo
 from saint.cli.exporting import export
 from saint.cli.growing import grow, init
 from saint.cli.judging import approve, holdout, policy
+from saint.cli.keys import keys
 from saint.cli.kinds import kinds
 from saint.cli.ledger import log, report, rollback, show, status, verify
 from saint.cli.mapping import map_sites
@@ -40,6 +41,7 @@ for command in (
     show,
     rollback,
     approve,
+    keys,
     policy,
     holdout,
     verify,

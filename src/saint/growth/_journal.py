@@ -21,6 +21,7 @@ from saint.models import FrozenBase
 from saint.progress import Progress
 from saint.records import Arm, Candidate, Decision, Evidence, Outcome, SensitivityMap
 from saint.registry import Registry, State
+from saint.signing import sign_entries
 from saint.training import Trained, Workspace
 
 
@@ -30,6 +31,7 @@ class Journal:
 
     def __init__(self, registry: Registry, base: FrozenBase, data: Splits, plan: Plan, progress: Progress) -> None:
         self.registry, self.base, self.data, self.plan, self.progress = registry, base, data, plan, progress
+        sign_entries(registry)
         self.settings = Settings(registry, base, data, plan)
 
     @property

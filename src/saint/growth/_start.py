@@ -19,6 +19,7 @@ from saint.models import FrozenBase, must_read
 from saint.progress import Progress
 from saint.records import SensitivityMap
 from saint.registry import Registry
+from saint.signing import sign_entries
 from saint.training import check_tokenizer
 
 _RECORDED_PACKAGES = (
@@ -73,6 +74,7 @@ def start(
     sorts = {name: part.sort for name, part in data.suites_of("gate").items()}
     must_suffice(plan.policy, holdout_sizes(data), grown=data.grown_domain, sorts=sorts)
     registry = Registry.open(folder)
+    sign_entries(registry)
     if not plan.data.prepared:
         shutil.rmtree(registry.work / "data", ignore_errors=True)  # of a start that was killed
         save_splits(data, registry.work / "data", plan=plan.data)

@@ -15,6 +15,8 @@ from saint.registry._merkle import leaf_hash
 from saint.registry._store import Store
 
 FORMAT = 1
+Attest = Callable[[str, Mapping[str, Any], Sequence["Event"]], Mapping[str, Sequence[bytes]]]
+"""Event, body and the entries before it -> key of the body -> contents that the entry is to name there."""
 GENESIS = "0" * 64
 """What the first entry carries for the digest of the one before."""
 _ENTRIES_PER_FOLDER = 1000
@@ -67,6 +69,8 @@ class Ledger:
         self._num_durable = 0
         """Of the entries read, how many are durable for all that this process knows."""
         self.watch: Watch | None = None
+        self.attest: Attest | None = None
+        """Asked of every entry before it is written, where somebody wants entries signed."""
 
     def append(
         self, name: str, body: Callable[[Sequence[Event]], Mapping[str, Any]], *, blobs: Sequence[str] = ()
@@ -90,13 +94,14 @@ class Ledger:
             if number > self._num_durable:  # what is built upon must be durable, even if its writer died before that
                 self._store.sync(self.place(number - 1).parent)
                 self._num_durable = number
+            plain, signed = self._signed(name, records.to_plain(body(past)), past)
             entry = {
                 "format": FORMAT,
                 "number": number,
                 "previous": past[-1].digest if past else GENESIS,
                 "event": name,
-                "body": records.to_plain(body(past)),
-                "blobs": sorted(blobs),
+                "body": plain,
+                "blobs": sorted([*blobs, *signed]),
                 "time": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             content = records.to_canonical(entry).encode()
@@ -108,6 +113,15 @@ class Ledger:
         if self.watch is not None:
             self.watch.after_append()
         return self.past()[number]
+
+    def _signed(self, name: str, body: dict[str, Any], past: Sequence[Event]) -> tuple[dict[str, Any], list[str]]:
+        """The body with the digests of what is signed about it, which is in the store then, and these digests."""
+        if self.attest is None:
+            return body, []
+        made = self.attest(name, body, past)
+        kept = {key: [self._store.put(content) for content in contents] for key, contents in made.items()}
+        named = {key: digests[0] if key == "trust" else digests for key, digests in kept.items()}
+        return {**body, **named}, [digest for digests in kept.values() for digest in digests]
 
     def events(self) -> list[Event]:
         """All entries in order; those read before are not read again.

@@ -98,6 +98,14 @@ class Registry:
         return self.store.folder
 
     @property
+    def origin(self) -> str:
+        """What this registry and its copies are called, and no other one: what is signed for it says so.
+
+        A registry from before they had names is called by its first entry; "" while it has none.
+        """
+        return self.seal.origin()
+
+    @property
     def work(self) -> Path:
         """A place for work in progress; nothing in it is part of the record."""
         return self.store.folder / "work"

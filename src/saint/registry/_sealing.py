@@ -6,6 +6,7 @@ and of flushes that an append costs. What a killed process appended since its la
 
 import base64
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
@@ -27,8 +28,8 @@ class Seal:
 
     def __init__(self, store: Store, ledger: Ledger, memory: Memory) -> None:
         self._store, self._ledger, self.memory = store, ledger, memory
-        self.signer: Signer | None = None
-        """Signs checkpoints; without one they are only remembered."""
+        self.signer: Callable[[], Signer | None] = lambda: None
+        """Finds who signs checkpoints; without anybody they are only remembered."""
         self._tree, self._num_unsealed, self._has_begun = MerkleTree(), 0, False
 
     def begin(self) -> None:
@@ -80,10 +81,10 @@ class Seal:
         if problem := self.problem_with(origin, known, self._tree):
             raise LedgerError(problem)
         checkpoint = Checkpoint(origin=origin, size=len(self._tree), root=self._tree.root())
-        if self.signer is not None:
-            self._write(checkpoint, self.signer)
+        if (signer := self.signer()) is not None:
+            self._write(checkpoint, signer)
         if known is not None:  # what was never verified here as a whole is not remembered as if it was
-            keys = [self.signer.public] if self.signer else []
+            keys = [signer.public] if signer else []
             self.memory.remember(checkpoint, place=self._store.folder, keys=keys)
         self._num_unsealed = 0
         return checkpoint

@@ -67,7 +67,7 @@ def verify(registry: Registry, *, sample: float = 1.0, expected: str = "", anew:
     except SaintError as error:
         problems.append(str(error))
     keys = [bytes.fromhex(key) for key in known.keys] if known else []
-    keys += [registry.seal.signer.public] if registry.seal.signer else []
+    keys += [signer.public] if (signer := registry.seal.signer()) else []
     num_checkpoints, wrong, unchecked = _read_notes(registry, tree, keys)
     problems += [*wrong, *changed_pages(registry.store)]
     if expected and (problem := _not_expected(tree, expected)):

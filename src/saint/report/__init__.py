@@ -21,6 +21,7 @@ from saint.report._judging import (
     holdout_lines as holdout_lines,
     policy_lines as policy_lines,
     replayed_lines as replayed_lines,
+    signature_lines as signature_lines,
     watched_lines as watched_lines,
 )
 from saint.report._study import study_markdown as study_markdown, study_parts as study_parts

@@ -83,6 +83,23 @@ def replayed_lines(found: Any) -> list[RenderableType]:
     return [*map(Text, lines), *(Text(f"problem: {problem}") for problem in found.problems)]
 
 
+def signature_lines(found: Any) -> list[RenderableType]:
+    """What came of checking signatures.
+
+    Args:
+        found: A `saint.signing.Signatures`.
+    """
+    lines = [f"{found.num_attestations} attestations checked, signed by {len(found.keys)} keys"]
+    lines += [f"  {key}" for key in found.keys]
+    if found.is_embedded:
+        lines.append(
+            "one key has all roles: the signatures show that its holder wrote this, not that different people judged "
+            "and approved"
+        )
+    lines += [f"could not check: {reason}" for reason in found.unchecked]
+    return [*map(Text, lines), *(Text(f"problem: {problem}") for problem in found.problems)]
+
+
 def watched_lines(found: Any) -> list[RenderableType]:
     """What watching a suite came to.
 

@@ -38,7 +38,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def grown(folder: Path, num_entries: int = 6, *, note: str = "row") -> Registry:
     registry = Registry.open(folder)
-    registry.seal.signer = PEN
+    registry.seal.signer = lambda: PEN
     add(registry, num_entries, note)
     return registry
 
@@ -274,7 +274,7 @@ def test_a_changed_page_is_found(tmp_path: Path, page: str) -> None:
 
 def test_checkpoints_come_now_and_then_not_with_each_append(tmp_path: Path) -> None:
     registry = Registry.open(tmp_path / "garden")
-    registry.seal.signer = PEN
+    registry.seal.signer = lambda: PEN
     for number in range(300):
         registry.write("noted", {"row": number})
     registry.seal.seal()

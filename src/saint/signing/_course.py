@@ -1,0 +1,68 @@
+"""What a signature has to agree with, read from the ledger's entries in order."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, final
+
+from saint.errors import SignatureError
+from saint.registry import Event
+from saint.signing._envelope import read_envelope
+from saint.signing._trust import Trust, follow, moment
+
+
+@final
+class Course:
+    """The ledger as far as it was read.
+
+    Args:
+        origin: The registry's.
+        payload: Digest of a blob -> its content.
+    """
+
+    def __init__(self, origin: str, payload: Callable[[str], bytes]) -> None:
+        self.origin, self._payload = origin, payload
+        self.num_read = 0
+        self.trust: Trust | None = None
+        self.clock = datetime.min.replace(tzinfo=UTC).isoformat()
+        """The latest time of any entry: an entry that is dated back does not bring back an expired key."""
+        self.created: Mapping[str, Any] = {}
+        self.policy = ""
+        """Digest of the policy in force."""
+        self.judged: dict[int, Event] = {}
+        """Number of an entry -> the judgement."""
+
+    @property
+    def base(self) -> str:
+        """Digest of the base; "" until it is known."""
+        if digest := self.created.get("base", {}).get("digest", ""):
+            return str(digest)
+        return next((str(one.body["evidence"]["base"]) for one in self.judged.values()), "")
+
+    def read(self, events: Iterable[Event]) -> None:
+        """Go on with entries that follow those read before.
+
+        Raises:
+            SignatureError: A change of the trust file does not hold.
+        """
+        for event in events:
+            self.num_read += 1
+            self.clock = max(self.clock, event.time, key=moment)
+            if "trust" in event.body:
+                self.trust = self.changed(event)
+            if event.name == "created":
+                self.created = event.body
+            elif event.name == "policy_set":
+                self.policy = event.body["digest"]
+            elif event.name in ("judged", "rejudged"):
+                self.judged[event.number] = event
+
+    def changed(self, event: Event) -> Trust:
+        """The trust file that an entry puts in the place of the one before it.
+
+        Raises:
+            SignatureError: It may not.
+        """
+        if event.body["trust"] not in event.blobs:
+            raise SignatureError(f"entry {event.number} does not name the blob of its trust file")
+        envelope = read_envelope(self._payload(event.body["trust"]))
+        return follow(self.trust, envelope, origin=self.origin)
