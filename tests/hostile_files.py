@@ -2,7 +2,6 @@
 
 import io
 import json
-import pickle
 import random
 import struct
 import tarfile
@@ -231,7 +230,7 @@ FURTHER: Mapping[str, tuple[bytes | Callable[[], bytes], str | None]] = {
     "8 bytes that announce nothing": (b"\x10" + bytes(7), "cut off"),
     "zip in the last tensor": (padded_zip, "as a zip archive as well"),
     "PyTorch's zip": (archive("archive/data.pkl", "archive/version"), "zip archive of pickles.*save_file"),
-    "PyTorch's old file": (pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2) + b"\x80\x02", "a pickle, which could"),
+    "PyTorch's old file": (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02", "a pickle, which could"),
     "npz": (array(zipped=True), "a NumPy archive; load it with numpy"),
     "npy": (array(zipped=False), "a NumPy array; load it with numpy"),
     "GGUF": (b"GGUF\x03" + bytes(100), "a GGUF file; give the adapter that it was converted from"),

@@ -72,6 +72,29 @@ def read_adapter(folder: Path, *, caps: Caps | None = None) -> Adapter:
     return Adapter(folder=folder, config=_read_config(folder / CONFIG_NAME, config), tensors=tensors, files=files)
 
 
+def check_adapter_file(folder: Path) -> None:
+    """See to it that PEFT may open the weights in `folder`; a folder without any is fine.
+
+    Raises:
+        AdapterError: They are a pickle, or no strict safetensors.
+    """
+    file = folder / WEIGHTS_NAME
+    if file.exists():
+        try:
+            check_weights(read_weights(file))
+        except (GraftFileError, OSError) as error:
+            raise AdapterError(f"{file}: {error}") from error
+    elif (folder / _PICKLE_NAME).is_file():
+        raise _pickled(folder)
+
+
+def _pickled(folder: Path) -> AdapterError:
+    return AdapterError(
+        f"{folder} has its weights in {_PICKLE_NAME}, a pickle, which could run code; load it where you trust it and "
+        "write it again with save_pretrained(..., safe_serialization=True)"
+    )
+
+
 def _check_folder(folder: Path) -> None:
     """Whether both files are there."""
     if not (folder / CONFIG_NAME).is_file():
@@ -80,10 +103,7 @@ def _check_folder(folder: Path) -> None:
         )
     if not (folder / WEIGHTS_NAME).is_file():
         if (folder / _PICKLE_NAME).is_file():
-            raise AdapterError(
-                f"{folder} has its weights in {_PICKLE_NAME}, a pickle, which could run code; load it where you trust "
-                "it and write it again with save_pretrained(..., safe_serialization=True)"
-            )
+            raise _pickled(folder)
         raise AdapterError(f"{folder} has no {WEIGHTS_NAME}; give the folder that save_pretrained wrote")
 
 

@@ -41,8 +41,8 @@ def read_header(content: memoryview, caps: Caps) -> tuple[dict[str, Any], memory
     _check_metadata(entries.pop("__metadata__", {}), caps)
     if not 1 <= len(entries) <= caps.num_tensors:
         raise GraftFileError(
-            f"the file holds {f'{len(entries):,}' if entries else 'no'} tensor{'s' * (len(entries) > 1)}, expected 1 to "
-            f"{caps.num_tensors:,}; save it again"
+            f"the file holds {f'{len(entries):,}' if entries else 'no'} tensor{'s' * (len(entries) > 1)}, expected 1 "
+            f"to {caps.num_tensors:,}; save it again"
         )
     if length > (most := caps.header_bytes_per_tensor * len(entries)):
         raise GraftFileError(

@@ -83,7 +83,7 @@ from saint.errors import SaintError
 {reading}
 
 FILES = {{"open", "compile", "import", "pickle.find_class", "os.mkdir", "os.rename", "os.remove", "exec"}}
-STARTS = ("subprocess.", "os.exec", "os.spawn", "os.fork", "os.system", "os.posix_spawn", "socket.", "ctypes.", "shutil.")
+STARTS = ("subprocess.", "os.exec", "os.spawn", "os.fork", "os.system", "os.posix_spawn", "socket.", "ctypes.")
 folders, seen, armed = [Path(line) for line in sys.stdin.read().splitlines()], [], []
 
 def watch(event, arguments):
@@ -99,7 +99,7 @@ for index, folder in enumerate(folders):
         assert len(str(error).splitlines()) == 1
     armed.clear()
     allowed = {{("open", str(folder / name)) for name in ("adapter_config.json", "adapter_model.safetensors")}}
-    assert index == 0 or set(seen) <= allowed, (folder, set(seen) - allowed)  # the first may import what is imported late
+    assert index == 0 or set(seen) <= allowed, (folder, set(seen) - allowed)  # the first imports
     assert ("open", str(folder / "adapter_model.safetensors")) in seen
     seen.clear()
 print("watched", len(folders))
