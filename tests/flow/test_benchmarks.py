@@ -74,3 +74,14 @@ def test_real_shams_are_not_accepted_and_every_decision_is_borne_out(tmp_path: P
     assert values["smoke_real_helping_by_5_se"] == 2
     assert done.stdout.count("; 0 decisions come out otherwise when replayed") == 2
     assert "trained on prose" in (tmp_path / "real.md").read_text()
+
+
+def test_hostile_files_are_answered_and_say_a_line_for_each_figure() -> None:
+    command = [sys.executable, "-m", "benchmarks.registry.hostile_files", "300"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr  # so few mutations are too few
+    values = {name: float(value) for _, name, value, *_ in map(str.split, done.stdout.splitlines())}
+    assert values["hostile_mutations_tried"] == 300
+    assert values["hostile_files_peak_mb"] < 64
+    wrong = ("files_wrongly_answered", "mutations_crashed", "mutations_read_otherwise")
+    assert [values[f"hostile_{name}"] for name in wrong] == [0, 0, 0]

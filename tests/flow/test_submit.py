@@ -175,6 +175,9 @@ def test_a_standing_graft_goes_out_and_its_file_comes_back(workshop: Workshop) -
         (lambda folder: reconfigure(folder, use_qalora=True), (), "sets use_qalora"),
         (lambda folder: reconfigure(folder, base_model_name_or_path="a/b"), (), "say so with --same-base"),
         (lambda folder: reconfigure(folder, base_model_name_or_path="a/b", r=7), ("--same-base",), "for another base"),
+        (lambda folder: reconfigure(folder, lora_alpha=1e7), (), "submit it with a larger --at-most-change"),
+        (lambda _: None, ("--at-most-change", "1e-9"), "expected at most 1e-09 times the weight's own"),
+        (lambda folder: append(folder, b"PK"), (), "so it is not safetensors as it was written; fetch it again"),
     ],
 )
 def test_what_cannot_be_judged_leaves_no_trace(workshop: Workshop, spoil: Any, arguments: Any, words: str) -> None:
@@ -185,6 +188,11 @@ def test_what_cannot_be_judged_leaves_no_trace(workshop: Workshop, spoil: Any, a
     assert refused.stderr.strip().splitlines()[-1].startswith("saint: ")
     assert words in refused.stderr
     assert [event["event"] for event in workshop.events()] == ["created", "policy_set"]
+
+
+def append(folder: Path, content: bytes) -> None:
+    with (folder / "adapter_model.safetensors").open("ab") as file:
+        file.write(content)
 
 
 def reconfigure(folder: Path, **changes: Any) -> None:

@@ -7,6 +7,7 @@ from saint.adapters._files import (
     GRAFT_SCHEMA as GRAFT_SCHEMA,
     GRAFT_TYPE as GRAFT_TYPE,
     Adapter as Adapter,
+    check_adapter_file as check_adapter_file,
     read_adapter as read_adapter,
 )
 from saint.adapters._graft import to_graft as to_graft

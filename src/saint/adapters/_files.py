@@ -1,17 +1,17 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NoReturn, final
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
 from saint import records
 from saint.adapters._fields import check_fields
-from saint.errors import AdapterError
+from saint.errors import AdapterError, GraftFileError
+from saint.weights import Caps, check_weights, read_weights
 
 GRAFT_TYPE = "SAINT_GRAFT"
 """What PEFT calls the method that `saint.peft` adds to it."""
@@ -28,7 +28,6 @@ WEIGHTS_NAME = "adapter_model.safetensors"
 _PICKLE_NAME = "adapter_model.bin"
 PREFIX = "base_model.model."
 """What PEFT puts before every tensor's name: its two wrappers around the model."""
-_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @final
@@ -50,18 +49,50 @@ class Adapter:
         return str(self.config.get("peft_type"))
 
 
-def read_adapter(folder: Path) -> Adapter:
+def read_adapter(folder: Path, *, caps: Caps | None = None) -> Adapter:
     """Read an adapter that `save_pretrained` wrote, weights from safetensors only.
 
+    Each file is read once: what is checked is what was hashed and what is used.
+
+    Args:
+        caps: The most that the file of weights may be or hold.
+
     Raises:
-        AdapterError: Something is missing, unreadable, or not finite.
+        AdapterError: Something is missing, unreadable, not finite, or above a cap.
     """
     try:
         _check_folder(folder)
-        files = {name: records.file_digest(folder / name) for name in (CONFIG_NAME, WEIGHTS_NAME)}
+        config, weights = (folder / CONFIG_NAME).read_bytes(), read_weights(folder / WEIGHTS_NAME, caps=caps)
+    except GraftFileError as error:
+        raise AdapterError(f"{folder / WEIGHTS_NAME}: {error}") from error
     except OSError as error:
         raise AdapterError(f"{folder} cannot be read ({error}); give a folder that can be") from error
-    return Adapter(folder=folder, config=_read_config(folder), tensors=_read_tensors(folder), files=files)
+    files = {CONFIG_NAME: sha256(config).hexdigest(), WEIGHTS_NAME: sha256(weights).hexdigest()}
+    tensors = _read_tensors(folder / WEIGHTS_NAME, weights, caps)
+    return Adapter(folder=folder, config=_read_config(folder / CONFIG_NAME, config), tensors=tensors, files=files)
+
+
+def check_adapter_file(folder: Path) -> None:
+    """See to it that PEFT may open the weights in `folder`; a folder without any is fine.
+
+    Raises:
+        AdapterError: They are a pickle, or no strict safetensors.
+    """
+    file = folder / WEIGHTS_NAME
+    if file.exists():
+        try:
+            check_weights(read_weights(file))
+        except (GraftFileError, OSError) as error:
+            raise AdapterError(f"{file}: {error}") from error
+    elif (folder / _PICKLE_NAME).is_file():
+        raise _pickled(folder)
+
+
+def _pickled(folder: Path) -> AdapterError:
+    return AdapterError(
+        f"{folder} has its weights in {_PICKLE_NAME}, a pickle, which could run code; load it where you trust it and "
+        "write it again with save_pretrained(..., safe_serialization=True)"
+    )
 
 
 def _check_folder(folder: Path) -> None:
@@ -72,20 +103,16 @@ def _check_folder(folder: Path) -> None:
         )
     if not (folder / WEIGHTS_NAME).is_file():
         if (folder / _PICKLE_NAME).is_file():
-            raise AdapterError(
-                f"{folder} has its weights in {_PICKLE_NAME}, a pickle, which could run code; load it where you trust "
-                "it and write it again with save_pretrained(..., safe_serialization=True)"
-            )
+            raise _pickled(folder)
         raise AdapterError(f"{folder} has no {WEIGHTS_NAME}; give the folder that save_pretrained wrote")
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def _read_config(file: Path, content: bytes) -> dict[str, Any]:
     """What the file says, each field of a type that PEFT writes."""
-    file = folder / CONFIG_NAME
     try:
-        config = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse)
+        config = json.loads(content.decode(), parse_constant=_refuse)
         records.to_canonical(config).encode()  # it is going to be kept in a ledger
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise AdapterError(f"{file} cannot be read ({error}); fetch the adapter again") from error
     if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
         raise AdapterError(f"{file} does not name a peft_type; give an adapter that PEFT wrote")
@@ -97,18 +124,12 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no number in JSON")
 
 
-def _read_tensors(folder: Path) -> dict[str, Tensor]:
+def _read_tensors(file: Path, content: bytes, caps: Caps | None) -> dict[str, Tensor]:
     try:
-        tensors = load_file(folder / WEIGHTS_NAME)
-    except (OSError, SafetensorError) as error:
-        raise AdapterError(f"{folder / WEIGHTS_NAME} is not safetensors ({error}); fetch it again") from error
-    if not tensors:
-        raise AdapterError(f"{folder / WEIGHTS_NAME} holds no tensor; save the adapter again")
-    for name, tensor in tensors.items():
+        checked = check_weights(content, caps=caps)
+    except GraftFileError as error:
+        raise AdapterError(f"{file}: {error}") from error
+    for name in checked.tensors:
         if not name.startswith(PREFIX):
-            raise AdapterError(f"{folder / WEIGHTS_NAME} has a tensor {name!r}, and PEFT's begin with {PREFIX!r}")
-        if tensor.is_complex() or (tensor.is_floating_point() and tensor.dtype not in _FLOATS):
-            raise AdapterError(f"{name} is {tensor.dtype}, and this reads 16, 32 or 64 bits; save the adapter in those")
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise AdapterError(f"{name} holds values that are not finite; such an adapter is never composed")
-    return {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
+            raise AdapterError(f"{file} has a tensor {name!r}, and PEFT's begin with {PREFIX!r}")
+    return {name.removeprefix(PREFIX): tensor for name, tensor in sorted(load(content).items())}

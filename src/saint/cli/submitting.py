@@ -13,6 +13,13 @@ from saint.cli._terminal import graft_of, json_option, registry_argument, say, s
 @click.option("--reason", default="", help="Why it is submitted; it is kept in the ledger.")
 @click.option("--same-base", is_flag=True, help="It is for this base, though it names another; kept in the ledger.")
 @click.option("--choose-strength", is_flag=True, help="Choose on development text how much of its change to keep.")
+@click.option(
+    "--at-most-change",
+    type=click.FloatRange(min=0.0),
+    default=10.0,
+    show_default=True,
+    help="Refuse a change of a weight whose norm is more than so many times the weight's own.",
+)
 @click.option("--base", "base_name", help="Where the base is now, if it has moved.")
 @json_option
 def submit(
@@ -21,6 +28,7 @@ def submit(
     name: str,
     reason: str,
     base_name: str | None,
+    at_most_change: float,
     *,
     same_base: bool,
     choose_strength: bool,
@@ -35,7 +43,12 @@ def submit(
     from saint.report import entry_lines, summarise
 
     submission = Submission(
-        folder=Path(folder), name=name, reason=reason, same_base=same_base, choose_strength=choose_strength
+        folder=Path(folder),
+        name=name,
+        reason=reason,
+        same_base=same_base,
+        choose_strength=choose_strength,
+        at_most_change=at_most_change,
     )
     with watching() as progress:
         opened, base, plan, data = open_all(registry, base_name, progress)

@@ -7,7 +7,6 @@ from math import sqrt
 from statistics import geometric_mean
 from typing import Any, final
 
-import safetensors
 import torch
 from safetensors import torch as safetensors_torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from saint import config, discovery
 from saint.errors import ConfigError, GraftFileError, SiteError
 from saint.grafts._kind import Kind, Place
 from saint.records import Candidate, Site
+from saint.weights import AS_STORED, TensorSpec, check_weights
 
 
 @final
@@ -305,26 +305,21 @@ def _packed(graft: Graft) -> dict[str, dict[str, Tensor]]:
     }
 
 
+def _spec(together: Mapping[str, Tensor]) -> TensorSpec:
+    """Of tensors of one dtype that stand end to end."""
+    dtype, *_ = {tensor.dtype for tensor in together.values()}
+    return TensorSpec(dtype=_DTYPES[dtype], shape=(sum(map(torch.numel, together.values())),))
+
+
 def _load(graft: Graft, weights: bytes) -> None:
+    """Nothing of safetensors' own reads what was not checked."""
     wanted = _packed(graft)
-    try:
-        found = safetensors_torch.load(weights)
-    except (safetensors.SafetensorError, ValueError) as error:
-        raise GraftFileError(f"the graft's file is not safetensors ({error}); fetch it again") from error
-    if differing := sorted(wanted.keys() ^ found.keys()):
-        raise GraftFileError(f"the graft's file and its record disagree about {differing[0]!r}; fetch it again")
+    check_weights(weights, expected={name: _spec(there) for name, there in wanted.items()}, caps=AS_STORED)
+    found = safetensors_torch.load(weights)
     state = {}
     for name, there in wanted.items():
-        packed, sizes = found[name], [tensor.numel() for tensor in there.values()]
-        dtype = next(iter(there.values())).dtype
-        if packed.shape != (sum(sizes),) or packed.dtype != dtype:
-            raise GraftFileError(
-                f"{name} is {packed.dtype} {tuple(packed.shape)}, expected {dtype} {(sum(sizes),)}; this file belongs "
-                "to another candidate"
-            )
-        if not torch.isfinite(packed).all():
-            raise GraftFileError(f"{name} holds values that are not finite; such a graft is never composed")
-        for (inner, tensor), values in zip(there.items(), packed.split(sizes), strict=True):
+        sizes = [tensor.numel() for tensor in there.values()]
+        for (inner, tensor), values in zip(there.items(), found[name].split(sizes), strict=True):
             state[inner] = values.view(tensor.shape)
     graft.load_state_dict(state)
     graft.set_strength(graft.strength)

@@ -1,10 +1,11 @@
 import copy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from typing_extensions import override
 
-from saint.adapters import GRAFT_SCHEMA, GRAFT_TYPE
+from saint.adapters import GRAFT_SCHEMA, GRAFT_TYPE, check_adapter_file
 from saint.errors import NewerFormatError, SiteError
 from saint.grafts import kind_and_options
 from saint.peft._internals import PeftConfig, PeftType
@@ -72,6 +73,19 @@ class GraftConfig(PeftConfig):
         for name in ("target_modules", "exclude_modules"):
             if isinstance(names := getattr(self, name), (list, tuple)):
                 setattr(self, name, set(names))
+
+    @override
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str, subfolder: str | None = None, **kwargs: Any) -> Any:
+        """Read it, and check the file of weights beside it, which PEFT opens next.
+
+        What PEFT fetches from a hub is checked once it is in memory alone: names, shapes, and that values are finite.
+
+        Raises:
+            AdapterError: The weights are no strict safetensors, or a pickle.
+        """
+        check_adapter_file(Path(pretrained_model_name_or_path, subfolder or ""))
+        return super().from_pretrained(pretrained_model_name_or_path, subfolder=subfolder, **kwargs)
 
     @override
     def to_dict(self) -> dict[str, Any]:

@@ -255,9 +255,12 @@ def test_a_lora_without_its_scale_is_refused(name: str, spoilt: Spoilt) -> None:
         (partial(put, name=f"{Q}.lora_A.weight", value=torch.full((3, 32), torch.inf)), "not finite"),
         (
             partial(put, name=f"{Q}.lora_A.weight", value=torch.zeros(3, 32).to(torch.float8_e4m3fn)),
-            "this reads 16, 32",
+            "this reads F64, F32",
         ),
-        (partial(put, name=f"{Q}.lora_A.weight", value=torch.zeros(3, 32, dtype=torch.complex64)), "this reads 16, 32"),
+        (
+            partial(put, name=f"{Q}.lora_A.weight", value=torch.zeros(3, 32, dtype=torch.complex64)),
+            "this reads F64, F32",
+        ),
         (partial(put, name=f"{Q}.lora_A.weight", value=torch.zeros(3, 16)), "this adapter is for another base"),
         (partial(put, name=f"{Q}.lora_A.weight", value=torch.zeros(3, 32, 1, 1)), "this adapter is for another base"),
         (partial(rename, old="layers.0", new="layers.7"), "no such module; this adapter is for another base"),

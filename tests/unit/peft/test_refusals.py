@@ -97,6 +97,26 @@ def test_a_file_that_peft_would_load_with_a_warning(how: str, words: str, tmp_pa
         peft.PeftModel.from_pretrained(small_model("llama"), tmp_path)
 
 
+def stowaway(folder: Path) -> None:
+    file = folder / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes().replace(b'{"', b' {"', 1))
+
+
+def pickled(folder: Path) -> None:
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+
+
+@pytest.mark.parametrize(("how", "words"), [(stowaway, "not safetensors"), (pickled, "a pickle, which could run code")])
+def test_a_file_that_peft_should_not_open(
+    how: Any, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapted().save_pretrained(tmp_path)
+    how(tmp_path)
+    monkeypatch.setattr(peft.peft_model, "load_peft_weights", lambda *_, **__: pytest.fail("PEFT opened it"))
+    with pytest.raises(AdapterError, match=words):
+        peft.PeftModel.from_pretrained(small_model("llama"), tmp_path)
+
+
 def test_equal_adapters_give_equal_configurations(tmp_path: Path) -> None:
     names = ["q_proj", "k_proj", "v_proj"]
     for folder, listed in (("one", names), ("other", names[::-1])):
