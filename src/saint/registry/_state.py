@@ -172,7 +172,7 @@ def _resume_stage(state: State, event: Event) -> None:
 
 
 def _train(state: State, event: Event) -> None:
-    state.trained[event.body["trial"]] = dict(event.body)
+    state.trained[event.body["trial"]] = {**event.body, "number": event.number, "time": event.time}
 
 
 def _submit(state: State, event: Event) -> None:
