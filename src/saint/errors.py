@@ -80,6 +80,10 @@ class ExportError(SaintError, ValueError):
     exit_status = 2
 
 
+class StatementError(SaintError, ValueError):
+    """A statement for others to check does not have the shape that its type prescribes."""
+
+
 class NotARegistryError(SaintError, ValueError):
     """A folder is not a registry, or cannot become one."""
 

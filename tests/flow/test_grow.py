@@ -109,6 +109,31 @@ def test_the_ledger_says_what_decided_everything(grown: Grown) -> None:
     assert grown.registry.payload(blob).decode().startswith('\nname = "tiny"')
 
 
+def test_every_trial_says_what_it_was_made_with_and_on(grown: Grown) -> None:
+    state = grown.registry.state
+    for said in (state.created, *(trial["environment"] for trial in state.trained.values())):
+        assert said["versions"]["torch"] == torch.__version__
+        assert (len(said["code"]), len(said["packages"])) == (64, 64)
+        assert said["machine"]["device"] == "cpu"
+
+
+def test_what_was_grown_is_told_in_every_standard_form(grown: Grown) -> None:
+    from saint.exports import annex_iv_markdown, gather, ml_bom, model_card, statements
+    from saint.statements import must_be_statement, training_of
+
+    facts = gather(grown.registry)
+    made = statements(facts)
+    assert len(made) == 1 + 3 * len(facts.standing)
+    for one in made:
+        must_be_statement(one)
+    for entry in facts.standing:
+        trial = training_of(entry, facts.state)
+        assert trial is not None
+        assert trial["candidate"] == records.to_plain(entry.candidate)
+        assert all(entry.digest[:12] in text for text in (model_card(facts), annex_iv_markdown(facts)))
+    assert ml_bom(facts)["metadata"]["component"]["hashes"][0]["content"] == facts.composition
+
+
 def test_recomposing_from_the_registry_gives_the_judged_model_to_the_bit(grown: Grown) -> None:
     from saint.composition import logits_digest
 

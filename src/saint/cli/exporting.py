@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from saint.cli._documents import DOCUMENTS, export_document
 from saint.cli._opening import open_base, open_registry
 from saint.cli._terminal import json_option, quieten, registry_argument, say_json
 
@@ -18,19 +19,48 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "form",
-    required=True,
     type=click.Choice(["lora", "peft", "merged", "saint-peft"]),
     help="lora: one LoRA of a single rank; peft: one with a rank per module; merged: a plain model folder; "
     "saint-peft: one graft as an adapter that peft loads with saint.peft.",
 )
-@click.option("--output-dir", required=True, type=click.Path(), help="A new folder.")
+@click.option("--output-dir", type=click.Path(), help="A new folder, for --format.")
+@click.option(
+    "--as",
+    "document",
+    type=click.Choice(DOCUMENTS),
+    help="Instead of the model, a document from the ledger: slsa: in-toto statements, one a line; ml-bom: CycloneDX "
+    "1.6; model-card: for the Hugging Face Hub; annex-iv: what the EU AI Act asks, beside what is recorded.",
+)
+@click.option("--output", type=click.Path(), help="The file for --as; annex-iv is JSON if it ends in .json.")
 @click.option("--graft", "digests", multiple=True, help="Only these grafts, by the start of their digests.")
 @click.option("--base", "base_name", help="Where the base is now, if it has moved.")
 @json_option
 def export(
-    registry: str, form: str, output_dir: str, digests: tuple[str, ...], base_name: str | None, *, as_json: bool
+    registry: str,
+    form: str | None,
+    output_dir: str | None,
+    document: str | None,
+    output: str | None,
+    digests: tuple[str, ...],
+    base_name: str | None,
+    *,
+    as_json: bool,
 ) -> None:
-    """Write REGISTRY's stack in a format that other software loads (without us, but for saint-peft)."""
+    """Write REGISTRY's stack in a format that other software loads, or what its ledger says as a standard document.
+
+    Other software needs nothing of ours for it, but for saint-peft. With --as nothing is loaded: it takes neither
+    --graft nor --base. Exit status 3 if a document was written that could not be held against its schema.
+    """
+    if (document is None) == (form is None):
+        raise click.UsageError("give either --format and --output-dir, or --as and --output")
+    if document is not None:
+        if output is None or output_dir is not None or digests or base_name is not None:
+            raise click.UsageError("--as takes --output, and none of --output-dir, --graft and --base")
+        _say_document(export_document(open_registry(registry), document, Path(output)), as_json=as_json)
+        return
+    if output_dir is None or output is not None:
+        raise click.UsageError("--format takes --output-dir, and not --output")
+    assert form is not None
     quieten()
     opened = open_registry(registry)
     record = export_stack(opened, open_base(opened, base_name), form, Path(output_dir), digests)
@@ -40,6 +70,21 @@ def export(
     difference = record["max_abs_logit_difference"]
     click.echo(f"{output_dir}: {len(record['grafts'])} grafts as {form}")
     click.echo(f"max |logit difference| to the composed model: {difference:.3g}")
+
+
+def _say_document(record: dict[str, Any], *, as_json: bool) -> None:
+    unchecked = record["schema_checked"] is False
+    if as_json:
+        say_json(record)
+    else:
+        click.echo(f"{record['file']}: {record['as']} of composition {record['composition'][:12]}")
+        if record["schema_checked"]:
+            click.echo("keeps to its schema")
+        for fact in record["not_recorded"]:
+            click.echo(f"not recorded: {fact}")
+    if unchecked:
+        click.echo("could not check it against its schema: install saint-g[exports]", err=True)
+        click.get_current_context().exit(3)
 
 
 def export_stack(

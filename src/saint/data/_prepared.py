@@ -142,6 +142,7 @@ def open_splits(folder: str | Path, *, verify: bool = False) -> Splits:
     return Splits(
         corpora=corpora,
         roles=manifest["roles"],
+        licenses=_licenses_in(manifest["splits"]),
         tokenizer=tokenizer,
         num_exact_duplicates=manifest["num_exact_duplicates"],
         num_near_duplicates=manifest["num_near_duplicates"],
@@ -149,6 +150,10 @@ def open_splits(folder: str | Path, *, verify: bool = False) -> Splits:
         canaries=_canaries_in(folder, manifest["roles"]),
         suites=open_suites(folder, manifest.get("suites", {})),
     )
+
+
+def _licenses_in(described: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    return {name.partition("/")[0]: one["license"] for name, one in described.items() if "license" in one}
 
 
 def _write(splits: Splits, folder: Path, plan: DataPlan) -> None:

@@ -57,6 +57,8 @@ class Domain:
     documents among short ones make every interval wide."""
     text_key: str = "text"
     separator: str = ""
+    license: str = ""
+    """Of its text, as an SPDX expression or in words. It changes nothing; the ledger keeps it, and exports say it."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -90,6 +92,8 @@ class Splits:
     corpora: Mapping[str, Corpus]
     """`domain/split` -> its documents."""
     roles: Mapping[str, Role]
+    licenses: Mapping[str, str] = field(default_factory=dict)
+    """Domain -> the licence of its text, where whoever wrote the plan said so."""
     tokenizer: Any
     """The Hugging Face tokenizer that made the tokens."""
     num_exact_duplicates: int = 0
@@ -175,13 +179,15 @@ class Splits:
             raise DataError(f"there is no {domain}/{split}; there are {', '.join(self.corpora)}") from None
 
     def describe(self) -> dict[str, dict[str, int | str]]:
-        """Size and digest of every split, for the ledger."""
+        """Size and digest of every split, and its licence where that is known, for the ledger."""
+        known = {name: self.licenses.get(name.partition("/")[0], "") for name in self.corpora}
         return {
             name: {
                 "digest": corpus.digest,
                 "num_documents": corpus.num_documents,
                 "num_tokens": corpus.num_tokens,
                 "num_bytes": corpus.num_bytes,
+                **({"license": known[name]} if known[name] else {}),
             }
             for name, corpus in self.corpora.items()
         }
@@ -236,6 +242,7 @@ def split_documents(
     return Splits(
         corpora=corpora,
         roles={name: domain.role for name, domain in domains.items()},
+        licenses={name: domain.license for name, domain in domains.items() if domain.license},
         tokenizer=tokenizer,
         num_exact_duplicates=duplicates.num_exact,
         num_near_duplicates=duplicates.num_near,

@@ -10,6 +10,7 @@ from saint.composition import overlap, restore, restore_one
 from saint.data import Splits
 from saint.evaluation import holdout_digest, holdout_sizes
 from saint.grafts import Graft, History, grow_from
+from saint.growth._environment import environment
 from saint.growth._plan import Plan, Stage
 from saint.growth._rates import tries_of
 from saint.growth._settings import Settings
@@ -173,7 +174,7 @@ class Journal:
             body = {"trial": self.name_of(trial), "candidate": trial.candidate, "stack": stack}
             body |= {"num_params": num_params(trial.candidate), "train_tokens": trained.all_tokens}
             body |= {"train_flops": float(self._train_flops(trial, trained.all_tokens))}
-            body |= {"train_seconds": trained.time_s}
+            body |= {"train_seconds": trained.time_s, "environment": environment(self.base.model.device)}
             body |= {"start": trial.start.digest} if trial.start is not None else {}
             graft = trained.graft
             if graft is None or trained.stopped:

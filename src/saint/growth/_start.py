@@ -1,17 +1,14 @@
 import os
-import platform
 import shutil
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import torch
 
 from saint import records
 from saint.candidates import propose
 from saint.data import SHARES, Splits, describe_suites, open_splits, read_splits, save_splits
 from saint.errors import ConfigError, DataError, NotARegistryError, SaintError
 from saint.evaluation import holdout_sizes
+from saint.growth._environment import environment
 from saint.growth._plan import Plan
 from saint.growth._sets import Overgrow
 from saint.judging import must_suffice, set_policy
@@ -21,17 +18,6 @@ from saint.records import SensitivityMap
 from saint.registry import Registry
 from saint.signing import sign_entries
 from saint.training import check_tokenizer
-
-_RECORDED_PACKAGES = (
-    "saint-g",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "safetensors",
-    "numpy",
-    "torchao",
-    "bitsandbytes",
-)
 
 
 def start(
@@ -101,8 +87,7 @@ def start(
             "contaminated": data.num_contaminated,
         },
         "tokenizer": data.tokenizer_digest,
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _RECORDED_PACKAGES}},
-        "machine": {"processor": platform.machine(), "num_threads": torch.get_num_threads()},
+        **environment(base.model.device),
     }
     registry.write("created", body, contents=[plan_text.encode()] if plan_text else [])
     set_policy(registry, plan.policy, reason="the plan's")
@@ -178,10 +163,3 @@ def _check_overgrow(base: FrozenBase, plan: Overgrow) -> None:
 def _seen_from(folder: Path, place: Path) -> str:
     """The way from the registry to `place`, so that both can be moved together."""
     return os.path.relpath(place.resolve(), folder.resolve())
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

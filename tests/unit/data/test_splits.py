@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,19 @@ def test_saved_splits_open_memory_mapped_with_the_same_tokens(splits: Splits, tm
         np.testing.assert_array_equal(np.concatenate(corpus.shards), np.concatenate(splits.corpora[name].shards))
         np.testing.assert_array_equal(corpus.num_tokens_each, splits.corpora[name].num_tokens_each)
     assert encode(opened.tokenizer, ["the graft"])[0].tolist() == encode(splits.tokenizer, ["the graft"])[0].tolist()
+
+
+def test_a_licence_is_kept_with_the_text_that_it_is_of_and_changes_no_digest(tmp_path: Path) -> None:
+    plain = {"prose": replace(GROW, shares=EVEN["grow"]), "code": replace(RETAIN, shares=EVEN["retain"])}
+    licensed = {**plain, "prose": replace(plain["prose"], license="CC-BY-4.0")}
+    texts = {"prose": some_texts(60), "code": some_texts(60, seed=1)}
+    before, after = split(texts, plain).describe(), split(texts, licensed)
+    save_splits(after, tmp_path / "text", plan=DataPlan(domains=licensed))
+    described = open_splits(tmp_path / "text").describe()
+    assert {name: one.get("license") for name, one in described.items()} == {
+        name: "CC-BY-4.0" if name.startswith("prose/") else None for name in before
+    }
+    assert {name: one["digest"] for name, one in described.items()} == {n: one["digest"] for n, one in before.items()}
 
 
 def test_prepared_text_is_found_through_the_plan(splits: Splits, tmp_path: Path) -> None:
