@@ -13,6 +13,7 @@ from saint.cli.judging import approve, holdout, policy
 from saint.cli.kinds import kinds
 from saint.cli.ledger import log, report, rollback, show, status, verify
 from saint.cli.mapping import map_sites
+from saint.cli.remoting import bundle, pull, push, unbundle
 from saint.cli.studying import study
 from saint.cli.submitting import submit
 from saint.cli.watching import watch
@@ -46,6 +47,10 @@ for command in (
     watch,
     report,
     export,
+    push,
+    pull,
+    bundle,
+    unbundle,
     compare,
     study,
     bench,

@@ -10,4 +10,5 @@ from saint.registry._state import (
     num_passed as num_passed,
     replay as replay,
 )
+from saint.registry._store import Store as Store
 from saint.registry._verify import Verification as Verification, verify as verify
