@@ -11,7 +11,7 @@ from saint.cli._terminal import json_option, registry_argument, say_json, watchi
 @click.argument("remote")
 @json_option
 def push(registry: str, remote: str, *, as_json: bool) -> None:
-    """Bring to REMOTE (a folder or s3://BUCKET/PREFIX) what REGISTRY has and it has not."""
+    """Bring to REMOTE (a folder, s3://BUCKET/PREFIX or oci://HOST/NAME:TAG) what REGISTRY has and it has not."""
     from saint.records import to_plain
     from saint.remotes import open_remote, push as push_registry
 

@@ -3,6 +3,7 @@
 from saint.remotes._bundle import Bundled as Bundled, BundleRemote as BundleRemote, bundle as bundle
 from saint.remotes._folder import FolderRemote as FolderRemote
 from saint.remotes._names import Caps as Caps
+from saint.remotes._oci import OciRemote as OciRemote
 from saint.remotes._opening import open_remote as open_remote
 from saint.remotes._pull import Pulled as Pulled, pull as pull
 from saint.remotes._push import Pushed as Pushed, push as push

@@ -4,6 +4,7 @@ from urllib.parse import urlsplit
 
 from saint.errors import ConfigError
 from saint.remotes._folder import FolderRemote
+from saint.remotes._oci import OciRemote
 from saint.remotes._remote import Remote
 from saint.remotes._s3 import S3Remote
 
@@ -11,7 +12,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 def open_remote(address: str) -> Remote:
-    """The remote at an address: a folder, or s3://BUCKET/PREFIX.
+    """The remote at an address: a folder, s3://BUCKET/PREFIX, or oci://HOST/NAME:TAG.
 
     Raises:
         ConfigError: No remote has such an address, or it holds credentials.
@@ -27,4 +28,6 @@ def open_remote(address: str) -> Remote:
         )
     if found[1] == "s3":
         return S3Remote(address)
-    raise ConfigError(f"no remote begins with {found[1]}://; give a folder or s3://BUCKET/PREFIX")
+    if found[1] == "oci":
+        return OciRemote(address)
+    raise ConfigError(f"no remote begins with {found[1]}://; give a folder, s3://BUCKET/PREFIX or oci://HOST/NAME:TAG")

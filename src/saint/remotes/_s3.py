@@ -63,9 +63,13 @@ class S3Remote(Remote):
 
     @override
     def _create(self, name: str, content: bytes) -> bool:
-        with self._reached(f"given {name}"):
-            self._prove()
-            return self._put(name, content)
+        try:
+            with self._reached(f"given {name}"):
+                self._prove()
+                return self._put(name, content)
+        except FileNotFoundError as error:
+            bucket = self._root.partition("/")[0]
+            raise RemoteError(f"there is no bucket {bucket}, or it is not yours; make it first") from error
 
     def _prove(self) -> None:
         """Write one object twice: a server for which that is fine cannot hold a registry."""

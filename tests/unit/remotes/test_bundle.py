@@ -139,7 +139,7 @@ HOSTILE: dict[str, Callable[[bytes], bytes]] = {
     "a size of another": lambda content: with_index(content, lambda index: resized(index, 5)),
     "a size below zero": lambda content: with_index(content, lambda index: resized(index, -1)),
     "a size beyond all": lambda content: with_index(content, lambda index: resized(index, 2**50)),
-    "a size that is true": lambda content: with_index(content, lambda index: resized(index, True)),
+    "a size that is true": lambda content: with_index(content, lambda index: resized(index, True)),  # noqa: FBT003
     "a size with a comma": lambda content: with_index(content, lambda index: resized(index, 1.5)),
     "listed twice": lambda content: with_index(content, lambda index: index["files"].append(index["files"][0])),  # type: ignore[attr-defined]
     "a row too short": lambda content: with_index(content, lambda index: index["files"].append([])),  # type: ignore[attr-defined]

@@ -113,6 +113,8 @@ def test_what_cannot_be_reached_is_said_in_one_sentence_without_the_secret(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry_of(tmp_path / "here", 1)
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     run = CliRunner()
     absent = run.invoke(main, ["push", str(tmp_path / "here"), f"s3://{bucket}-that-is-not-there/x"])
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
@@ -120,7 +122,7 @@ def test_what_cannot_be_reached_is_said_in_one_sentence_without_the_secret(
     for result in (absent, unreachable):
         assert result.exit_code == 3, (result.output, result.exception)
         [said] = result.stderr.strip().splitlines()
-        assert said.startswith("saint: s3://")
+        assert said.startswith(("saint: s3://", "saint: there is no bucket"))
         assert "a-secret" not in said
 
 
