@@ -9,7 +9,7 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any, final
@@ -28,18 +28,24 @@ _HERE = ("localhost", "127.0.0.1", "::1")
 class Answer:
     """What a server answered; the body is still to be read, and to be closed."""
 
+    address: str
+    """Whom messages are about."""
     status: int
     headers: Mapping[str, str]
     body: Generator[bytes, None, None]
+    close: Callable[[], None]
+    """Hangs up, also on a body of which nothing was read."""
 
     def whole(self, at_most: int) -> bytes:
         """The body, of at most `at_most` bytes."""
         content = b""
-        for piece in self.body:
-            content += piece
-            if len(content) > at_most:
-                self.body.close()
-                raise RemoteContentError(f"a server sends more than {at_most:,} bytes of what is short; use another")
+        try:
+            for piece in self.body:
+                content += piece
+                if len(content) > at_most:
+                    raise RemoteContentError(f"{self.address} sends more than {at_most:,} bytes of what is short")
+        finally:
+            self.close()
         return content
 
 
@@ -96,7 +102,13 @@ class Http:
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._unreached(error) from error
         assert answer is not None
-        return Answer(status=answer.status, headers=dict(answer.headers.items()), body=self._pieces(answer))
+        return Answer(
+            address=self._address,
+            status=answer.status,
+            headers=dict(answer.headers.items()),
+            body=self._pieces(answer),
+            close=answer.close,
+        )
 
     def _pieces(self, answer: Any) -> Generator[bytes, None, None]:
         with answer:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, final
 from urllib.parse import quote, urljoin, urlsplit
@@ -52,10 +53,11 @@ class OciRemote(Remote):
         if layer is None:
             raise AbsentError(f"{self.address} has no {name}; use another copy of the registry")
         hashed, received = hashlib.sha256(), 0
-        for piece in self._ask("GET", f"/blobs/sha256:{layer.digest}", expect=(200,)).body:
-            hashed.update(piece)
-            received += len(piece)
-            yield piece
+        with closing(self._ask("GET", f"/blobs/sha256:{layer.digest}", expect=(200,))) as answer:
+            for piece in answer.body:
+                hashed.update(piece)
+                received += len(piece)
+                yield piece
         if hashed.hexdigest() != layer.digest or received != layer.size:
             raise RemoteContentError(
                 f"{self.address} sent {received:,} bytes that hash to {hashed.hexdigest()[:12]} as {name}, where its "
@@ -108,7 +110,7 @@ class OciRemote(Remote):
         layer = Layer.of(name, content)
         path = f"/blobs/sha256:{layer.digest}"
         there = self._ask("HEAD", path, expect=(200, 404))
-        there.body.close()
+        there.close()
         if there.status == 200 and there.headers.get("Content-Length") == str(layer.size):
             return layer
         begun = self._ask("POST", "/blobs/uploads/", body=b"", expect=(202,))
@@ -135,7 +137,7 @@ class OciRemote(Remote):
             answer = self._send(method, url, headers, body)
         if answer.status in expect:
             return answer
-        answer.body.close()
+        answer.close()
         if answer.status in (401, 403):
             raise RemoteError(
                 f"{self.address} refuses ({answer.status}); set SAINT_OCI_USERNAME and SAINT_OCI_PASSWORD to those of "
@@ -151,7 +153,7 @@ class OciRemote(Remote):
 
     def _earn(self, refused: Answer) -> str | None:
         """The Authorization header that a registry wants, by the token protocol of the distribution specification."""
-        refused.body.close()
+        refused.close()
         scheme, _, rest = refused.headers.get("WWW-Authenticate", "").partition(" ")
         basic = _credentials(self._host)
         if scheme.lower() != "bearer":
