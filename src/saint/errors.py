@@ -152,3 +152,17 @@ class Interrupted(SaintError):  # noqa: N818 - it is a request that was honoured
     """Work stopped where it can be taken up again."""
 
     exit_status = 130
+
+
+class RemoteError(SaintError, RuntimeError):
+    """A remote cannot be reached, refuses, or does not do what is needed of one: nothing was found out."""
+
+    exit_status = 3
+
+
+class RemoteContentError(SaintError, RuntimeError):
+    """What a remote or a bundle holds is not what a registry has there."""
+
+
+class ForkError(SaintError, RuntimeError):
+    """Two registries grew apart from the same past, so neither can be brought up to date with the other."""

@@ -18,9 +18,24 @@ import saint
 SOURCE = Path(saint.__file__).parent
 ROOMS = sorted(module.name for module in pkgutil.iter_modules(saint.__path__, "saint."))
 TORCH_FREE = ["saint.errors", "saint.records", "saint.config", "saint.discovery", "saint.gates", "saint.registry"]
-TORCH_FREE += ["saint.search", "saint.report", "saint.progress", "saint.cli.main", "saint.signing", "saint"]
-TORCH_FREE += ["saint.judges.lexicon", "saint.judges.refusal", "saint.gates.safety"]
-HEAVY_EXTRAS = ["peft", "pyarrow", "zstandard", "datasets", "ray", "torchao", "bitsandbytes"]
+TORCH_FREE += [
+    "saint.search",
+    "saint.report",
+    "saint.remotes",
+    "saint.progress",
+    "saint.cli.main",
+    "saint.signing",
+    "saint",
+]
+TORCH_FREE += [
+    "saint.signing",
+    "saint.statements",
+    "saint.exports",
+    "saint.judges.lexicon",
+    "saint.judges.refusal",
+    "saint.gates.safety",
+]
+HEAVY_EXTRAS = ["peft", "pyarrow", "zstandard", "datasets", "ray", "torchao", "bitsandbytes", "s3fs", "fsspec"]
 
 
 def loaded_after(code: str) -> set[str]:

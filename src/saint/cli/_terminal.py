@@ -74,12 +74,17 @@ def say_json(record: Any) -> None:
 
 
 @contextmanager
-def watching() -> Iterator["Terminal"]:
-    """Show progress on standard error, and let the first Ctrl-C stop the work after the current step."""
+def watching(*, models: bool = True) -> Iterator["Terminal"]:
+    """Show progress on standard error, and let the first Ctrl-C stop the work after the current step.
+
+    Args:
+        models: Whether the work is with models, whose libraries have to be kept quiet, and so are loaded.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress as RichProgress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    quieten()
+    if models:
+        quieten()
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),

@@ -30,4 +30,5 @@ from saint.registry._state import (
     State as State,
     holdout_digest as holdout_digest,
 )
+from saint.registry._store import Store as Store
 from saint.registry._verify import Verification as Verification, remember as remember, verify as verify

@@ -108,6 +108,10 @@ def _keep(member: str, key: str) -> Callable[[State, Event], Change]:
     return lambda state, event: _put(state, member, event.body[key], dict(event.body))
 
 
+def _train(state: State, event: Event) -> Change:
+    return _put(state, "trained", event.body["trial"], {**event.body, "number": event.number, "time": event.time})
+
+
 def _collect(member: str) -> Callable[[State, Event], Change]:
     """The event as it is, after the others of its kind."""
     return lambda state, event: _append(state, member, dict(event.body))
@@ -287,7 +291,7 @@ _CHANGES: dict[str, Callable[[State, Event], Change]] = {
     "round_closed": _close_round,
     "stage_skipped": _skip_stage,
     "stage_resumed": _resume_stage,
-    "trained": _keep("trained", "trial"),
+    "trained": _train,
     "set_opened": _open_set,
     "pruned": _keep("pruned", "trial"),
     "submitted": _keep("submitted", "graft"),

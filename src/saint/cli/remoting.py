@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import click
+
+from saint.cli._opening import open_registry
+from saint.cli._terminal import json_option, registry_argument, say_json, watching
+
+
+@click.command()
+@registry_argument
+@click.argument("remote")
+@json_option
+def push(registry: str, remote: str, *, as_json: bool) -> None:
+    """Bring to REMOTE (a folder, s3://BUCKET/PREFIX or oci://HOST/NAME:TAG) what REGISTRY has and it has not."""
+    from saint.records import to_plain
+    from saint.remotes import open_remote, push as push_registry
+
+    with watching(models=False) as progress:
+        pushed = push_registry(open_registry(registry), open_remote(remote), progress=progress)
+    if as_json:
+        say_json(to_plain(pushed))
+        return
+    click.echo(
+        f"{remote}: {pushed.num_entries} entries, {pushed.num_blobs} blobs ({pushed.num_bytes:,} bytes) and "
+        f"{pushed.num_notes} checkpoints pushed"
+    )
+    if pushed.num_behind:
+        click.echo(f"it has {pushed.num_behind} entries more: saint pull {remote} {registry}")
+
+
+@click.command()
+@click.argument("remote")
+@click.argument("folder", type=click.Path())
+@click.option("--largest-blob", type=click.IntRange(min=1), help="Take no blob of more bytes than this.")
+@json_option
+def pull(remote: str, folder: str, largest_blob: int | None, *, as_json: bool) -> None:
+    """Copy the registry at REMOTE into FOLDER, or bring the one in FOLDER up to date; all of it is checked."""
+    from saint.records import to_plain
+    from saint.remotes import Caps, open_remote, pull as pull_registry
+
+    caps = Caps(blob=largest_blob) if largest_blob else Caps()
+    with watching(models=False) as progress:
+        _, pulled = pull_registry(open_remote(remote), Path(folder), caps=caps, progress=progress)
+    if as_json:
+        say_json(to_plain(pulled))
+        return
+    click.echo(
+        f"{folder}: {pulled.num_entries} entries, {pulled.num_blobs} blobs ({pulled.num_bytes:,} bytes) and "
+        f"{pulled.num_notes} checkpoints pulled and verified"
+    )
+    if pulled.num_ahead:
+        click.echo(f"it has {pulled.num_ahead} entries more than the remote: saint push {folder} {remote}")
+
+
+@click.command()
+@registry_argument
+@click.argument("file", type=click.Path())
+@json_option
+def bundle(registry: str, file: str, *, as_json: bool) -> None:
+    """Write all of REGISTRY into one new FILE, to carry it where no network goes."""
+    from saint.records import to_plain
+    from saint.remotes import bundle as bundle_registry
+
+    with watching(models=False) as progress:
+        bundled = bundle_registry(open_registry(registry), Path(file), progress=progress)
+    if as_json:
+        say_json(to_plain(bundled))
+    else:
+        click.echo(
+            f"{file}: {bundled.num_entries} entries, {bundled.num_files} files, {bundled.num_bytes:,} bytes; open it "
+            "with `saint unbundle`"
+        )
+
+
+@click.command()
+@click.argument("file", type=click.Path())
+@click.argument("folder", type=click.Path())
+@json_option
+def unbundle(file: str, folder: str, *, as_json: bool) -> None:
+    """Copy the registry in FILE into FOLDER, or bring the one in FOLDER up to date; all of it is checked."""
+    from saint.records import to_plain
+    from saint.remotes import BundleRemote, pull as pull_registry
+
+    with watching(models=False) as progress:
+        _, pulled = pull_registry(BundleRemote(Path(file)), Path(folder), progress=progress)
+    if as_json:
+        say_json(to_plain(pulled))
+    else:
+        click.echo(f"{folder}: {pulled.num_entries} entries and {pulled.num_blobs} blobs unpacked and verified")

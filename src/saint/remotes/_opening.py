@@ -1,0 +1,33 @@
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from saint.errors import ConfigError
+from saint.remotes._folder import FolderRemote
+from saint.remotes._oci import OciRemote
+from saint.remotes._remote import Remote
+from saint.remotes._s3 import S3Remote
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+def open_remote(address: str) -> Remote:
+    """The remote at an address: a folder, s3://BUCKET/PREFIX, or oci://HOST/NAME:TAG.
+
+    Raises:
+        ConfigError: No remote has such an address, or it holds credentials.
+        MissingPackageError: The package that speaks to it is not installed.
+        RemoteError: It cannot be reached.
+    """
+    found = _SCHEME.match(address)
+    if found is None:
+        return FolderRemote(Path(address))
+    if "@" in urlsplit(address).netloc:
+        raise ConfigError(
+            f"the {found[1]}:// address holds credentials; leave them out and put them into the environment"
+        )
+    if found[1] == "s3":
+        return S3Remote(address)
+    if found[1] == "oci":
+        return OciRemote(address)
+    raise ConfigError(f"no remote begins with {found[1]}://; give a folder, s3://BUCKET/PREFIX or oci://HOST/NAME:TAG")
