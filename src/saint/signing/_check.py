@@ -93,6 +93,9 @@ class _Checker:
 
     def _attested(self, event: Event, asked: list[Claim], trust: Trust) -> Iterator[str]:
         digests = event.body.get("attestations", [])
+        if not isinstance(digests, list):
+            yield "its attestations are no list"
+            return
         if len(digests) != len(asked):
             yield f"{len(asked)} attestations belong to a {event.name!r} entry, and it has {len(digests)}"
             return
@@ -100,7 +103,7 @@ class _Checker:
             self._num += 1
             try:
                 if digest not in event.blobs:
-                    raise SignatureError(f"its entry does not name the blob of attestation {digest[:12]}")
+                    raise SignatureError(f"its entry does not name the blob of attestation {str(digest)[:12]}")
                 self._one(event, digest, claim, trust)
             except SaintError as error:
                 yield str(error)
