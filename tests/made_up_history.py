@@ -17,12 +17,11 @@ Body = Mapping[str, Any]
 
 
 def an_event(number: int, name: str, body: Body) -> Event:
-    """An event as the ledger gives it, with what one would have for a digest."""
+    """An event as the ledger gives it, with what one would have for its digests."""
     plain = to_plain(body)
     mark = hashlib.sha256(f"{number} {name} {digest(plain)}".encode()).hexdigest()
-    return Event(
-        number=number, name=name, body=plain, blobs=(), time=f"2026-01-01T00:00:{number % 60:02d}", digest=mark
-    )
+    time = f"2026-01-01T00:00:{number % 60:02d}"
+    return Event(number=number, name=name, body=plain, blobs=(), time=time, digest=mark, leaf=mark)
 
 
 class History:
