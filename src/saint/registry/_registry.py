@@ -117,18 +117,24 @@ class Registry:
         Raises:
             BusyError: Another process holds it.
         """
-        self.work.mkdir(exist_ok=True)
-        with (self.work / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise BusyError(f"another process grows {self.folder}; wait for it or stop it") from error
+        with self._held():
             try:
                 yield
             except Interrupted:
                 self.seal.seal()
                 raise
             self.seal.seal()
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """The same for one entry, which is sealed with whatever comes next."""
+        self.work.mkdir(exist_ok=True)
+        with (self.work / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise BusyError(f"another process grows {self.folder}; wait for it or stop it") from error
+            yield
 
     @property
     def state(self) -> State:
@@ -279,9 +285,18 @@ class Registry:
     def rollback(self, digest: str, *, reason: str) -> str:
         """Take an accepted graft out of the stack, wherever it is in it; nothing is deleted. Returns its full digest.
 
+        Not while another process is at work on what stands: what that measures would be written down about a stack
+        that is another one by then. Such a process can be stopped at any time.
+
         Raises:
+            BusyError: Another process is at work on this registry.
             UnknownNameError: No such graft stands.
         """
+        with self._held():
+            return self.take_out(digest, reason=reason)
+
+    def take_out(self, digest: str, *, reason: str) -> str:
+        """What `rollback` does, for whoever holds the registry already (`alone`)."""
         full = self.entry(digest).digest
 
         def body(state: State) -> dict[str, Any]:
