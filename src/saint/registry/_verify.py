@@ -10,9 +10,10 @@ from typing import final
 
 from saint.errors import ConfigError, LedgerError, SaintError
 from saint.registry._changes import replay
-from saint.registry._checkpoint import Checkpoint, parse_note
+from saint.registry._checkpoint import MOST_BYTES, Checkpoint, parse_note
 from saint.registry._format_page import changed_pages, origins_in
 from saint.registry._merkle import MerkleTree
+from saint.registry._reading import read_file
 from saint.registry._registry import Registry
 from saint.registry._remembered import Standing
 from saint.registry._sealing import public_of
@@ -140,7 +141,7 @@ def _read_notes(registry: Registry, tree: MerkleTree, keys: Iterable[bytes]) -> 
     origins = origins_in(registry.store)
     for place in notes:
         try:
-            note = parse_note(place.read_bytes(), where=str(place))
+            note = parse_note(read_file(place, at_most=MOST_BYTES), where=str(place))
             _must_fit(note.checkpoint, place, origins, tree)
             if not note.signed_by(keys):
                 strange.append(place.name)
