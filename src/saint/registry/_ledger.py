@@ -122,8 +122,9 @@ class Ledger:
             }
             content = records.to_canonical(entry).encode()
         except UnicodeEncodeError as error:
+            near = error.object[max(0, error.start - 20) : error.start + 20]
             raise ConfigError(
-                f"{error.object[max(0, error.start - 20) : error.start + 20]!a} has bytes that are no UTF-8, and all text in a ledger is; write it in UTF-8"
+                f"{near!a} has bytes that are no UTF-8, and all text in a ledger is; write it in UTF-8"
             ) from error
         if len(content) > _MOST_BYTES:
             raise LedgerError(

@@ -131,22 +131,28 @@ class Store:
             self._settle(folder)
             self._disk.sync(folder)
 
-    def discard(self, file: Path) -> Path:
-        """Put a file away into `trash/`, where people may find it; says where it is then."""
+    def discard(self, file: Path) -> Path | None:
+        """Put a file away into `trash/`, where people may find it; says where it is then, or None if it is gone."""
         trash = self.folder / "trash"
         place = trash / f"{file.name}.{secrets.token_hex(8)}"
         with _disk_may_refuse(place):
             self._settle(trash)
-            self._disk.move(file, place)
+            try:
+                self._disk.move(file, place)
+            except FileNotFoundError:
+                return None
         return place
 
-    def bring_back(self, discarded: Path, place: Path) -> None:
-        """Give a file in `trash/` its old name again, unless another has it by now."""
+    def bring_back(self, discarded: Path, place: Path) -> bool:
+        """Give a blob in `trash/` its old name again, unless another has it by now; False if it is not that blob."""
         with _disk_may_refuse(place):
+            if not _has(discarded, place.name):
+                return False
             self._settle(place.parent)
             if not place.exists():
                 self._disk.move(discarded, place)
             self._disk.sync(place.parent)
+        return True
 
     def _keeps(self, place: Path) -> bool:
         """Say of a blob that somebody needs it, so that it is not collected before an entry names it."""
