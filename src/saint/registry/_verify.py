@@ -8,14 +8,14 @@ from math import ceil
 from pathlib import Path
 from typing import final
 
-from saint.errors import ConfigError, LedgerError, SaintError
+from saint.errors import ConfigError, LedgerError, SaintError, SignatureError
 from saint.registry._changes import replay
 from saint.registry._checkpoint import MOST_BYTES, Checkpoint, parse_note
 from saint.registry._format_page import changed_pages, origins_in
 from saint.registry._merkle import MerkleTree
 from saint.registry._reading import read_file
 from saint.registry._registry import Registry
-from saint.registry._remembered import Standing
+from saint.registry._remembered import Remembered, Standing
 from saint.registry._sealing import public_of
 
 
@@ -67,10 +67,10 @@ def verify(registry: Registry, *, sample: float = 1.0, expected: str = "", anew:
         replay(events)
     except SaintError as error:
         problems.append(str(error))
-    keys = [bytes.fromhex(key) for key in known.keys] if known else []
-    keys += [signer.public] if (signer := registry.seal.signer()) else []
-    num_checkpoints, wrong, unchecked = _read_notes(registry, tree, keys)
-    problems += [*wrong, *changed_pages(registry.store)]
+    keys, forged, unchecked = _keys_for(registry, known)
+    num_checkpoints, wrong, strange = _read_notes(registry, tree, keys)
+    unchecked += strange
+    problems += [*forged, *wrong, *changed_pages(registry.store)]
     if expected and (problem := _not_expected(tree, expected)):
         problems.append(problem)
     standing = Standing.UNKNOWN if anew else registry.seal.standing(origin, known, tree)
@@ -94,6 +94,18 @@ def verify(registry: Registry, *, sample: float = 1.0, expected: str = "", anew:
         unchecked=tuple(unchecked),
         num_unread=len(blobs) - len(drawn),
     )
+
+
+def _keys_for(registry: Registry, known: Remembered | None) -> tuple[list[bytes], list[str], list[str]]:
+    """The public keys that sign this registry's checkpoints, problems with the ledger's, and what could not be told."""
+    keys = [bytes.fromhex(key) for key in known.keys] if known else []
+    try:
+        signer = registry.seal.signer()
+    except (SignatureError, LedgerError) as error:
+        return keys, [str(error)], []
+    except SaintError as error:  # of this machine's own files
+        return keys, [], [f"checkpoints with this machine's own key: {error}"]
+    return keys + ([signer.public] if signer else []), [], []
 
 
 def _draw(blobs: Sequence[str], share: float) -> frozenset[str]:
