@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from saint.cli._opening import open_base, open_registry
-from saint.cli._terminal import graft_of, json_option, quieten, registry_argument, say, say_json, share
+from saint.cli._terminal import graft_of, json_option, quieten, registry_argument, say, say_json, share, visible
 from saint.errors import StorageError
 from saint.registry import Registry
 
@@ -183,9 +183,9 @@ class _Checked:
         click.echo(f"head {found.head}")
         click.echo(f"checkpoint {found.num_entries}:{found.root} of {found.origin}")
         for problem in found.problems:
-            click.echo(f"problem: {problem}")
+            click.echo(f"problem: {visible(problem)}")
         for what in found.unchecked:
-            click.echo(f"could not check {what}")
+            click.echo(f"could not check {visible(what)}")
         if self.replayed is not None:
             say(replayed_lines(self.replayed))
         if self.signed is not None:
