@@ -2,7 +2,7 @@
 
 import base64
 import random
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -16,7 +16,7 @@ from saint.registry._merkle import MerkleTree
 from saint.registry._reading import read_file
 from saint.registry._registry import Registry
 from saint.registry._remembered import Remembered, Standing
-from saint.registry._sealing import public_of
+from saint.registry._sealing import key_name, public_of
 
 
 @final
@@ -70,7 +70,7 @@ def verify(registry: Registry, *, sample: float = 1.0, expected: str = "", anew:
     keys, forged, unchecked = _keys_for(registry, known)
     num_checkpoints, wrong, strange = _read_notes(registry, tree, keys)
     unchecked += strange
-    problems += [*forged, *wrong, *changed_pages(registry.store)]
+    problems += [*forged, *wrong, *_wrong_keys(registry.folder), *changed_pages(registry.store)]
     if expected and (problem := _not_expected(tree, expected)):
         problems.append(problem)
     standing = Standing.UNKNOWN if anew else registry.seal.standing(origin, known, tree)
@@ -166,6 +166,18 @@ def _read_notes(registry: Registry, tree: MerkleTree, keys: Iterable[bytes]) -> 
             "known here; ask whose it is"
         )
     return len(notes), problems, unchecked
+
+
+def _wrong_keys(folder: Path) -> Iterator[str]:
+    """Keys beside the checkpoints that are not what they are called: whoever checks with openssl takes them."""
+    for place in sorted((folder / "checkpoints").glob("*.pem")):
+        try:
+            public = public_of(read_file(place, at_most=MOST_BYTES))
+        except OSError as error:
+            yield f"{place} cannot be read ({error.strerror}); delete it, and the next checkpoint puts it back"
+            continue
+        if public is None or place.name != key_name(public):
+            yield f"{place} does not hold the key that it is called by; delete it, and the next checkpoint puts it back"
 
 
 def _must_fit(checkpoint: Checkpoint, place: Path, origins: Sequence[str], tree: MerkleTree) -> None:
