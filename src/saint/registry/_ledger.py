@@ -74,6 +74,8 @@ class Ledger:
         self.watch: Watch | None = None
         self.attest: Attest | None = None
         """Asked of every entry before it is written, where somebody wants entries signed."""
+        self.withdraw: Callable[[], None] = lambda: None
+        """Told that what was asked for last was not written, and will not be."""
 
     def append(
         self, name: str, body: Callable[[Sequence[Event]], Mapping[str, Any]], *, blobs: Sequence[str] = ()
@@ -97,11 +99,15 @@ class Ledger:
             if number > self._num_durable:  # what is built upon must be durable, even if its writer died before that
                 self._store.sync(self.place(number - 1).parent)
                 self._num_durable = number
-            content = self._spelled(name, records.to_plain(body(past)), blobs, past)
-            if self._must_follow is not None:
-                self._must_follow(past, _event(json.loads(content), content))
-            if self._store.create(self.place(number), content):
-                break
+            try:
+                content = self._spelled(name, records.to_plain(body(past)), blobs, past)
+                if self._must_follow is not None:
+                    self._must_follow(past, _event(json.loads(content), content))
+                if self._store.create(self.place(number), content):
+                    break
+            except BaseException:
+                self.withdraw()
+                raise
         self._num_durable = number + 1
         if self.watch is not None:
             self.watch.after_append()

@@ -3,11 +3,11 @@
 import errno
 import os
 import stat
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 
-def open_file(place: Path) -> BinaryIO:
+def open_file(place: Path) -> FileIO:
     """Open a file to read it. A pipe would be waited for for ever, and a device has no end.
 
     Raises:
@@ -17,7 +17,7 @@ def open_file(place: Path) -> BinaryIO:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no ordinary file", str(place))
-    return os.fdopen(descriptor, "rb", buffering=0)
+    return FileIO(descriptor, "rb")
 
 
 def read_file(place: Path, *, at_most: int | None = None) -> bytes:

@@ -10,7 +10,10 @@ from click.testing import CliRunner, Result
 
 from saint import records
 from saint.cli.main import main
+from saint.errors import LedgerError, StorageError
 from saint.registry import Registry
+from saint.registry._disk import Disk
+from saint.signing import sign_entries
 from signed_garden import ROSE, Machines, judge, open_signed
 
 
@@ -120,3 +123,24 @@ def test_a_folder_whose_name_is_no_text_is_remembered_too(garden: Registry) -> N
     opened.write("noted", {})
     assert opened.seal.seal() is not None
     assert opened.seal.memory.recall_place(odd) == opened.origin
+
+
+def test_a_first_entry_that_was_refused_leaves_no_trust_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or all that is read and written later would look as if the log had been cut."""
+    Machines(tmp_path, monkeypatch).at("owner")
+    registry = Registry.open(tmp_path / "garden")
+    registry.write("noted", {})
+    assert verify(registry).exit_code == 0
+    sign_entries(registry)
+    body = {"graft": ROSE.digest, "reason": "it never stood"}
+    with pytest.raises(LedgerError, match="did not stand"):
+        registry.write("rolled_back", body)
+    with monkeypatch.context() as patch:
+        patch.setattr(Disk, "link", lambda *_: Path("/nowhere").stat())
+        with pytest.raises(StorageError):
+            judge(registry, ROSE)
+    assert list(tmp_path.glob("owner/trust/*")) == []
+    assert verify(registry).exit_code == 0
+    judge(open_signed(registry.folder), ROSE)
+    assert len(list(tmp_path.glob("owner/trust/*"))) == 1
+    assert verify(registry, "--signatures").output.splitlines()[-1] == "verified"
