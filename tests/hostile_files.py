@@ -88,6 +88,20 @@ def padded_zip() -> bytes:
     return of(tensor("U8", (len(inside),), (0, len(inside))), inside)
 
 
+def zip_of_two_volumes() -> bytes:
+    """The same, which says that it is the second of two; Python's reader does not mind."""
+    inside = archive("__main__.py")
+    end = inside.rindex(b"PK\x05\x06") + 4
+    inside = inside[:end] + b"\x01\x00\x01\x00" + inside[end + 4 :]
+    assert zipfile.ZipFile(io.BytesIO(inside)).namelist() == ["__main__.py"]
+    return of(tensor("U8", (len(inside),), (0, len(inside))), inside)
+
+
+def a_name_twice_after_many(num: int) -> bytes:
+    names = b",".join(b'"k%d":0' % index for index in range(num))
+    return said(b"{" + names + b',"k%d":0}' % (num - 1))
+
+
 CRAFTED: Mapping[str, tuple[bytes | Callable[[], bytes], str | None]] = {
     "valid": (VALID, None),
     "empty file": (b"", "but empty"),
@@ -229,6 +243,8 @@ FURTHER: Mapping[str, tuple[bytes | Callable[[], bytes], str | None]] = {
     "a header of one byte": (b"\x01" + bytes(7) + b"{", "cut off"),
     "8 bytes that announce nothing": (b"\x10" + bytes(7), "cut off"),
     "zip in the last tensor": (padded_zip, "as a zip archive as well"),
+    "a zip of two volumes in the last tensor": (zip_of_two_volumes, "as a zip archive as well"),
+    "a name twice after 60,000 others": (lambda: a_name_twice_after_many(60_000), "'k59999' stands in it twice"),
     "PyTorch's zip": (archive("archive/data.pkl", "archive/version"), "zip archive of pickles.*save_file"),
     "PyTorch's old file": (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02", "a pickle, which could"),
     "npz": (array(zipped=True), "a NumPy archive; load it with numpy"),

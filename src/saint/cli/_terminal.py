@@ -2,11 +2,14 @@
 
 import json
 import logging
+import os
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import click
@@ -23,6 +26,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 registry_argument = click.argument("registry", type=click.Path())
 
 
+_TRACEBACK = "SAINT_TRACEBACK"
+_COULD_NOT_CHECK = 3
+_CONTROLS = (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000))
+"""Control characters, those that change the direction of text, and halves of characters, which no terminal can show."""
+_COMMANDS = {code: "\N{REPLACEMENT CHARACTER}" for code in _CONTROLS if chr(code) not in "\t\n"}
 _TALKATIVE = ("torchao", "torch.utils._pytree", "bitsandbytes")
 """Where they are installed, importing transformers makes them tell of kernels that they did not find."""
 
@@ -38,14 +46,36 @@ class SaintGroup(click.Group):
         try:
             return super().invoke(ctx)
         except SaintError as error:
-            click.echo(f"saint: {error}", err=True)
+            click.echo(f"saint: {visible(str(error))}", err=True)
             ctx.exit(error.exit_status)
         except BrokenPipeError:
             ctx.exit(0)  # whoever read the output has seen enough
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
-            click.echo(f"saint: {place}{error.strerror or error}", err=True)
+            click.echo(f"saint: {visible(f'{place}{error.strerror or error}')}", err=True)
             ctx.exit(1)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except Exception as error:
+            if os.environ.get(_TRACEBACK):
+                raise
+            click.echo(f"saint: {visible(_unexpected(error))}", err=True)
+            ctx.exit(_COULD_NOT_CHECK)
+
+
+def _unexpected(error: Exception) -> str:
+    """Of a fault of ours, or of a registry that holds what none of ours would: nothing is known then, so it is no 1."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    return (
+        f"could not go on, as nobody expected this ({said}; {Path(last.filename).name}:{last.lineno}); if REGISTRY was "
+        f"written by saint-g alone, report it with what the same command says where {_TRACEBACK}=1 is set"
+    )
+
+
+def visible(text: str) -> str:
+    """Text of anybody's for a terminal: what would command it, or turn the order of letters around, is a mark."""
+    return text.translate(_COMMANDS)
 
 
 def share(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
@@ -62,10 +92,12 @@ def share(_context: click.Context, _parameter: click.Parameter, value: str) -> f
 def say(parts: Iterable["RenderableType"]) -> None:
     """Print tables and lines to standard output."""
     from rich.console import Console
+    from rich.segment import Segment, Segments
 
     console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 160)
     for part in parts:
-        console.print(part)
+        shown = [one if one.control else Segment(visible(one.text), one.style) for one in console.render(part)]
+        console.print(Segments(shown), end="")
 
 
 def say_json(record: Any) -> None:

@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from saint.cli._opening import open_base, open_registry
-from saint.cli._terminal import graft_of, json_option, quieten, registry_argument, say, say_json, share
+from saint.cli._terminal import graft_of, json_option, quieten, registry_argument, say, say_json, share, visible
 from saint.cli.rejudging import judge_again
+from saint.errors import StorageError
 from saint.registry import Registry
 
 if TYPE_CHECKING:
@@ -140,7 +141,10 @@ def verify(
         recomposed=_recompose(opened, base_name) if recompose and adds_up else None,
     )
     if not checked.failed:
-        remember(opened, found, anew=anew)
+        try:
+            remember(opened, found, anew=anew)
+        except StorageError as error:
+            checked = checked.without_memory(error)
     if as_json:
         say_json(checked.to_plain())
     else:
@@ -172,6 +176,10 @@ class _Checked:
         )
         return any(map(bool, left))
 
+    def without_memory(self, error: StorageError) -> "_Checked":
+        left = f"in later verifications that nothing of this is missing: {error}"
+        return replace(self, found=replace(self.found, unchecked=(*self.found.unchecked, left)))
+
     def to_plain(self) -> dict[str, Any]:
         from saint.records import to_plain
 
@@ -188,9 +196,9 @@ class _Checked:
         click.echo(f"head {found.head}")
         click.echo(f"checkpoint {found.num_entries}:{found.root} of {found.origin}")
         for problem in found.problems:
-            click.echo(f"problem: {problem}")
+            click.echo(f"problem: {visible(problem)}")
         for what in found.unchecked:
-            click.echo(f"could not check {what}")
+            click.echo(f"could not check {visible(what)}")
         if self.replayed is not None:
             say(replayed_lines(self.replayed))
         if self.signed is not None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import click
 
 from saint.cli._opening import open_registry
-from saint.cli._terminal import json_option, registry_argument, say_json
+from saint.cli._terminal import json_option, registry_argument, say_json, visible
 
 _SECONDS_PER_DAY = 86400
 
@@ -28,7 +28,7 @@ def repair(registry: str, copy: str, *, as_json: bool) -> None:
     else:
         click.echo(f"{len(found.entries)} entries and {len(found.blobs)} blobs were taken from {copy}")
         for problem in found.problems:
-            click.echo(f"problem: {problem}")
+            click.echo(f"problem: {visible(problem)}")
     click.get_current_context().exit(1 if found.problems else 0)
 
 
@@ -69,6 +69,6 @@ def doctor(registry: str, *, as_json: bool) -> None:
         say_json([to_plain(one) for one in found])
     else:
         for one in found:
-            click.echo(f"{one.what:<14}{one.result:<9}{one.said}")
+            click.echo(f"{one.what:<14}{one.result:<9}{visible(one.said)}")
     results = {one.result for one in found}
     click.get_current_context().exit(1 if "problem" in results else 3 if "unknown" in results else 0)

@@ -11,7 +11,7 @@ from saint.errors import CheckpointKeyError, LedgerError
 
 _ED25519 = b"\x01"
 _SIGNATURE = "\u2014 "
-_MOST_BYTES = 1 << 16
+MOST_BYTES = 1 << 16
 _MOST_SIGNATURES = 16
 _MOST_DIGITS = 18
 _HASH_BYTES, _KEY_HASH_BYTES = 32, 4
@@ -128,8 +128,8 @@ def parse_note(content: bytes, *, where: str = "the note") -> Note:
 
 
 def _parse(content: bytes, where: str) -> Note:
-    if len(content) > _MOST_BYTES:
-        raise ValueError(f"it has over {_MOST_BYTES} bytes")
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it has over {MOST_BYTES} bytes")
     text = content.decode()
     if any(ord(letter) < 0x20 and letter != "\n" for letter in text):
         raise ValueError("it has control characters")

@@ -43,7 +43,7 @@ def examine(registry: Registry) -> list[Finding]:
     for what, probe in probes.items():
         try:
             result, said = probe(registry)
-        except (OSError, SaintError) as error:
+        except (OSError, ValueError, SaintError) as error:
             result, said = "unknown", f"it could not be tried: {error}"
         found.append(Finding(what=what, result=result, said=said))
     return found

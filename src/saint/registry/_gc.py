@@ -1,13 +1,18 @@
 """Blobs that no entry names are put into `trash/`, after a time in which their writer may still name them."""
 
+import os
+import re
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from saint.errors import StorageError
 from saint.registry._registry import Registry
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 COLLECTED = "blobs_collected"
 """Name of the entry that says what was put away."""
 
@@ -35,11 +40,15 @@ def collect(registry: Registry, *, grace_seconds: float, dry_run: bool = False) 
         LedgerError: The ledger does not verify, so that it is not known what it names.
         StorageError: The disk refused a write.
     """
+    _must_not_lead_elsewhere(registry.folder)
     named = _named(registry)
     oldest = time.time() - grace_seconds
-    found = [file for file in _files(registry.folder / "blobs") if file.name not in named and _age(file) < oldest]
-    drafts = [file for file in (registry.folder / "tmp").glob("*") if file.is_file() and _age(file) < oldest]
-    num_bytes = sum(file.stat().st_size for file in found)
+    unnamed = {
+        file: seen for file in _blobs(registry.folder / "blobs") if file.name not in named and (seen := _seen(file))
+    }
+    found = [file for file, seen in unnamed.items() if seen.st_mtime < oldest]
+    num_bytes = sum(unnamed[file].st_size for file in found)
+    drafts = [file for file in (registry.folder / "tmp").glob("*") if (seen := _seen(file)) and seen.st_mtime < oldest]
     restored: tuple[str, ...] = ()
     if not dry_run:
         restored = _restore(registry, named)
@@ -57,7 +66,10 @@ def collect(registry: Registry, *, grace_seconds: float, dry_run: bool = False) 
 def _put_away(registry: Registry, found: list[Path], oldest: float) -> None:
     for file in found:
         discarded = registry.store.discard(file)
-        if _age(discarded) >= oldest:  # somebody came to need it just before it was moved
+        if discarded is None:
+            continue  # another collection was faster
+        seen = _seen(discarded)
+        if seen and seen.st_mtime >= oldest:  # somebody came to need it just before it was moved
             registry.store.bring_back(discarded, file)
     _restore(registry, _named(registry))
 
@@ -68,8 +80,7 @@ def _restore(registry: Registry, named: frozenset[str]) -> tuple[str, ...]:
     for discarded in (registry.folder / "trash").glob("*"):
         digest = discarded.name.partition(".")[0]
         place = registry.store.blob_path(digest)
-        if digest in named and not place.exists():
-            registry.store.bring_back(discarded, place)
+        if digest in named and not place.exists() and registry.store.bring_back(discarded, place):
             restored.append(digest)
     return tuple(restored)
 
@@ -78,10 +89,28 @@ def _named(registry: Registry) -> frozenset[str]:
     return frozenset(blob for event in registry.ledger.reread() for blob in event.blobs)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    return (file for file in sorted(folder.glob("*/*")) if file.is_file())
+def _must_not_lead_elsewhere(folder: Path) -> None:
+    """Refuse links in the place of folders: a registry may come from anybody, and what they lead to is not its own."""
+    for place in (*(folder / name for name in ("blobs", "tmp", "trash")), *(folder / "blobs").glob("*")):
+        if place.is_symlink():
+            raise StorageError(
+                f"{place} is a link, and what lies outside of a registry is never put away; put a folder in its place"
+            )
 
 
-def _age(file: Path) -> float:
-    """When it was written, or needed again."""
-    return file.stat().st_mtime
+def _blobs(folder: Path) -> Iterator[Path]:
+    """Files that have a blob's name, in a blob's place; others are not the registry's."""
+    return (
+        file
+        for file in sorted(folder.glob("*/*"))
+        if _DIGEST.fullmatch(file.name) and file.name[:2] == file.parent.name
+    )
+
+
+def _seen(file: Path) -> os.stat_result | None:
+    """What the disk says of an ordinary file, with when it was written or needed again; None if it is none any more."""
+    try:
+        found = file.lstat()
+    except FileNotFoundError:
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None

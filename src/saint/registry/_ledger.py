@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol, final
 
 from saint import records
-from saint.errors import LedgerError, NewerFormatError
+from saint.errors import ConfigError, LedgerError, NewerFormatError
 from saint.registry._merkle import leaf_hash
+from saint.registry._reading import read_file
 from saint.registry._store import Store
 
 FORMAT = 1
@@ -20,6 +21,8 @@ Attest = Callable[[str, Mapping[str, Any], Sequence["Event"]], Mapping[str, Sequ
 GENESIS = "0" * 64
 """What the first entry carries for the digest of the one before."""
 _ENTRIES_PER_FOLDER = 1000
+_MOST_BYTES = 1 << 26
+"""Of an entry: it is read whole, and what is larger is a blob's to hold."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -71,6 +74,8 @@ class Ledger:
         self.watch: Watch | None = None
         self.attest: Attest | None = None
         """Asked of every entry before it is written, where somebody wants entries signed."""
+        self.withdraw: Callable[[], None] = lambda: None
+        """Told that what was asked for last was not written, and will not be."""
 
     def append(
         self, name: str, body: Callable[[Sequence[Event]], Mapping[str, Any]], *, blobs: Sequence[str] = ()
@@ -94,10 +99,27 @@ class Ledger:
             if number > self._num_durable:  # what is built upon must be durable, even if its writer died before that
                 self._store.sync(self.place(number - 1).parent)
                 self._num_durable = number
-            plain, signed = self._signed(name, records.to_plain(body(past)), past)
+            try:
+                content = self._spelled(name, records.to_plain(body(past)), blobs, past)
+                if self._must_follow is not None:
+                    self._must_follow(past, _event(json.loads(content), content))
+                if self._store.create(self.place(number), content):
+                    break
+            except BaseException:
+                self.withdraw()
+                raise
+        self._num_durable = number + 1
+        if self.watch is not None:
+            self.watch.after_append()
+        return self.past()[number]
+
+    def _spelled(self, name: str, body: dict[str, Any], blobs: Sequence[str], past: Sequence[Event]) -> bytes:
+        """The entry that is to follow `past`, signed if it has to be, and with all that it names in the store."""
+        try:
+            plain, signed = self._signed(name, body, past)
             entry = {
                 "format": FORMAT,
-                "number": number,
+                "number": len(past),
                 "previous": past[-1].digest if past else GENESIS,
                 "event": name,
                 "body": plain,
@@ -105,14 +127,18 @@ class Ledger:
                 "time": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             content = records.to_canonical(entry).encode()
-            if self._must_follow is not None:
-                self._must_follow(past, _event(json.loads(content), content))
-            if self._store.create(self.place(number), content):
-                break
-        self._num_durable = number + 1
-        if self.watch is not None:
-            self.watch.after_append()
-        return self.past()[number]
+        except UnicodeEncodeError as error:
+            near = error.object[max(0, error.start - 20) : error.start + 20]
+            raise ConfigError(
+                f"{near!a} has bytes that are no UTF-8, and all text in a ledger is; write it in UTF-8"
+            ) from error
+        if len(content) > _MOST_BYTES:
+            raise LedgerError(
+                f"the entry takes {len(content):,} bytes, and {_MOST_BYTES:,} can be read; make it shorter"
+            )
+        for blob in [*blobs, *signed]:
+            self._store.must_have(blob)  # an entry is for ever: it must not name what was collected meanwhile
+        return content
 
     def _signed(self, name: str, body: dict[str, Any], past: Sequence[Event]) -> tuple[dict[str, Any], list[str]]:
         """The body with the digests of what is signed about it, which is in the store then, and these digests."""
@@ -203,13 +229,15 @@ def _open(place: Path, number: int, previous: str) -> Event:
             f"the chain breaks at {place}: it was changed, or the entry before it was; restore the log from a copy"
         )
     if not _is_complete(entry):
-        raise LedgerError(f"{place} lacks what every entry has: it was changed; restore the log from a copy")
+        raise LedgerError(
+            f"{place} does not have what every entry has, and nothing else: it was changed; restore the log from a copy"
+        )
     return _event(entry, content)
 
 
 def _content(place: Path) -> bytes:
     try:
-        return place.read_bytes()
+        return read_file(place, at_most=_MOST_BYTES)
     except OSError as error:
         reason = error.strerror or str(error)
         raise LedgerError(f"{place} cannot be read ({reason}); restore the log from a copy") from error
@@ -227,13 +255,28 @@ def _event(entry: Mapping[str, Any], content: bytes) -> Event:
     )
 
 
-_TYPES: Mapping[str, type] = {"event": str, "body": dict, "blobs": list, "time": str}
+_TYPES: Mapping[str, type] = {
+    "format": int, "number": int, "previous": str, "event": str, "body": dict, "blobs": list, "time": str,
+}  # fmt: skip
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\+00:00")
 
 
 def _is_complete(entry: Mapping[str, Any]) -> bool:
-    return all(isinstance(entry.get(key), kind) for key, kind in _TYPES.items()) and all(
-        isinstance(blob, str) and _DIGEST.fullmatch(blob) for blob in entry["blobs"]
+    """Whether it has just what every entry has; true is no number here, though Python takes it for 1."""
+    return (
+        entry.keys() == _TYPES.keys()
+        and all(type(entry[key]) is kind for key, kind in _TYPES.items())
+        and entry["format"] == FORMAT
+        and all(isinstance(blob, str) and _DIGEST.fullmatch(blob) for blob in entry["blobs"])
+        and _is_time(entry["time"])
     )
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return bool(_TIME.fullmatch(text) and datetime.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 def _is_canonical(entry: Any, content: bytes) -> bool:

@@ -1,9 +1,10 @@
 import fcntl
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import IO, Any, Protocol, Self
 
 from saint import records
 from saint.errors import (
@@ -15,17 +16,20 @@ from saint.errors import (
     NotARegistryError,
     SaintError,
     StaleEvidenceError,
+    StorageError,
     UnknownNameError,
 )
 from saint.records import Decision, Evidence
 from saint.registry._ledger import FORMAT, Event, Ledger
 from saint.registry._present import Present
+from saint.registry._reading import read_file
 from saint.registry._remembered import Memory
 from saint.registry._sealing import Seal
 from saint.registry._state import Entry, State
 from saint.registry._store import Store
 
 _MARKER = "registry.json"
+_MOST_MARKER_BYTES = 1 << 16
 
 
 class Storable(Protocol):
@@ -129,7 +133,7 @@ class Registry:
     def _held(self) -> Iterator[None]:
         """The same for one entry, which is sealed with whatever comes next."""
         self.work.mkdir(exist_ok=True)
-        with (self.work / "lock").open("w") as file:
+        with _open_lock(self.work / "lock") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -312,6 +316,17 @@ class Registry:
         return full
 
 
+def _open_lock(place: Path) -> IO[bytes]:
+    """A file to hold a lock on. What a link leads to is not for us to open, still less to empty."""
+    try:
+        return os.fdopen(os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b", buffering=0)
+    except OSError as error:
+        raise StorageError(
+            f"{place} cannot be opened as a file ({error.strerror}), so this registry cannot be held; delete it, or "
+            "make it writable"
+        ) from error
+
+
 def _must_answer_its_own(state: State, evidence: Evidence, decision: Decision) -> None:
     """Refuse a decision whose query was about something else, is in no entry, or was answered before."""
     query = decision.query
@@ -330,8 +345,11 @@ def _must_answer_its_own(state: State, evidence: Evidence, decision: Decision) -
 
 def _format_of(marker: Path) -> int:
     try:
-        return int(json.loads(marker.read_text(encoding="utf-8"))["format"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = json.loads(read_file(marker, at_most=_MOST_MARKER_BYTES).decode())["format"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise NotARegistryError(
             f"{marker} is not what a registry has there ({error}); restore it from a copy"
         ) from error
+    if type(found) is not int or found < 1:
+        raise NotARegistryError(f"{marker} has the format {str(found)[:20]!r}, which is none; restore it from a copy")
+    return found

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,12 +12,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from saint.errors import RememberedError, StorageError
 from saint.registry._checkpoint import Checkpoint
 from saint.registry._merkle import MerkleTree
 
+_FORMAT = 1
+_HASH = re.compile(r"[0-9a-f]{64}")
+"""A root, and a public key: 32 bytes."""
 _MOST_KEPT = 64
 
 
@@ -89,19 +93,16 @@ class Memory:
         path = self._path(origin)
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            checkpoints = tuple((int(size), str(root)) for size, root in found["checkpoints"])
-            if found["origin"] != origin or not checkpoints or sorted(checkpoints) != list(checkpoints):
-                raise RememberedError(f"{path} does not say what it has to; restore it, or delete it and verify anew")
             return Remembered(
-                origin=origin,
-                checkpoints=checkpoints,
-                keys=tuple(map(str, found["keys"])),
+                origin=_expected(origin, found["origin"] if found["format"] == _FORMAT else "another format"),
+                checkpoints=_checkpoints(found["checkpoints"]),
+                keys=tuple(map(_key, found["keys"])),
                 place=str(found["place"]),
                 time=str(found["time"]),
             )
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise RememberedError(
                 f"{path} cannot be read ({error}); restore it, or delete it and verify anew"
             ) from error
@@ -130,7 +131,7 @@ class Memory:
             origin=checkpoint.origin,
             checkpoints=((checkpoint.size, checkpoint.root.hex()),),
             keys=tuple(key.hex() for key in keys),
-            place=str(place.resolve()),
+            place=os.fsencode(place.resolve()).decode(errors="replace"),  # for people
             time=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         with self._locked():
@@ -144,7 +145,7 @@ class Memory:
             if now != known:
                 _write(self._path(now.origin), _spelled(now))
             if self.recall_place(place) != now.origin:
-                _write(self._place_path(place), f"{now.origin}\n{place.resolve()}\n")
+                _write(self._place_path(place), f"{now.origin}\n{now.place}\n")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -165,7 +166,27 @@ class Memory:
         return self.folder / f"{hashlib.sha256(origin.encode()).hexdigest()[:8]}-{_harmless(origin)}.json"
 
     def _place_path(self, place: Path) -> Path:
-        return self.folder / "places" / hashlib.sha256(str(place.resolve()).encode()).hexdigest()
+        return self.folder / "places" / hashlib.sha256(os.fsencode(place.resolve())).hexdigest()
+
+
+def _checkpoints(found: Sequence[Sequence[Any]]) -> tuple[tuple[int, str], ...]:
+    checkpoints = tuple((size, root) for size, root in found)
+    sound = all(type(size) is int and size >= 0 and _HASH.fullmatch(root) for size, root in checkpoints)
+    if not checkpoints or not sound or sorted(checkpoints) != list(checkpoints):
+        raise ValueError("it does not have the checkpoints that it has to")
+    return checkpoints
+
+
+def _expected(origin: str, found: str) -> str:
+    if found != origin:
+        raise ValueError(f"{origin} was expected, and it has {str(found)[:60]}")
+    return found
+
+
+def _key(found: str) -> str:
+    if not _HASH.fullmatch(found):
+        raise ValueError("it has a key that is none")
+    return found
 
 
 def _harmless(origin: str) -> str:
@@ -183,7 +204,7 @@ def _thinned(checkpoints: list[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
 
 def _spelled(remembered: Remembered) -> str:
     fields = {name: getattr(remembered, name) for name in ("origin", "checkpoints", "keys", "place", "time")}
-    return json.dumps({"format": 1, **fields}, indent=1) + "\n"
+    return json.dumps({"format": _FORMAT, **fields}, indent=1) + "\n"
 
 
 def _write(path: Path, text: str) -> None:

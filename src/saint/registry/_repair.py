@@ -6,6 +6,7 @@ is known by its digest before it is read, and nothing else is taken.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,11 @@ from typing import final
 
 from saint.errors import LedgerError
 from saint.registry._ledger import GENESIS, Ledger
+from saint.registry._reading import read_file
 from saint.registry._registry import Registry
 from saint.registry._store import Store
+
+_NUMBER = re.compile(r"[0-9]{9}")
 
 
 @final
@@ -59,7 +63,7 @@ def repair(registry: Registry, copy: Path) -> Repair:
 def _repair_entries(registry: Registry, other: Ledger) -> tuple[list[int], list[str]]:
     """From the last entry to the first: each says what the one before it was."""
     taken: list[int] = []
-    numbers = [int(file.stem) for file in (registry.folder / "log").glob("*/*.json") if file.stem.isdigit()]
+    numbers = [int(file.stem) for file in (registry.folder / "log").glob("*/*.json") if _NUMBER.fullmatch(file.stem)]
     expected = ""
     for number in reversed(range(max(numbers, default=-1) + 1)):
         place = registry.ledger.place(number)
@@ -89,7 +93,7 @@ def _broken(ledger: Ledger) -> Iterator[str]:
 
 def _readable(place: Path) -> bytes:
     try:
-        return place.read_bytes()
+        return read_file(place)
     except OSError:
         return b""
 

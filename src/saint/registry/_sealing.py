@@ -109,10 +109,15 @@ class Seal:
 
     def _write(self, checkpoint: Checkpoint, signer: Signer) -> None:
         folder = self._store.folder / "checkpoints"
-        key = folder / f"{hashlib.sha256(signer.public).hexdigest()[:16]}.pem"
+        key = folder / key_name(signer.public)
         if not key.exists():
             self._store.create(key, public_pem(signer.public))
         self._store.create(folder / f"{checkpoint.size:09d}.note", checkpoint.to_note(signer).encode())
+
+
+def key_name(public: bytes) -> str:
+    """What the file of a key that signs checkpoints is called."""
+    return f"{hashlib.sha256(public).hexdigest()[:16]}.pem"
 
 
 def public_pem(public: bytes) -> bytes:

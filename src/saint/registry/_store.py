@@ -16,6 +16,7 @@ from typing import final
 
 from saint.errors import LedgerError, StorageError
 from saint.registry._disk import Disk
+from saint.registry._reading import open_file, read_file
 
 _SKELETON = ("blobs", "log", "tmp", "work")
 _PIECE_BYTES = 1 << 20
@@ -58,10 +59,9 @@ class Store:
         digest = hashlib.sha256(content).hexdigest()
         place = self.blob_path(digest)
         with _disk_may_refuse(place):
-            is_there = place.exists()
-            if is_there and _hash(place)[0] != digest:
-                self._disk.remove(place)  # what had the name did not have the content
-                is_there = False
+            is_there = _has(place, digest)
+            if not is_there and os.path.lexists(place):
+                self._disk.remove(place)  # what had the name did not have the content, or led nowhere
             is_there = is_there and self._keeps(place)
         if is_there or not self.create(place, content):
             self.sync(place.parent)  # another writer's, who may have died before doing so
@@ -75,7 +75,7 @@ class Store:
         """
         place = self.blob_path(digest)
         with _must_be_there(place, digest):
-            content = place.read_bytes()
+            content = read_file(place)
         _must_have(digest, hashlib.sha256(content).hexdigest())
         return content
 
@@ -131,22 +131,28 @@ class Store:
             self._settle(folder)
             self._disk.sync(folder)
 
-    def discard(self, file: Path) -> Path:
-        """Put a file away into `trash/`, where people may find it; says where it is then."""
+    def discard(self, file: Path) -> Path | None:
+        """Put a file away into `trash/`, where people may find it; says where it is then, or None if it is gone."""
         trash = self.folder / "trash"
         place = trash / f"{file.name}.{secrets.token_hex(8)}"
         with _disk_may_refuse(place):
             self._settle(trash)
-            self._disk.move(file, place)
+            try:
+                self._disk.move(file, place)
+            except FileNotFoundError:
+                return None
         return place
 
-    def bring_back(self, discarded: Path, place: Path) -> None:
-        """Give a file in `trash/` its old name again, unless another has it by now."""
+    def bring_back(self, discarded: Path, place: Path) -> bool:
+        """Give a blob in `trash/` its old name again, unless another has it by now; False if it is not that blob."""
         with _disk_may_refuse(place):
+            if not _has(discarded, place.name):
+                return False
             self._settle(place.parent)
             if not place.exists():
                 self._disk.move(discarded, place)
             self._disk.sync(place.parent)
+        return True
 
     def _keeps(self, place: Path) -> bool:
         """Say of a blob that somebody needs it, so that it is not collected before an entry names it."""
@@ -194,9 +200,16 @@ class Store:
 
 def _hash(place: Path) -> tuple[str, int]:
     """The SHA-256 of a file, and its bytes."""
-    with place.open("rb", buffering=0) as file:
+    with open_file(place) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return digest, file.tell()
+
+
+def _has(place: Path, digest: str) -> bool:
+    try:
+        return _hash(place)[0] == digest
+    except FileNotFoundError:
+        return False
 
 
 def _must_have(digest: str, found: str) -> None:

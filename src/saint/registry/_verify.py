@@ -2,20 +2,21 @@
 
 import base64
 import random
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import final
 
-from saint.errors import ConfigError, LedgerError, SaintError
+from saint.errors import ConfigError, LedgerError, SaintError, SignatureError
 from saint.registry._changes import replay
-from saint.registry._checkpoint import Checkpoint, parse_note
+from saint.registry._checkpoint import MOST_BYTES, Checkpoint, parse_note
 from saint.registry._format_page import changed_pages, origins_in
 from saint.registry._merkle import MerkleTree
+from saint.registry._reading import read_file
 from saint.registry._registry import Registry
-from saint.registry._remembered import Standing
-from saint.registry._sealing import public_of
+from saint.registry._remembered import Remembered, Standing
+from saint.registry._sealing import key_name, public_of
 
 
 @final
@@ -66,10 +67,10 @@ def verify(registry: Registry, *, sample: float = 1.0, expected: str = "", anew:
         replay(events)
     except SaintError as error:
         problems.append(str(error))
-    keys = [bytes.fromhex(key) for key in known.keys] if known else []
-    keys += [signer.public] if (signer := registry.seal.signer()) else []
-    num_checkpoints, wrong, unchecked = _read_notes(registry, tree, keys)
-    problems += [*wrong, *changed_pages(registry.store)]
+    keys, forged, unchecked = _keys_for(registry, known)
+    num_checkpoints, wrong, strange = _read_notes(registry, tree, keys)
+    unchecked += strange
+    problems += [*forged, *wrong, *_wrong_keys(registry.folder), *changed_pages(registry.store)]
     if expected and (problem := _not_expected(tree, expected)):
         problems.append(problem)
     standing = Standing.UNKNOWN if anew else registry.seal.standing(origin, known, tree)
@@ -93,6 +94,18 @@ def verify(registry: Registry, *, sample: float = 1.0, expected: str = "", anew:
         unchecked=tuple(unchecked),
         num_unread=len(blobs) - len(drawn),
     )
+
+
+def _keys_for(registry: Registry, known: Remembered | None) -> tuple[list[bytes], list[str], list[str]]:
+    """The public keys that sign this registry's checkpoints, problems with the ledger's, and what could not be told."""
+    keys = [bytes.fromhex(key) for key in known.keys] if known else []
+    try:
+        signer = registry.seal.signer()
+    except (SignatureError, LedgerError) as error:
+        return keys, [str(error)], []
+    except SaintError as error:  # of this machine's own files
+        return keys, [], [f"checkpoints with this machine's own key: {error}"]
+    return keys + ([signer.public] if signer else []), [], []
 
 
 def _draw(blobs: Sequence[str], share: float) -> frozenset[str]:
@@ -140,7 +153,7 @@ def _read_notes(registry: Registry, tree: MerkleTree, keys: Iterable[bytes]) -> 
     origins = origins_in(registry.store)
     for place in notes:
         try:
-            note = parse_note(place.read_bytes(), where=str(place))
+            note = parse_note(read_file(place, at_most=MOST_BYTES), where=str(place))
             _must_fit(note.checkpoint, place, origins, tree)
             if not note.signed_by(keys):
                 strange.append(place.name)
@@ -153,6 +166,18 @@ def _read_notes(registry: Registry, tree: MerkleTree, keys: Iterable[bytes]) -> 
             "known here; ask whose it is"
         )
     return len(notes), problems, unchecked
+
+
+def _wrong_keys(folder: Path) -> Iterator[str]:
+    """Keys beside the checkpoints that are not what they are called: whoever checks with openssl takes them."""
+    for place in sorted((folder / "checkpoints").glob("*.pem")):
+        try:
+            public = public_of(read_file(place, at_most=MOST_BYTES))
+        except OSError as error:
+            yield f"{place} cannot be read ({error.strerror}); delete it, and the next checkpoint puts it back"
+            continue
+        if public is None or place.name != key_name(public):
+            yield f"{place} does not hold the key that it is called by; delete it, and the next checkpoint puts it back"
 
 
 def _must_fit(checkpoint: Checkpoint, place: Path, origins: Sequence[str], tree: MerkleTree) -> None:

@@ -29,7 +29,8 @@ def sign_entries(registry: Registry, *, given: Envelope | None = None, valid_unt
         given: An approval that was signed elsewhere, to be put into the ledger.
         valid_until: When approvals that are signed expire; "" for never.
     """
-    registry.ledger.attest = Attester(registry, given=given, valid_until=valid_until)
+    attester = Attester(registry, given=given, valid_until=valid_until)
+    registry.ledger.attest, registry.ledger.withdraw = attester, attester.withdraw
     registry.seal.signer = lambda: log_key(registry)
 
 
@@ -82,6 +83,12 @@ class Attester:
             self._must_be_another(body, past, signed[0], trust, at=course.clock)
         found["attestations"] = [envelope.to_bytes() for envelope in signed]
         return found
+
+    def withdraw(self) -> None:
+        """Forget the first trust file if the entry that was to bring it was refused: it never was in force."""
+        if self._begun is not None:
+            forget(self._begun)
+            self._begun = None
 
     def _read(self, past: Sequence[Event]) -> Course:
         """The ledger up to now; entries that were read before are not read again."""

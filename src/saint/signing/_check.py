@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import final
 
 from saint import records
-from saint.errors import SaintError, SignatureError
+from saint.errors import RememberedError, SaintError, SignatureError, StorageError
 from saint.registry import Event, Registry
 from saint.signing._attest import must_say
 from saint.signing._course import Course
@@ -163,13 +163,19 @@ class _Checker:
             known = remembered(self._course.origin) if self._course.origin else None
             if not self._is_lost:
                 must_not_go_back(trust, known)
+        except RememberedError as error:
+            known = None
+            unchecked = [str(error)]
         except SaintError as error:
             known = None
             self._problems.append(str(error))
         else:
             unchecked = list(_unknown(trust, known, self._num_unsigned, now))
         if trust is not None and known is not None and not self._problems:
-            remember(trust)
+            try:
+                remember(trust)
+            except StorageError as error:
+                unchecked.append(f"{error}; that a later trust file follows this one")
         return Signatures(
             num_attestations=self._num,
             num_unsigned=self._num_unsigned,

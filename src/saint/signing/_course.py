@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, final
 
-from saint.errors import SignatureError
+from saint.errors import SaintError, SignatureError
 from saint.registry import Event
 from saint.signing._envelope import read_envelope
 from saint.signing._trust import Trust, follow, moment
@@ -46,15 +46,26 @@ class Course:
         """
         for event in events:
             self.num_read += 1
-            self.clock = max(self.clock, event.time, key=moment)
-            if "trust" in event.body:
-                self.trust = self.changed(event)
-            if event.name == "created":
-                self.created = event.body
-            elif event.name == "policy_set":
-                self.policy = event.body["digest"]
-            elif event.name in ("judged", "rejudged"):
-                self.judged[event.number] = event
+            try:
+                self._read(event)
+            except SaintError:
+                raise
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                raise SignatureError(
+                    f"entry {event.number} does not say what a {event.name!r} entry has to ({error!r}); restore the "
+                    "log from a copy"
+                ) from error
+
+    def _read(self, event: Event) -> None:
+        self.clock = max(self.clock, event.time, key=moment)
+        if "trust" in event.body:
+            self.trust = self.changed(event)
+        if event.name == "created":
+            self.created = event.body
+        elif event.name == "policy_set":
+            self.policy = event.body["digest"]
+        elif event.name in ("judged", "rejudged"):
+            self.judged[event.number] = event
 
     def changed(self, event: Event) -> Trust:
         """The trust file that an entry puts in the place of the one before it.

@@ -19,6 +19,20 @@ PASSPHRASE = "SAINT_KEY_PASSPHRASE"  # noqa: S105 - the variable's name
 """Environment variable with the passphrase of key files; without it new keys are not encrypted."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _AT_MOST_BYTES = 1 << 16
+_NOBODY_S = frozenset(
+    bytes.fromhex(point)
+    for point in (
+        "00" * 32,
+        "01" + "00" * 31,
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ec" + "ff" * 30 + "7f",
+        "ed" + "ff" * 30 + "7f",
+        "ee" + "ff" * 30 + "7f",
+    )
+)
+"""The points of small order, in all spellings but for the sign, which is the last bit: under such a key a signature
+that needs no private key holds for any message, or for one in eight (https://eprint.iacr.org/2020/1244, table 1)."""
 
 
 @final
@@ -37,6 +51,8 @@ class PublicKey:
             self._key = Ed25519PublicKey.from_public_bytes(public)
         except ValueError as error:
             raise KeyFileError(f"an Ed25519 public key has 32 bytes, not {len(public)}; give another") from error
+        if public[:-1] + bytes([public[-1] & 0x7F]) in _NOBODY_S:
+            raise KeyFileError("this public key is nobody's: everybody can sign for it; give another")
         self.public = public
 
     @property

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from saint import records
-from saint.errors import SignatureError
+from saint.errors import RememberedError, SignatureError
 from saint.signing._home import home, replace_file
 from saint.signing._trust import Trust, trust_from
 
@@ -28,16 +28,20 @@ def remembered(origin: str) -> Trust | None:
     """The last trust file of a registry that held here; None where nobody said yet whom to trust.
 
     Raises:
-        SignatureError: What is remembered was changed.
+        RememberedError: What is remembered was changed, or cannot be read.
     """
     path = trust_path(origin)
     try:
-        content = path.read_bytes()
+        trust = trust_from(path.read_bytes())
     except FileNotFoundError:
         return None
-    trust = trust_from(content)
+    except (OSError, SignatureError) as error:
+        raise RememberedError(
+            f"{path}, which says whose keys this machine trusts, cannot be read ({error}); restore it from a copy, or "
+            "delete it and trust the registry's keys anew by `saint keys trust`"
+        ) from error
     if trust.origin != origin:
-        raise SignatureError(f"{path} is about registry {trust.origin}; restore it from a copy")
+        raise RememberedError(f"{path} is about registry {trust.origin}; restore it from a copy")
     return trust
 
 

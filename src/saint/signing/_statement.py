@@ -114,6 +114,18 @@ def _approved(name: str, body: Mapping[str, Any], course: Course) -> list[Claim]
     return [Claim(role="approver", subject={"graft": body["graft"]}, predicate_type=DECISION, predicate=said)]
 
 
+def _measured(_name: str, body: Mapping[str, Any], course: Course) -> list[Claim]:
+    """What the vault said: the number that others are told of."""
+    measurement = {key: value for key, value in body.items() if key not in ("attestations", "trust")}
+    configuration = {"base": course.base, **{f"stack/{place}": one for place, one in enumerate(body["stack"])}}
+    tests = {
+        "result": _RESULT[Outcome.ACCEPT],
+        "configuration": _descriptors({name: digest for name, digest in configuration.items() if digest}),
+    }
+    subject = {"measurement": records.digest(measurement)}
+    return [Claim(role="evaluator", subject=subject, predicate_type=EVALUATION, predicate=tests)]
+
+
 def _changed(name: str, body: Mapping[str, Any], course: Course) -> list[Claim]:
     """A graft that is taken out, by whoever may sign anything."""
     said = {"event": name, "outcome": name, "reason": body["reason"], "base": course.base}
@@ -161,6 +173,7 @@ _CLAIMS = {
     "submitted": _submitted,
     "judged": _judged,
     "rejudged": _judged,
+    "measured": _measured,
     "approved": _approved,
     "rolled_back": _changed,
     "quarantined": _changed,
