@@ -12,7 +12,7 @@ from saint.cli._terminal import json_option, quieten, registry_argument, say_jso
 if TYPE_CHECKING:
     from saint.grafts import Graft
     from saint.models import FrozenBase
-    from saint.registry import Entry, Registry, State
+    from saint.registry import Composition, Registry, State
 
 
 @click.command()
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 )
 @click.option("--output", type=click.Path(), help="The file for --as; annex-iv is JSON if it ends in .json.")
 @click.option("--graft", "digests", multiple=True, help="Only these grafts, by the start of their digests.")
+@click.option(
+    "--composition", help="What is exported, by its name; what stands if left out. `saint compositions` lists."
+)
 @click.option("--base", "base_name", help="Where the base is now, if it has moved.")
 @json_option
 def export(
@@ -43,35 +46,39 @@ def export(
     document: str | None,
     output: str | None,
     digests: tuple[str, ...],
+    composition: str | None,
     base_name: str | None,
     *,
     as_json: bool,
 ) -> None:
     """Write REGISTRY's stack in a format that other software loads, or what its ledger says as a standard document.
 
-    Other software needs nothing of ours for it, but for saint-peft. With --as nothing is loaded: it takes neither
-    --graft nor --base. Exit status 3 if a document was written that could not be held against its schema.
+    Other software needs nothing of ours for it, but for saint-peft. With --as nothing is loaded: it speaks of what
+    stands, and takes neither --graft, --composition nor --base. Exit status 3 if a document was written that could not
+    be held against its schema.
     """
     if (document is None) == (form is None):
         raise click.UsageError("give either --format and --output-dir, or --as and --output")
     if document is not None:
-        if output is None or output_dir is not None or digests or base_name is not None:
-            raise click.UsageError("--as takes --output, and none of --output-dir, --graft and --base")
+        if output is None or any(one for one in (output_dir, digests, composition, base_name)):
+            raise click.UsageError("--as takes --output, and none of --output-dir, --graft, --composition and --base")
         _say_document(export_document(open_registry(registry), document, Path(output)), as_json=as_json)
         return
-    if output_dir is None or output is not None:
-        raise click.UsageError("--format takes --output-dir, and not --output")
+    if output_dir is None or output is not None or (digests and composition is not None):
+        raise click.UsageError("--format takes --output-dir, --graft or --composition but not both, and not --output")
     assert form is not None
     quieten()
     opened = open_registry(registry)
-    record = export_stack(opened, open_base(opened, base_name), form, Path(output_dir), digests)
+    record = export_stack(
+        opened, open_base(opened, base_name), form, Path(output_dir), digests, composition=composition
+    )
     if as_json:
         say_json(record)
         return
     difference = record["max_abs_logit_difference"]
     click.echo(f"{output_dir}: {len(record['grafts'])} grafts as {form}")
-    if unvalidated := record["unvalidated"]:
-        click.echo(f"unvalidated, since something below was rolled back: {', '.join(one[:12] for one in unvalidated)}")
+    if not record["validated"]:
+        click.echo("unvalidated: no decision accepted just these grafts together, in this order and at full scale")
     click.echo(f"max |logit difference| to the composed model: {difference:.3g}")
 
 
@@ -91,26 +98,40 @@ def _say_document(record: dict[str, Any], *, as_json: bool) -> None:
 
 
 def export_stack(
-    registry: "Registry", base: "FrozenBase", form: str, folder: Path, digests: Sequence[str] = ()
+    registry: "Registry",
+    base: "FrozenBase",
+    form: str,
+    folder: Path,
+    digests: Sequence[str] = (),
+    *,
+    composition: str | None = None,
 ) -> dict[str, Any]:
-    """Export the standing grafts, or those whose digests start with one of `digests`, and measure what came out.
+    """Export a composition, else the standing grafts whose digests start with one of `digests`, else all that stand.
 
     The ledger then has which grafts went into what, and how far what came out is from them.
 
     Raises:
         ExportError: A graft does not stand, or is in quarantine; or the format cannot say what a graft is.
+        RolledBackError: The composition holds a graft that does not stand.
     """
     from saint.composition import restore_one
     from saint.errors import ExportError
+    from saint.registry import STANDING
 
     if folder.exists():  # found out before the work rather than after it
         raise ExportError(f"{folder} exists already; give the path of a new folder")
-    wanted = _inputs(registry, digests)
-    stack = [restore_one(registry, entry.digest) for entry in wanted]
+    found = _some_that_stand(registry, digests) if digests else registry.composition(composition or STANDING)
+    _must_be_usable(registry, found)
+    stack = [restore_one(registry, one.graft, scale=one.scale) for one in found.grafts]
     export = {"merged": _export_merged, "saint-peft": _export_graft}.get(form, partial(_export_adapter, form))
-    grafts = [entry.digest for entry in wanted]
-    told = {"grafts": grafts, "unvalidated": [entry.digest for entry in wanted if entry.unvalidated]}
-    found = export(base, stack, folder)
+    grafts = [one.graft for one in found.grafts]
+    told = {
+        "grafts": grafts,
+        "scales": [one.scale for one in found.grafts],
+        "composition": found.digest,
+        "validated": found.is_validated,
+    }
+    measured = export(base, stack, folder)
 
     def body(state: "State") -> dict[str, Any]:
         if gone := [digest for digest in grafts if digest not in state.standing]:
@@ -118,30 +139,25 @@ def export_stack(
                 f"graft {gone[0][:12]} was rolled back while it was exported; delete {folder}, which has it in it, and "
                 "export again"
             )
-        return {**told, "way": "merge" if form == "merged" else form, **found}
+        return {**told, "way": "merge" if form == "merged" else form, **measured}
 
     registry.append("consolidated" if form == "merged" else "exported", body)
-    return {"format": form, "folder": str(folder), **told, **found}
+    return {"format": form, "folder": str(folder), **told, **measured}
 
 
-def _inputs(registry: "Registry", digests: Sequence[str]) -> list["Entry"]:
-    """The grafts to be exported: all that stand, or those that are named."""
+def _must_be_usable(registry: "Registry", found: "Composition") -> None:
     from saint.errors import ExportError
 
-    standing, quarantined = registry.accepted(), registry.state.quarantined
-    named = {registry.entry(digest).digest for digest in digests}
-    if gone := named - {entry.digest for entry in standing}:
+    if not found.grafts:
         raise ExportError(
-            f"graft {min(gone)[:12]} does not stand, so it is not exported; `saint status` lists what does"
+            f"{found.name} has no grafts, so there is nothing to export; `saint status` lists what stands"
         )
-    wanted = [entry for entry in standing if entry.digest in named or not named]
-    if not wanted:
-        raise ExportError("no graft stands, so there is nothing to export; grow the registry first")
-    if bad := [entry.digest for entry in wanted if entry.digest in quarantined]:  # of a watch that was killed
+    quarantined = registry.state.quarantined
+    if bad := [one.graft for one in found.grafts if one.graft in quarantined]:  # of a watch that was killed
         raise ExportError(
             f"graft {bad[0][:12]} is in quarantine ({quarantined[bad[0]]}), so it is not exported; roll it back first"
         )
-    return wanted
+    found.must_stand()
 
 
 def _export_adapter(form: str, base: "FrozenBase", stack: list["Graft"], folder: Path) -> dict[str, Any]:
@@ -158,6 +174,20 @@ def _weights(folder: Path) -> str:
     from saint.adapters import WEIGHTS_NAME
 
     return records.file_digest(folder / WEIGHTS_NAME)
+
+
+def _some_that_stand(registry: "Registry", digests: Sequence[str]) -> "Composition":
+    """The grafts whose digests start so, in the order in which they stand."""
+    from saint.errors import ExportError
+    from saint.registry import STANDING, composition_of
+
+    standing = registry.composition(STANDING).grafts
+    named = {registry.entry(digest).digest for digest in digests}
+    if gone := named - {one.graft for one in standing}:
+        raise ExportError(
+            f"graft {min(gone)[:12]} does not stand, so it is not exported; `saint status` lists what does"
+        )
+    return composition_of(registry.state, [one for one in standing if one.graft in named])
 
 
 def _export_graft(base: "FrozenBase", stack: list["Graft"], folder: Path) -> dict[str, Any]:

@@ -79,6 +79,8 @@ def rollback(registry: str, graft: str, reason: str, base_name: str | None, *, a
 
     Grafts that were judged on top of it stay, unvalidated. Not while another process grows REGISTRY: stop that first.
     """
+    from saint.registry import compositions_in
+
     if base_name and not at_once:
         raise click.UsageError("--base is for --rejudge; a rollback alone does not load the base")
     opened = open_registry(registry)
@@ -87,6 +89,8 @@ def rollback(registry: str, graft: str, reason: str, base_name: str | None, *, a
     left = [entry.digest for entry in opened.accepted() if entry.unvalidated]
     for unvalidated in left:
         click.echo(f"  {unvalidated[:12]} was judged on what is gone, and is now unvalidated")
+    for name in (one.name for one in compositions_in(opened.state) if digest in one.withdrawn):
+        click.echo(f"  composition {name} holds it and cannot be used; name what is left of it anew: saint compose")
     if left and at_once:
         judge_again(registry, base_name)
     elif left:

@@ -108,6 +108,8 @@ class State:
     """The events that say which grafts went into an adapter, and what the digest of its weights is."""
     to_retrain: list[dict[str, Any]] = field(default_factory=list)
     """Candidates that are to be grown again, oldest first, as long as no round has taken them up."""
+    compositions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Name -> the grafts of the composition that has it now, its digest, the reason, and the entry that says so."""
     others: list[Event] = field(default_factory=list)
     _own: set[Hashable] = field(default_factory=set, init=False, repr=False, compare=False)
     """Members, and lists under a key of a member, that no snapshot has."""

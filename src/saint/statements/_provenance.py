@@ -1,8 +1,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from saint.registry import Entry, State
-from saint.statements._composition import composition, composition_digest
+from saint.records import composition, composition_digest
+from saint.registry import Entry, State, judgement_of
 from saint.statements._statement import NOT_RECORDED, PROVENANCE, resource, resources, statement
 from saint.statements._training import learnt_from, training_of
 
@@ -40,7 +40,7 @@ def composition_provenance(state: State) -> dict[str, Any]:
         run["byproducts"] = [resource("logits", logits, digestOf="its logits on a fixed probe")]
     definition = {
         "buildType": _COMPOSITION,
-        "externalParameters": dict(composition(state.base, state.standing)),
+        "externalParameters": composition(state.base, state.standing),
         "resolvedDependencies": [_base(state), *(resource(_graft_name(graft), graft) for graft in state.standing)],
     }
     return statement({f"composition-{digest[:12]}": digest}, PROVENANCE, {"buildDefinition": definition, **_of(run)})
