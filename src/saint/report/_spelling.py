@@ -1,6 +1,6 @@
 """Figures in a few characters."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -9,3 +9,8 @@ def spell(interval: Mapping[str, Any] | None) -> str:
     if interval is None:
         return "not measured"
     return f"{interval['estimate']:+.4f} [{interval['low']:+.4f}, {interval['high']:+.4f}]"
+
+
+def signed_by(signers: Sequence[Mapping[str, Any]]) -> str:
+    """The keys that signed a certificate, and whether this machine knows them."""
+    return ", ".join(f"{one['key_id'][:16]} ({one['known_as'] or 'unknown key'})" for one in signers)
