@@ -1,8 +1,9 @@
 """Registries with grafts to publish: real files of weights, made-up figures, and no model."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from saint import records
 from saint.library import Published, publish
 from saint.records import BaseIdentity
 from saint.registry import Registry
-from saint.remotes import FolderRemote, Remote
+from saint.remotes import FolderRemote, Remote, blob_name, certificate_name
+from saint.signing import IN_TOTO, Key, make_key, read_envelope, sign, spell
+from saint.testing import an_evidence
 from signed_garden import judge, open_signed
 
 IDENTITY = BaseIdentity(weights="a" * 64, config="b" * 64, tokenizer="c" * 64)
@@ -62,14 +65,10 @@ def garden(folder: Path, *, identity: BaseIdentity = IDENTITY, **created: Any) -
 def grown(registry: Registry, name: str, **changes: Any) -> Seedling:
     """A graft that was trained there and stands."""
     graft, state = Seedling(name), registry.state
-    candidate = changes.get("candidate")
-    if candidate is None:
-        from saint.testing import an_evidence
-
-        candidate = an_evidence().candidate
-    trial = {"trial": hashlib.sha256(name.encode()).hexdigest(), "candidate": candidate, "stack": state.standing}
-    registry.write("trained", {**trial, "graft": graft.digest}, contents=[graft.to_bytes()])
-    judge(registry, graft, base=state.base, **changes)  # type: ignore[arg-type]
+    trial = {"trial": hashlib.sha256(name.encode()).hexdigest(), "candidate": an_evidence().candidate}
+    body = {**trial, "stack": state.standing, "graft": graft.digest}
+    registry.write("trained", body, contents=[graft.to_bytes()])
+    judge(registry, graft, base=state.base, **changes)
     return graft
 
 
@@ -79,11 +78,36 @@ def put(registry: Registry, graft: Seedling, library: Path | Remote, *, competen
     return publish(registry, graft.digest[:12], remote, competences=[competence], licence="Apache-2.0")
 
 
-def other_base(**changes: Any) -> BaseIdentity:
-    """The identity of a base that is not quite the same."""
-    return replace(IDENTITY, **changes)
+def forge(library: Path, change: Callable[[dict[str, Any]], object], *, key: Key, content: bytes | None = None) -> str:
+    """Lay a changed copy of the library's only certificate beside it, under the name that it has to have.
+
+    Args:
+        change: Of the statement, as plain data.
+        key: Signs it, whatever keys it announces.
+        content: The bytes of another graft, which it is then about.
+
+    Returns:
+        The digest of the graft that it is about.
+    """
+    [file] = (library / "certificates").iterdir()
+    plain = json.loads(read_envelope(file.read_bytes()).payload)
+    said = plain["predicate"]
+    said["keys"] = {key.key_id: spell(key.public_key)}
+    if content is not None:
+        digest = hashlib.sha256(content).hexdigest()
+        said["graft"] = said["evidence"]["graft"] = digest
+        said["file"]["num_bytes"] = len(content)
+        plain["subject"] = [{"name": f"graft-{digest[:12]}", "digest": {"sha256": digest}}]
+        place = library / blob_name(digest)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    change(plain)
+    signed = sign(IN_TOTO, records.to_canonical(plain).encode(), key).to_bytes()
+    name = certificate_name(said["graft"], hashlib.sha256(signed).hexdigest())
+    (library / name).write_bytes(signed)
+    return str(said["graft"])
 
 
-def files(folder: Path, kind: str) -> Mapping[str, Path]:
-    """Name -> file, of one folder of a library."""
-    return {file.name: file for file in sorted((folder / kind).rglob("*")) if file.is_file()}
+def thief(folder: Path) -> Key:
+    """A key that nobody knows."""
+    return make_key(folder / "thief.pem")

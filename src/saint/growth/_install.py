@@ -1,7 +1,7 @@
 """A graft from a library, judged like any candidate: what its certificate says decides nothing here."""
 
 from saint.data import Splits
-from saint.errors import GraftFileError, SiteError
+from saint.errors import GraftFileError, SaintError, SiteError
 from saint.grafts import Graft, grow_from, num_bytes
 from saint.growth._elsewhere import check_change, judge_from_elsewhere
 from saint.growth._journal import Journal
@@ -37,8 +37,8 @@ def install(
         The judgement.
 
     Raises:
-        GraftFileError: The file is not a graft of the certificate's candidate; nothing was recorded.
-        SiteError: This base has no such site.
+        ConfigError, GraftFileError: The file is not a graft of the certificate's candidate; nothing was recorded.
+        SiteError: This base has no such site, or the kind cannot be there.
         AdapterError: It changes too much.
         LedgerError: It stands already.
         BusyError: Another process is at work on this registry.
@@ -71,15 +71,23 @@ def _read(base: FrozenBase, candidate: Candidate, content: bytes, *, what: str) 
     if strange := [site.key for site in candidate.sites if site not in there]:
         raise SiteError(f"{what} is at {strange[0]!r:.80}, which this base does not have; install one that is for it")
     try:
-        size = num_bytes(candidate.kind, candidate.options, candidate.sites)
-    except (RuntimeError, OverflowError, MemoryError) as error:
-        raise GraftFileError(f"{what} is of a size that nothing can have ({error!r:.80}); ask its publisher") from error
-    if size != len(content):
-        raise GraftFileError(
-            f"{what} takes {len(content):,} bytes, and one of its kind, options and sites takes {size:,}; ask its "
-            "publisher for another"
-        )
-    graft = grow_from(candidate, weights=content).eval().requires_grad_(requires_grad=False)
+        _must_take(candidate, len(content))
+        graft = grow_from(candidate, weights=content).eval().requires_grad_(requires_grad=False)
+    except SaintError as error:
+        raise type(error)(f"{what} is not what its certificate says: {error}") from error
     if graft.to_bytes() != content:
         raise GraftFileError(f"{what} is not spelled as grafts are; ask its publisher for another")
     return graft
+
+
+def _must_take(candidate: Candidate, num: int) -> None:
+    try:
+        size = num_bytes(candidate.kind, candidate.options, candidate.sites)
+    except SaintError:
+        raise
+    except RuntimeError as error:  # PyTorch's, of a number of bytes beyond 64 bits
+        raise GraftFileError("it would be of a size that nothing can have; ask its publisher for another") from error
+    if size != num:
+        raise GraftFileError(
+            f"it takes {num:,} bytes, and one of its kind, options and sites {size:,}; ask for another"
+        )
