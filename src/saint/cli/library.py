@@ -104,6 +104,13 @@ def publish(
 @click.option("--require-signer", "signer", default="", help="Refuse what this key did not sign: its id.")
 @click.option("--on-local-stack", is_flag=True, help="Judge it on what stands, though it was measured on others.")
 @click.option("--again", is_flag=True, help="Judge it anew, though it was judged here before and does not stand.")
+@click.option(
+    "--at-most-change",
+    type=click.FloatRange(min=0.0),
+    default=10.0,
+    show_default=True,
+    help="Refuse a change of a weight whose norm is more than so many times the weight's own.",
+)
 @click.option("--base", "base_name", help="Where the base is now, if it has moved.")
 @json_option
 def install(
@@ -111,6 +118,7 @@ def install(
     graft: str,
     registry: str,
     signer: str,
+    at_most_change: float,
     base_name: str | None,
     *,
     on_local_stack: bool,
@@ -134,7 +142,8 @@ def install(
         content = fetch(remote, listed)
         with watching() as progress:
             base, plan, data = open_for(opened, base_name, progress)
-            judge_graft(base, data, plan, opened, listed, content, progress=progress)
+            given: dict[str, Any] = {"at_most_change": at_most_change, "progress": progress}
+            judge_graft(base, data, plan, opened, listed, content, **given)
     _say_installed(opened, listed, is_known=is_known, as_json=as_json)
 
 

@@ -79,9 +79,10 @@ def find(remote: Remote, graft: str, *, signer: str = "") -> Listed:
     known = {name: found[0] for name in remote.names("certificates") if (found := certificate_of(name))}
     names = sorted(name for name, digest in known.items() if graft and digest.startswith(graft))
     if len({known[name] for name in names}) != 1:
-        there = ", ".join(sorted({digest[:12] for digest in known.values()})) or "none"
         problem = "several grafts" if names else "no graft"
-        raise UnknownNameError(f"{problem} of {remote.address} has the digest {graft!r:.80}; there are {there}")
+        raise UnknownNameError(
+            f"{problem} of {remote.address} has the digest {graft!r:.80}; see `saint library list {remote.address}`"
+        )
     listed = _all_that_hold(remote, names)
     if not signer:
         return max(listed, key=_age)
