@@ -112,12 +112,13 @@ def open_signed(folder: Path) -> Registry:
 def judge(registry: Registry, graft: Cutting, *, approvals: int = 0, **changes: Any) -> int:
     """Let a graft pass; returns the number of its judgement's entry."""
     state = registry.state
-    asked = state.queries.get("f" * 64, [])
+    holdout = state.holdout or "f" * 64
+    asked = state.queries.get(holdout, [])
     evidence = an_evidence(graft=graft.digest, **{"stack": tuple(state.standing), **changes})
     query = Query(
         number=len(asked) + 1,
         num_passed=sum(one.passed is not False for one in asked),
-        holdout="f" * 64,
+        holdout=holdout,
         policy="e" * 64,
         graft=graft.digest,
         base=evidence.base,

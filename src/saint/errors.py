@@ -170,3 +170,9 @@ class RemoteContentError(SaintError, RuntimeError):
 
 class ForkError(SaintError, RuntimeError):
     """Two registries grew apart from the same past, so neither can be brought up to date with the other."""
+
+
+class LibraryError(SaintError, ValueError):
+    """There is no library, a graft may not be published in one, or one needs others before it can be installed."""
+
+    exit_status = 2

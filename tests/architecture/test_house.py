@@ -50,6 +50,12 @@ def test_judging_and_reading_load_no_torch() -> None:
     assert not {"torch", "transformers", "numpy"} & loaded_after(imports)
 
 
+def test_reading_a_library_loads_no_torch() -> None:
+    code = "from click.testing import CliRunner\nfrom saint.cli.main import main\nimport saint.library\n"
+    listing = "CliRunner().invoke(main, ['library', 'list', 'nowhere'])"
+    assert not {"torch", "transformers"} & loaded_after(f"{code}{listing}")
+
+
 def test_help_loads_no_torch() -> None:
     code = "from click.testing import CliRunner\nfrom saint.cli.main import main\nCliRunner().invoke(main, ['--help'])"
     assert not {"torch", "transformers", "numpy"} & loaded_after(code)

@@ -56,9 +56,14 @@ def open_all(
     folder: str, base_name: str | None, progress: "Progress"
 ) -> tuple[Registry, "FrozenBase", "Plan", "Splits"]:
     """Everything that growing needs, each part checked against the ledger."""
+    registry = open_registry(folder)
+    return registry, *open_for(registry, base_name, progress)
+
+
+def open_for(registry: Registry, base_name: str | None, progress: "Progress") -> tuple["FrozenBase", "Plan", "Splits"]:
+    """The base, plan and text of a registry, each checked against its ledger."""
     from saint.growth import Plan, open_data
 
-    registry = open_registry(folder)
     base = open_base(registry, base_name)
     plan = config.build(registry.state.created["plan"], Plan, where="the ledger's plan")
-    return registry, base, plan, open_data(registry, plan, base, progress=progress)
+    return base, plan, open_data(registry, plan, base, progress=progress)

@@ -15,6 +15,7 @@ from saint.cli.judging import approve, holdout, policy
 from saint.cli.keys import keys
 from saint.cli.kinds import kinds
 from saint.cli.ledger import log, report, rollback, show, status, verify
+from saint.cli.library import library
 from saint.cli.mapping import map_sites
 from saint.cli.rejudging import rejudge
 from saint.cli.remoting import bundle, pull, push, unbundle
@@ -64,6 +65,7 @@ for command in (
     pull,
     bundle,
     unbundle,
+    library,
     compare,
     study,
     bench,

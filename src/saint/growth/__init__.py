@@ -1,6 +1,7 @@
 """The main flow: sensitivity, candidates, training, evaluation, gates, registry."""
 
 from saint.growth._grow import grow as grow
+from saint.growth._install import install as install
 from saint.growth._plan import Controls as Controls, Plan as Plan, Stage as Stage
 from saint.growth._rejudge import Again as Again, rejudge as rejudge
 from saint.growth._sets import Joint as Joint, Overgrow as Overgrow

@@ -1,20 +1,15 @@
 """An adapter that was trained elsewhere, judged like any candidate."""
 
 from dataclasses import dataclass, field
-from math import sqrt
 from pathlib import Path
 from typing import final
 
 from saint.adapters import Adapter, check_origin, read_adapter, to_graft
-from saint.composition import restore, weight_change
 from saint.data import Splits
-from saint.errors import AdapterError, LedgerError
-from saint.evaluation import Losses, Sealed, SuiteValues, choose_strength
 from saint.grafts import Graft
+from saint.growth._elsewhere import check_change, judge_from_elsewhere, must_not_be_in_quarantine
 from saint.growth._journal import Journal
-from saint.growth._judging import measure
 from saint.growth._plan import Plan
-from saint.judging import judge
 from saint.models import FrozenBase
 from saint.progress import Progress, Silent
 from saint.registry import Entry, Registry, State
@@ -67,58 +62,24 @@ def submit(
         BusyError: Another process is at work on this registry.
         HoldOutError: Sealed text may not be asked any more.
     """
-    progress = progress or Silent()
     adapter = read_adapter(submission.folder, caps=submission.caps)
     ground = check_origin(base, adapter, same_base=submission.same_base)
     graft = to_graft(base, adapter)
-    _check_change(base, graft, submission)
-    _check_inputs(registry.state, adapter, graft)
-    journal = Journal(registry, base, data, plan, progress)
-    losses, values = Losses(seq_len=plan.evaluation_seq_len, progress=progress), SuiteValues(data.tokenizer)
-    with registry.alone():
-        journal.have_policy()
-        journal.be_ready_to_judge()
-        stack = restore(registry)
-        if submission.choose_strength:
-            choose_strength(base, stack, graft, losses=losses, **journal.settings.strength(None))
-        if graft.digest in journal.state.standing:
-            raise LedgerError(f"{submission.folder} is graft {graft.digest[:12]}, which stands already")
-        body = {
-            "graft": graft.digest,
-            "name": submission.name,
-            "reason": submission.reason,
-            "folder": str(submission.folder),
-            "files": adapter.files,
-            "config": adapter.config,
-            "same_base": ground,
-            "strength": round(graft.strength, 6),
-        }
-        registry.write("submitted", body)
-        evidence = measure(journal, losses, values, stack, graft)
-        sealed = Sealed(base, stack, [*stack, graft], data, losses=losses, values=values)
-        journal.record(None, graft, evidence, judge(registry, evidence, sealed))
-    return registry.entry(graft.digest)
+    check_change(base, graft, at_most=submission.at_most_change, what=str(submission.folder))
+    must_not_be_in_quarantine(registry.state, _inputs(registry.state, adapter, graft), what=str(adapter.folder))
+    came = {
+        "name": submission.name,
+        "reason": submission.reason,
+        "folder": str(submission.folder),
+        "files": adapter.files,
+        "config": adapter.config,
+        "same_base": ground,
+    }
+    journal = Journal(registry, base, data, plan, progress or Silent())
+    return judge_from_elsewhere(journal, graft, came, choose=submission.choose_strength)
 
 
-def _check_inputs(state: State, adapter: Adapter, graft: Graft) -> None:
-    """Refuse a graft that is in quarantine, and what was exported from one, before sealed text is asked about it."""
+def _inputs(state: State, adapter: Adapter, graft: Graft) -> list[str]:
+    """The graft itself, and those that its file was exported from here."""
     exports = [one["grafts"] for one in state.exported if one["weights"] in adapter.files.values()]
-    for digest in (graft.digest, *(digest for grafts in exports for digest in grafts)):
-        if (reason := state.quarantined.get(digest)) is not None:
-            raise AdapterError(
-                f"{adapter.folder} is, or was exported from, graft {digest[:12]}, which is in quarantine ({reason}); "
-                "submit something else"
-            )
-
-
-def _check_change(base: FrozenBase, graft: Graft, submission: Submission) -> None:
-    for site in graft.candidate.sites:
-        if (change := weight_change(base, (), graft, site)) is None:
-            continue
-        size, weight = float(change.values.double().norm()), sqrt(change.weight_energy)
-        if size > submission.at_most_change * weight:
-            raise AdapterError(
-                f"{submission.folder} changes the weight of {site.module} by a norm of {size:.4g}, expected at most "
-                f"{submission.at_most_change:g} times the weight's own, {weight:.4g}; submit it with a larger "
-                "--at-most-change if that is meant"
-            )
+    return [graft.digest, *(digest for grafts in exports for digest in grafts)]

@@ -7,7 +7,7 @@ from saint import records
 from saint.records import Candidate, Evidence
 from saint.registry import State
 
-_WEIGHTS = "adapter_model.safetensors"
+_ADAPTER, _GRAFT = "adapter_model.safetensors", "graft.safetensors"
 
 
 def idea_of(evidence: Evidence, submitted: Mapping[str, Mapping[str, Any]]) -> str:
@@ -23,7 +23,8 @@ def idea_of(evidence: Evidence, submitted: Mapping[str, Mapping[str, Any]]) -> s
     candidate, elsewhere = evidence.candidate, submitted.get(evidence.graft)
     if elsewhere is None or evidence.cost.train_tokens:
         return _of_candidate(candidate)
-    return records.digest({"idea": _of_candidate(candidate), "weights": elsewhere["files"].get(_WEIGHTS)})
+    files = elsewhere["files"]
+    return records.digest({"idea": _of_candidate(candidate), "weights": files.get(_ADAPTER, files.get(_GRAFT))})
 
 
 def num_asked(state: State, idea: str) -> int:

@@ -2,7 +2,14 @@
 
 from saint.remotes._bundle import Bundled as Bundled, BundleRemote as BundleRemote, bundle as bundle
 from saint.remotes._folder import FolderRemote as FolderRemote
-from saint.remotes._names import Caps as Caps
+from saint.remotes._names import (
+    LIBRARY as LIBRARY,
+    MARKER as MARKER,
+    Caps as Caps,
+    blob_name as blob_name,
+    certificate_name as certificate_name,
+    certificate_of as certificate_of,
+)
 from saint.remotes._oci import OciRemote as OciRemote
 from saint.remotes._opening import open_remote as open_remote
 from saint.remotes._pull import Pulled as Pulled, pull as pull

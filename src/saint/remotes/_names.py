@@ -1,4 +1,4 @@
-"""The names that a registry's files have, here and everywhere else, and how large each may be."""
+"""The names that the files of a registry or a library have, here and everywhere else, and how large each may be."""
 
 import re
 from dataclasses import dataclass
@@ -7,9 +7,11 @@ from typing import final
 from saint.errors import RemoteContentError
 
 MARKER = "registry.json"
+LIBRARY = "library.json"
 _ENTRY = re.compile(r"log/([0-9]{6})/([0-9]{9})\.json")
 _BLOB = re.compile(r"blobs/([0-9a-f]{2})/([0-9a-f]{64})")
 _NOTE = re.compile(r"checkpoints/([0-9]{9})\.note")
+_CERTIFICATE = re.compile(r"certificates/([0-9a-f]{64})\.([0-9a-f]{64})\.json")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PAGES = ("FORMAT.md", "verify.py")
 """They go out with a registry, so that a copy explains itself; they never come in: code is not taken from a remote."""
@@ -30,12 +32,14 @@ class Caps:
 
 
 def is_name(name: str) -> bool:
-    """Whether a registry can have a file of that name; nothing else is ever asked for or written."""
+    """Whether a registry or a library can have a file of that name; nothing else is ever asked for or written."""
     if found := _ENTRY.fullmatch(name):
         return int(found[1]) == int(found[2]) // 1000
     if found := _BLOB.fullmatch(name):
         return found[2].startswith(found[1])
-    return name == MARKER or name in _PAGES or _NOTE.fullmatch(name) is not None
+    if name in (MARKER, LIBRARY, *_PAGES):
+        return True
+    return any(pattern.fullmatch(name) for pattern in (_NOTE, _CERTIFICATE))
 
 
 def entry_name(number: int) -> str:
@@ -54,6 +58,17 @@ def blob_name(digest: object) -> str:
             f"{digest!r:.80} stands where a SHA-256 digest has to; somebody wrote it there, so use another copy"
         )
     return f"blobs/{digest[:2]}/{digest}"
+
+
+def certificate_name(graft: str, certificate: str) -> str:
+    """Where a certificate lies in a library, by the digest of the graft and that of the certificate's own file."""
+    return f"certificates/{graft}.{certificate}.json"
+
+
+def certificate_of(name: str) -> tuple[str, str] | None:
+    """The graft and the digest of a certificate's file, as its name has them; None for other files."""
+    found = _CERTIFICATE.fullmatch(name)
+    return (found[1], found[2]) if found else None
 
 
 def number_of(name: str) -> int | None:

@@ -32,6 +32,11 @@ from saint.report._judging import (
     signature_lines as signature_lines,
     watched_lines as watched_lines,
 )
+from saint.report._library import (
+    beside_table as beside_table,
+    certificate_lines as certificate_lines,
+    library_table as library_table,
+)
 from saint.report._study import study_markdown as study_markdown, study_parts as study_parts
 from saint.report._study_figures import (
     study_figure_lines as study_figure_lines,

@@ -1,6 +1,6 @@
 """Figures in a few characters."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -14,3 +14,8 @@ def spell(interval: Mapping[str, Any] | None) -> str:
 def scaled(graft: Mapping[str, Any]) -> str:
     """A graft of a composition by its digest, with its scale where that is not 1."""
     return f"{graft['graft'][:12]} x {graft['scale']:g}" if graft["scale"] != 1 else f"{graft['graft'][:12]}"
+
+
+def signed_by(signers: Sequence[Mapping[str, Any]]) -> str:
+    """The keys that signed a certificate, and whether this machine knows them."""
+    return ", ".join(f"{one['key_id'][:16]} ({one['known_as'] or 'unknown key'})" for one in signers)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from saint.registry import Event
 from saint.report._marks import footprint_lines, interaction_lines, safety_lines
-from saint.report._spelling import scaled, spell
+from saint.report._spelling import scaled, signed_by, spell
 
 _STYLES = {
     "stands": "green",
@@ -215,7 +215,13 @@ def _how_trained(graft: Mapping[str, Any]) -> str:
     base = {"identity": "the same base by its digest", "name": "the same base by its name"}
     named = f" as {came['name']!r}" if came["name"] else ""
     ground = base.get(came["same_base"], "said to be for the same base")
-    return f"elsewhere, submitted{named} from {came['folder']}, {ground}"
+    return f"elsewhere, submitted{named} from {came['folder']}, {ground}{_certified(came)}"
+
+
+def _certified(came: Mapping[str, Any]) -> str:
+    if (library := came.get("library")) is None:
+        return ""
+    return f", with certificate {library['certificate'][:12]} signed by {signed_by(library['signers'])}"
 
 
 def no_controls(summary: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from saint.signing._attest import sign_approval as sign_approval, sign_entries as sign_entries
 from saint.signing._change import (
     change_trust as change_trust,
+    evaluator_keys as evaluator_keys,
     log_key as log_key,
     pin as pin,
     sign_change as sign_change,
@@ -10,6 +11,7 @@ from saint.signing._change import (
 )
 from saint.signing._check import Signatures as Signatures, check_signatures as check_signatures
 from saint.signing._envelope import (
+    IN_TOTO as IN_TOTO,
     Envelope as Envelope,
     pae as pae,
     read_envelope as read_envelope,
@@ -27,6 +29,7 @@ from saint.signing._key import (
     load_public as load_public,
     make_key as make_key,
 )
+from saint.signing._known import known_as as known_as
 from saint.signing._note import NoteSigner as NoteSigner, NoteVerifier as NoteVerifier
 from saint.signing._statement import (
     DECISION as DECISION,

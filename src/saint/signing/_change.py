@@ -1,6 +1,7 @@
 """Changing whose signatures count: by an entry that enough root keys signed."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from saint.errors import KeyFileError, SignatureError
 from saint.registry import Event, Registry
@@ -34,6 +35,26 @@ def log_key(registry: Registry) -> Key | None:
     trust = trust_of(registry)
     mine = Keyring().of(trust.roles["log"].keys) if trust else []
     return mine[0] if mine else None
+
+
+def evaluator_keys(registry: Registry) -> list[Key]:
+    """The keys of this machine that may say how good a registry's grafts are: as many as its trust file asks for.
+
+    Raises:
+        KeyFileError: There are too few, or nothing in the registry was signed yet.
+        SignatureError: The registry's trust file does not hold.
+    """
+    trust = trust_of(registry)
+    if trust is None:
+        raise KeyFileError(f"nothing in {registry.folder} was signed yet, so no key speaks for it; judge a graft there")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    mine = Keyring().of({key.key_id for key in trust.keys_of("evaluator", at=now)})
+    if len(mine) < (needed := trust.threshold_of("evaluator")):
+        raise KeyFileError(
+            f"this takes {needed} keys of role evaluator that have not expired, and {keys_folder()} has {len(mine)}; "
+            "bring the key's file, or do it where the key is"
+        )
+    return mine
 
 
 def sign_change(trust: Trust, before: Trust | None = None, *, earlier: Envelope | None = None) -> Envelope:

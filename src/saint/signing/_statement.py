@@ -67,6 +67,7 @@ def _trained(_name: str, body: Mapping[str, Any], course: Course) -> list[Claim]
 
 def _submitted(_name: str, body: Mapping[str, Any], course: Course) -> list[Claim]:
     parameters = {key: body.get(key, "") for key in ("name", "reason", "same_base")}
+    parameters |= {"library": body["library"]} if "library" in body else {}
     return [_provenance("submission", body["graft"], parameters, {}, _materials([], course))]
 
 

@@ -92,10 +92,17 @@ def _submitted(entry: Entry, state: State) -> dict[str, Any]:
             "name": came.get("name") or NOT_RECORDED,
             "reason": came.get("reason") or NOT_RECORDED,
             "training": NOT_RECORDED,
+            **_library(came),
         },
         "resolvedDependencies": [_base(state)],
     }
     return {"buildDefinition": definition, **_of(_run(state, {}))}
+
+
+def _library(came: Mapping[str, Any]) -> dict[str, Any]:
+    """Which certificate a graft came with; the library's address may be a path, which says nothing to others."""
+    said = {key: value for key, value in came.get("library", {}).items() if key != "address"}
+    return {"library": said} if said else {}
 
 
 def _base(state: State) -> dict[str, Any]:
