@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +122,6 @@ def export_stack(
     found = _some_that_stand(registry, digests) if digests else registry.composition(composition or STANDING)
     _must_be_usable(registry, found)
     stack = [restore_one(registry, one.graft, scale=one.scale) for one in found.grafts]
-    export = {"merged": _export_merged, "saint-peft": _export_graft}.get(form, partial(_export_adapter, form))
     grafts = [one.graft for one in found.grafts]
     told = {
         "grafts": grafts,
@@ -131,7 +129,7 @@ def export_stack(
         "composition": found.digest,
         "validated": found.is_validated,
     }
-    measured = export(base, stack, folder)
+    measured = _write(form, base, stack, folder)
 
     def body(state: "State") -> dict[str, Any]:
         if gone := [digest for digest in grafts if digest not in state.standing]:
@@ -158,6 +156,12 @@ def _must_be_usable(registry: "Registry", found: "Composition") -> None:
             f"graft {bad[0][:12]} is in quarantine ({quarantined[bad[0]]}), so it is not exported; roll it back first"
         )
     found.must_stand()
+
+
+def _write(form: str, base: "FrozenBase", stack: list["Graft"], folder: Path) -> dict[str, Any]:
+    if form == "merged":
+        return _export_merged(base, stack, folder)
+    return _export_graft(base, stack, folder) if form == "saint-peft" else _export_adapter(form, base, stack, folder)
 
 
 def _export_adapter(form: str, base: "FrozenBase", stack: list["Graft"], folder: Path) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any, final
 from saint import records
 from saint.errors import ConfigError
 from saint.library._licence import LOOKS_LIKE_SPDX
-from saint.records import BaseIdentity, Decision, Evidence, Outcome
-from saint.statements import NOT_RECORDED, STATEMENT, composition_digest
+from saint.records import BaseIdentity, Decision, Evidence, Outcome, composition_digest
+from saint.statements import NOT_RECORDED, STATEMENT
 
 CERTIFICATE = "urn:saint-g:graft-certificate:v1"
 _COMPETENCE = re.compile(r"[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,3}")

@@ -9,11 +9,11 @@ from saint.library._certificate import Base, Certificate, File, Software, Source
 from saint.library._layout import MOST_CERTIFICATE_BYTES, begin
 from saint.library._licence import must_be_licence
 from saint.library._listed import read_certificate
-from saint.records import BaseIdentity
+from saint.records import BaseIdentity, composition_digest
 from saint.registry import Entry, MerkleTree, Registry, State
 from saint.remotes import Remote, blob_name, certificate_name
 from saint.signing import IN_TOTO, Key, evaluator_keys, sign, spell
-from saint.statements import NOT_RECORDED, composition_digest, learnt_from, trained_where, training_of
+from saint.statements import NOT_RECORDED, learnt_from, trained_where, training_of
 from saint.weights import check_weights
 
 

@@ -2,7 +2,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from saint.records import composition, composition_digest
-from saint.registry import Entry, State, judgement_of
+from saint.registry import Entry, State
 from saint.statements._statement import NOT_RECORDED, PROVENANCE, resource, resources, statement
 from saint.statements._training import learnt_from, training_of
 
