@@ -100,12 +100,8 @@ def roles(registry: str, path: str | None, signed: str | None, into: str | None,
         return
     wanted = None
     if path:
-        plain = config.parse(Path(path).read_text(encoding="utf-8"), where=path)
-        public = {
-            role: [_public(str(key)) for key in one.get("keys", [])]
-            for role, one in plain.items()
-            if isinstance(one, dict)
-        }
+        plain = config.parse(_text(path), where=path)
+        public = {role: [_public(key) for key in _keys_of(role, one, where=path)] for role, one in plain.items()}
         grants: dict[str, Grant] = {
             role: config.build({**plain[role], "keys": [key.key_id for key in found]}, Grant, where=f"{path}: {role}")
             for role, found in public.items()
@@ -172,6 +168,27 @@ def _change(
         click.echo(f"{into} written; it changes nothing until it is put into the ledger with --from", err=as_json)
     else:
         _say_trust(change_trust(registry, envelope, reason=reason), as_json=as_json)
+
+
+def _text(path: str) -> str:
+    from saint.errors import ConfigError
+
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as roles ({error}); give the path of a TOML file") from error
+
+
+def _keys_of(role: str, one: Any, *, where: str) -> list[str]:
+    """The keys that a role is given to, as people name them."""
+    from saint.errors import ConfigError
+
+    found = one.get("keys", []) if isinstance(one, dict) else None
+    if not isinstance(found, list) or not all(isinstance(key, str) for key in found):
+        raise ConfigError(
+            f"{where}: {role} is to be a table whose keys are a list of text; see `saint keys roles --help`"
+        )
+    return found
 
 
 def read_file(path: str) -> "Envelope":

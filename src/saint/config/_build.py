@@ -37,7 +37,7 @@ def parse(text: str, *, where: str, overrides: Iterable[str] = ()) -> dict[str, 
     """
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{where} is not valid TOML: {error}") from error
     for override in overrides:
         _put(values, override)

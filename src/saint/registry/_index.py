@@ -67,7 +67,7 @@ class _Index:
             content = self._file.read_bytes()
             if self._sum.read_text(encoding="utf-8") == _line(content):
                 known.deserialize(content)
-                if known.execute("PRAGMA user_version").fetchone() == (_VERSION,):
+                if _made_as(known) == _made_as(_empty()):
                     return known
         except (OSError, ValueError, sqlite3.Error):
             pass
@@ -107,6 +107,12 @@ def _empty() -> sqlite3.Connection:
     known = sqlite3.connect(":memory:")
     known.executescript(_TABLES)
     return known
+
+
+def _made_as(known: sqlite3.Connection) -> list[tuple[object, ...]]:
+    """What tables there are and how they were made: a view in a table's place could go on answering for ever."""
+    version = known.execute("PRAGMA user_version").fetchone()
+    return [version, *known.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name")]
 
 
 def _line(content: bytes) -> str:

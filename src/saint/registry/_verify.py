@@ -18,6 +18,8 @@ from saint.registry._registry import Registry
 from saint.registry._remembered import Remembered, Standing
 from saint.registry._sealing import key_name, public_of
 
+_MOST_DIGITS = 18
+
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -196,7 +198,7 @@ def _must_fit(checkpoint: Checkpoint, place: Path, origins: Sequence[str], tree:
 
 def _not_expected(tree: MerkleTree, expected: str) -> str | None:
     size, _, root = expected.partition(":")
-    if not (size.isascii() and size.isdigit()) or not root:
+    if not (size.isascii() and size.isdigit() and len(size) <= _MOST_DIGITS) or not root:
         raise ConfigError(f"{expected!r} is no checkpoint; give the number of entries and the root, as in 43:C6lt...=")
     if int(size) > len(tree):
         return f"{size} entries were expected, {len(tree)} are there: the log was cut short; restore it from a copy"

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from made_up_registry import registry_of
 from saint import records
 from saint.cli.main import main
 from saint.errors import ConfigError, LedgerError, NotARegistryError, StorageError
-from saint.registry import Registry, repair, verify
+from saint.registry import Registry, find, repair, verify
 
 
 @pytest.fixture(autouse=True)
@@ -147,3 +148,20 @@ def test_a_stray_number_does_not_stop_a_repair(registry: Registry, tmp_path: Pat
     shutil.copytree(registry.folder, tmp_path / "copy")
     (registry.folder / "log" / "000000" / "\u00b2.json").touch()
     assert repair(registry, tmp_path / "copy").entries == ()
+
+
+ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x, '', 'noted', '' FROM c"
+
+
+@pytest.mark.parametrize("sql", ["", f"CREATE VIEW entries(number, digest, event, time) AS {ENDLESS};"])
+def test_an_index_that_was_made_otherwise_is_made_anew(registry: Registry, sql: str) -> None:
+    made = sqlite3.connect(":memory:")
+    made.executescript(f"{sql} PRAGMA user_version = 1;")
+    content = made.serialize()
+    (registry.folder / "index.sqlite").write_bytes(content)
+    (registry.folder / "index.sha256").write_text(f"{hashlib.sha256(content).hexdigest()}  index.sqlite\n")
+    assert len(find(registry, event="noted")) == 5
+
+
+def test_no_number_is_too_long_to_be_refused(registry: Registry) -> None:
+    assert saint("verify", registry.folder, "--expect", f"{'9' * 5000}:root").exit_code == 2

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from saint.cli.main import main
 from saint.errors import KeyFileError
+from saint.registry import Registry
 from saint.signing import NoteSigner, NoteVerifier, home, load_key, load_public, make_key
 
 
@@ -153,3 +154,14 @@ def test_the_published_verifier_key_of_go_s_notes_checks() -> None:
     assert verifier.key_hash == signed[:4]
     assert verifier.verify(text, signed[4:])
     assert not verifier.verify(text + b"\n", signed[4:])
+
+
+@pytest.mark.parametrize(
+    "content", [b"[root]\nkeys = ['\xe9']\n", b"[root]\nkeys = 5\n", b"root = 5\n", b"a = " + b"[" * 5000]
+)
+def test_roles_that_are_none_are_a_wrong_usage(tmp_path: Path, content: bytes) -> None:
+    Registry.open(tmp_path / "garden")
+    (tmp_path / "roles.toml").write_bytes(content)
+    arguments = ["keys", "roles", str(tmp_path / "garden"), "--set", str(tmp_path / "roles.toml")]
+    said = CliRunner().invoke(main, arguments)
+    assert said.exit_code == 2, said.output
