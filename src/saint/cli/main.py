@@ -14,6 +14,7 @@ from saint.cli.keys import keys
 from saint.cli.kinds import kinds
 from saint.cli.ledger import log, report, rollback, show, status, verify
 from saint.cli.mapping import map_sites
+from saint.cli.rejudging import rejudge
 from saint.cli.remoting import bundle, pull, push, unbundle
 from saint.cli.studying import study
 from saint.cli.submitting import submit
@@ -41,6 +42,7 @@ for command in (
     log,
     show,
     rollback,
+    rejudge,
     approve,
     keys,
     policy,

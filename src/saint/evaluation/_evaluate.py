@@ -21,6 +21,7 @@ def evaluate(
     text: Mapping[str, Corpus],
     *,
     grown: str,
+    composed: Sequence[Graft] | None = None,
     losses: Losses | None = None,
 ) -> Evidence:
     """Compare base + stack with base + stack + graft on the very same windows, and take the graft out again.
@@ -29,6 +30,7 @@ def evaluate(
         text: Domain -> development text, `Splits.select`. What sealed text says is for `saint.judge` to ask.
         grown: The domain that is grown towards; the gain is measured on its text, the loss on that of all others,
             against the present stack and against the bare base.
+        composed: The stack with the graft in it; with the graft on top if left out.
         losses: Remembers what was measured, so that the stack is not measured again for every graft.
 
     Raises:
@@ -38,7 +40,7 @@ def evaluate(
     if grown not in text:
         raise DataError(f"there is no text of {grown!r} to measure the gain on; there is {', '.join(text) or 'none'}")
     losses = losses or Losses()
-    before, with_graft = probe_logits(compose(base, stack)), [*stack, graft]
+    before, with_graft = probe_logits(compose(base, stack)), composed or [*stack, graft]
     kept = {name: corpus for name, corpus in text.items() if name != grown}
     evidence = Evidence(
         graft=graft.digest,

@@ -109,18 +109,20 @@ def measure_safety(
     graft: Graft,
     suites: Mapping[str, SuiteItems],
     *,
+    composed: Sequence[Graft] | None = None,
     values: SuiteValues,
 ) -> SafetyFindings:
     """How much worse base + stack + graft is than base + stack on each suite.
 
     Args:
         suites: Suite -> its development items, `Splits.suites_of("select")`.
+        composed: The stack with the graft in it; with the graft on top if left out.
         values: Remembers what was measured, so that the stack is not asked again for every graft.
     """
     measures, unmeasured = {}, {}
     for name, part in suites.items():
         try:
-            before, after = values.of(base, stack, part), values.of(base, [*stack, graft], part)
+            before, after = values.of(base, stack, part), values.of(base, composed or [*stack, graft], part)
             measures[name] = _measure(part.sort, before, after)
         except (JudgeError, DataError, ConfigError) as error:
             unmeasured[name] = str(error)

@@ -2,6 +2,7 @@
 
 from saint.growth._grow import grow as grow
 from saint.growth._plan import Controls as Controls, Plan as Plan, Stage as Stage
+from saint.growth._rejudge import Again as Again, rejudge as rejudge
 from saint.growth._sets import Joint as Joint, Overgrow as Overgrow
 from saint.growth._start import open_data as open_data, start as start
 from saint.growth._submit import Submission as Submission, submit as submit

@@ -44,16 +44,28 @@ def weigh(
     return sorted(weighed, key=lambda one: -one.gain_bpb)
 
 
-def measure(journal: Journal, losses: Losses, values: SuiteValues, stack: Sequence[Graft], graft: Graft) -> Evidence:
+def measure(
+    journal: Journal,
+    losses: Losses,
+    values: SuiteValues,
+    stack: Sequence[Graft],
+    graft: Graft,
+    *,
+    composed: Sequence[Graft] | None = None,
+) -> Evidence:
     """All that development text says of a graft on a stack.
 
     What it does together with each graft that stands takes a pass over the text for each of them, so that is measured
     where the policy asks for it.
+
+    Args:
+        composed: The stack with the graft where it stands in it; with the graft on top if left out. What is gained and
+            lost is measured of that; its footprint, and what it does together with others, as if it were on top.
     """
     base, data = journal.base, journal.data
     text, suites = data.select, data.suites_of("select")
-    evidence = evaluate(base, stack, graft, text, grown=data.grown_domain, losses=losses)
-    safety = measure_safety(base, stack, graft, suites, values=values)
+    evidence = evaluate(base, stack, graft, text, grown=data.grown_domain, composed=composed, losses=losses)
+    safety = measure_safety(base, stack, graft, suites, composed=composed, values=values)
     together = None
     if "conflict" in policy_of(journal.state).gates:
         together = interactions(base, stack, graft, text, losses=losses)

@@ -6,16 +6,15 @@ from typing import final
 
 from saint.composition import restore
 from saint.data import Corpus, Splits
-from saint.errors import HoldOutError
-from saint.evaluation import Losses, LossStore, Sealed, SuiteValues, attribute, negated
+from saint.evaluation import Losses, LossStore, attribute, negated
 from saint.grafts import Graft
 from saint.growth._journal import Journal
-from saint.growth._judging import measure
 from saint.growth._plan import Plan
-from saint.judging import judge, policy_of
+from saint.growth._rejudge import judge_again
+from saint.judging import policy_of
 from saint.models import FrozenBase
 from saint.progress import Progress, Silent
-from saint.records import Decision, Interval, Outcome, Share
+from saint.records import Interval, Outcome, Share
 from saint.registry import Registry
 
 
@@ -91,7 +90,7 @@ def watch(
             )
             out.append(share.graft)
             after = _lost(base, restore(registry), text, losses)
-        again = _judge_again(journal)
+        again = judge_again(journal)
         if again:
             after = _lost(base, restore(registry), text, losses)
     return Watched(
@@ -101,7 +100,7 @@ def watch(
         lost_before_bpb=before,
         lost_after_bpb=after,
         quarantined=tuple(out),
-        rejudged=tuple(again),
+        rejudged=tuple((one.graft, one.outcome) for one in again if one.outcome is not None),
     )
 
 
@@ -134,27 +133,4 @@ def _finish(registry: Registry) -> None:
         if not any(one["graft"] == entry.digest for one in state.to_retrain):
             candidate = replace(entry.candidate, seed=entry.candidate.seed + 1)
             registry.write("retrain_queued", {"graft": entry.digest, "candidate": candidate, "reason": reason})
-        registry.rollback(entry.digest, reason=reason)
-
-
-def _judge_again(journal: Journal) -> list[tuple[str, Outcome]]:
-    """Judge what stands on something else than it was accepted on, the oldest first."""
-    registry, values, found = journal.registry, SuiteValues(journal.data.tokenizer), []
-    losses = Losses(seq_len=journal.plan.evaluation_seq_len)  # what sealed documents cost is kept in blobs alone
-    for entry in [one for one in registry.accepted() if one.unvalidated]:
-        stack = restore(registry)
-        place = [graft.digest for graft in stack].index(entry.digest)
-        graft, others = stack[place], [*stack[:place], *stack[place + 1 :]]
-        evidence = measure(journal, losses, values, others, graft)
-        sealed = Sealed(journal.base, others, stack, journal.data, losses=losses, values=values)
-        try:
-            decision: Decision = judge(registry, evidence, sealed, rejudges=True)
-        except HoldOutError as error:
-            journal.progress.note(f"{entry.digest[:12]} stays unvalidated: {error}")
-            continue
-        registry.rejudge(evidence, decision)
-        if decision.outcome is Outcome.REJECT:
-            registry.rollback(entry.digest, reason="judged again after something below it was taken out, and rejected")
-        journal.progress.note(f"{entry.digest[:12]} was judged again: {decision.outcome}")
-        found.append((entry.digest, decision.outcome))
-    return found
+        registry.take_out(entry.digest, reason=reason)

@@ -8,7 +8,12 @@ from saint.judging._early import (
     block_ends as block_ends,
     read_until_shown as read_until_shown,
 )
-from saint.judging._holdout import HoldOut as HoldOut, must_answer as must_answer, threshold as threshold
+from saint.judging._holdout import (
+    HoldOut as HoldOut,
+    must_answer as must_answer,
+    num_left as num_left,
+    threshold as threshold,
+)
 from saint.judging._ideas import idea_of as idea_of, num_asked as num_asked
 from saint.judging._judge import judge as judge, read_losses as read_losses
 from saint.judging._policy import (

@@ -44,6 +44,9 @@ def ask(
 ) -> Query:
     """Write the next query to a hold-out down: from then on it counts, whether or not it is ever answered.
 
+    One that judges a graft again, and that a process wrote down and died over, is not written down twice: it is asked
+    as it is, for the same text says the same.
+
     Raises:
         HoldOutError: The hold-out was retired, has expired, or has too few documents left.
         StaleEvidenceError: Something else stands than the evidence is about, or the policy was changed meanwhile.
@@ -56,17 +59,32 @@ def ask(
             f"{', '.join(sealed) or 'none'}"
         )
     sizes = {claim.suite: sealed[claim.suite] for claim in claims}
+    if rejudges and (begun := _begun(registry.state, evidence, policy, claims, holdout.digest)) is not None:
+        return begun
 
     def body(state: State) -> Query:
         if policy_of(state).digest != policy.digest:
             raise StaleEvidenceError("the policy was changed while this was being judged; judge it again")
         must_answer(state, policy.judging, holdout.digest, sizes)
-        if not rejudges and evidence.stack != tuple(state.standing):
+        others = tuple(digest for digest in state.standing if not rejudges or digest != evidence.graft)
+        if evidence.stack != others or (rejudges and evidence.graft not in state.standing):
             raise StaleEvidenceError("other grafts stand now than this one was measured on; evaluate it again")
         return _query(state, policy, evidence, claims, holdout.digest, sizes, rejudges=rejudges)
 
     event = registry.append("queried", lambda state: _plain(body(state)))
     return config.build(event.body, Query, where=f"entry {event.number}")
+
+
+def _begun(
+    state: State, evidence: Evidence, policy: Policy, claims: tuple[Claim, ...], holdout: str
+) -> Query | None:
+    """The query that judges just this again and has no answer yet; None for none, or where no answer may be had."""
+    if holdout in state.retired or policy_of(state).digest != policy.digest:
+        return None
+    wanted = (evidence.graft, evidence.base, evidence.stack, policy.digest, claims)
+    open_ones = [one.query for one in state.queries.get(holdout, ()) if one.passed is None and one.query.rejudges]
+    same = (one for one in open_ones if (one.graft, one.base, one.stack, one.policy, one.claims) == wanted)
+    return next(same, None)
 
 
 def must_answer(state: State, judging: Judging, holdout: str, num_documents: Mapping[str, int]) -> None:
@@ -94,6 +112,23 @@ def must_answer(state: State, judging: Judging, holdout: str, num_documents: Map
                     f"{suite} has {size} sealed documents, of which earlier queries may have read {read}, and query "
                     f"{number} takes {judging.documents_per_query} new ones; give more text"
                 )
+
+
+def num_left(state: State, judging: Judging, holdout: str, num_documents: Mapping[str, int]) -> int | None:
+    """How often a hold-out may still be asked; None for as often as one likes, at a level that rises each time.
+
+    Args:
+        num_documents: Suite -> documents of the whole hold-out.
+    """
+    if holdout in state.retired:
+        return 0
+    left = []
+    if judging.at_most_queries:
+        left.append(judging.at_most_queries - len(state.queries.get(holdout, ())))
+    if judging.mode == "stream":
+        sizes = num_documents.items()
+        left += [(size - _num_read(state, holdout, suite)) // judging.documents_per_query for suite, size in sizes]
+    return max(0, min(left)) if left else None
 
 
 def threshold(judging: Judging, number: int, num_passed: int) -> float:

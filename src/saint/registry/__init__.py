@@ -27,6 +27,7 @@ from saint.registry._sealing import Seal as Seal, public_of as public_of, public
 from saint.registry._state import (
     Asked as Asked,
     Entry as Entry,
+    Rejudged as Rejudged,
     State as State,
     holdout_digest as holdout_digest,
 )

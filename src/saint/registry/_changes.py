@@ -9,7 +9,7 @@ from saint import config
 from saint.errors import ConfigError, LedgerError
 from saint.records import Decision, Evidence, Outcome, Query
 from saint.registry._ledger import Event
-from saint.registry._state import Asked, Entry, State, Status
+from saint.registry._state import Asked, Entry, Rejudged, State, Status
 
 Change = Callable[[], object]
 """Changes the state that it was made for; cannot fail."""
@@ -247,11 +247,12 @@ def _rejudge(state: State, event: Event) -> Change:
     if evidence.graft not in state.standing or evidence.stack != others:
         raise LedgerError(f"entry {event.number} judges {evidence.graft[:12]} again on a stack that did not stand then")
     answer = _answer(state, evidence, decision, event)
-    if decision.outcome is not Outcome.ACCEPT:
-        return answer
-    below = tuple(state.standing[: state.standing.index(evidence.graft)])
+    found: dict[str, Any] = {"rejudged": Rejudged(evidence=evidence, decision=decision, number=event.number)}
+    if decision.outcome is Outcome.ACCEPT:
+        below = tuple(state.standing[: state.standing.index(evidence.graft)])
+        found |= {"unvalidated": False, "validated_on": below}
     changed = {
-        index: replace(entry, unvalidated=False, validated_on=below)
+        index: replace(entry, **found)
         for index, entry in enumerate(state.judged)
         if entry.digest == evidence.graft and entry.status == "stands"
     }

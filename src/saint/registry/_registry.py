@@ -279,9 +279,18 @@ class Registry:
     def rollback(self, digest: str, *, reason: str) -> str:
         """Take an accepted graft out of the stack, wherever it is in it; nothing is deleted. Returns its full digest.
 
+        Not while another process is at work on what stands: what that measures would be written down about a stack
+        that is another one by then. Such a process can be stopped at any time.
+
         Raises:
+            BusyError: Another process is at work on this registry.
             UnknownNameError: No such graft stands.
         """
+        with self.alone():
+            return self.take_out(digest, reason=reason)
+
+    def take_out(self, digest: str, *, reason: str) -> str:
+        """What `rollback` does, for whoever holds the registry already (`alone`)."""
         full = self.entry(digest).digest
 
         def body(state: State) -> dict[str, Any]:

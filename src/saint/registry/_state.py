@@ -16,6 +16,17 @@ _SEALED = ("held_out", "retain", "safety")
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class Rejudged:
+    """What was found of a graft that stands when it was judged again, on all others that stood then."""
+
+    evidence: Evidence
+    decision: Decision
+    number: int
+    """The ledger's entry that records it."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """One judgement of one graft, and what became of it."""
 
@@ -33,6 +44,8 @@ class Entry:
     """It stands, but not on the stack that it was judged on: something below it was rolled back since."""
     validated_on: tuple[str, ...] | None = None
     """What stood below it when it was judged again, if it was and passed."""
+    rejudged: Rejudged | None = None
+    """How it was judged the last time that it was judged again, if it was."""
 
 
 @final
@@ -153,6 +166,16 @@ class State:
         """The domain that is grown towards: only it has a held_out split; "" without text."""
         data = self.created.get("data", {})
         return next((name.partition("/")[0] for name in data if name.endswith("/held_out")), "")
+
+    @property
+    def logits(self) -> str:
+        """Digest of the probe logits of just what stands, in its order; "" where nobody has measured those."""
+        if not self.standing:
+            return ""
+        *below, last = self.standing
+        entry = next(one for one in reversed(self.judged) if one.digest == last and one.status == "stands")
+        measured = [entry.evidence, *([entry.rejudged.evidence] if entry.rejudged else [])]
+        return next((one.logits for one in reversed(measured) if one.stack == tuple(below)), "")
 
     @property
     def spent(self) -> Spent:

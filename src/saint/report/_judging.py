@@ -100,6 +100,31 @@ def signature_lines(found: Any) -> list[RenderableType]:
     return [*map(Text, lines), *(Text(f"problem: {problem}") for problem in found.problems)]
 
 
+def rejudged_lines(found: Mapping[str, Any]) -> list[RenderableType]:
+    """What became of the grafts that were judged again, and what another query takes."""
+    lines = [_again(one) for one in found["rejudged"]] or ["no graft that stands is unvalidated"]
+    left, level = found["queries_left"], found["next_log_threshold"]
+    often = "as often as it takes" if left is None else f"{left} more times"
+    lines.append(f"sealed text may be asked {often}; the next query is asked at ln(1/alpha) = {level:.1f}")
+    if found["unvalidated"]:
+        lines.append(f"unvalidated: {', '.join(digest[:12] for digest in found['unvalidated'])}")
+    return [*map(Text, lines)]
+
+
+_BECAME = {
+    "accept": "validated again",
+    "reject": "rejected and taken out",
+    "defer": "deferred, and stays unvalidated",
+    None: "not judged, and stays unvalidated",
+}
+
+
+def _again(one: Mapping[str, Any]) -> str:
+    query = f", query {one['query']}" if one["query"] else ""
+    reason = f": {one['reason']}" if one["reason"] else ""
+    return f"{one['graft'][:12]} {_BECAME[one['outcome']]}{query}{reason}"
+
+
 def watched_lines(found: Any) -> list[RenderableType]:
     """What watching a suite came to.
 

@@ -35,9 +35,8 @@ def composition_provenance(state: State) -> dict[str, Any]:
     """
     digest = composition_digest(state.base, state.standing)
     last = {entry.digest: entry for entry in state.judged if entry.status == "stands"}.get((state.standing or [""])[-1])
-    logits = last.evidence.logits if last is not None and not last.unvalidated else ""
     run = _run(state, {"finishedOn": last.time} if last else {})
-    if logits:
+    if logits := state.logits:
         run["byproducts"] = [resource("logits", logits, digestOf="its logits on a fixed probe")]
     definition = {
         "buildType": _COMPOSITION,
