@@ -259,6 +259,26 @@ def test_nobody_approves_while_the_registry_grows(workshop: Workshop, monkeypatc
     assert "approved" not in garden.names()
 
 
+def test_what_is_measured_on_the_vault_is_what_its_entry_says_though_somebody_would_roll_it_back(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    garden = Garden(workshop, *QUICK)
+    said = []
+
+    def roll_back() -> None:
+        digest = garden.registry.state.standing[0]
+        said.append(run("rollback", workshop.registry, digest, "--reason", "x"))
+
+    dying(garden, monkeypatch, after="vault_opened", meanwhile=roll_back)
+    assert [refused.exit_code for refused in said] == [1]
+    assert "another process grows" in said[0].output
+    garden.grow()
+    [measured] = garden.registry.state.measured
+    [grafts] = [arm for arm in measured["arms"] if arm["name"] == "grafts"]
+    assert measured["stack"] == garden.registry.state.standing
+    assert grafts["num_params"] == sum(entry.evidence.cost.num_params for entry in garden.registry.accepted()) > 0
+
+
 def test_what_is_approved_in_an_open_round_counts_for_it(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     garden = Garden(workshop, *QUICK, WIDE, "finalists_per_round=3")
     dying(garden, monkeypatch, after="judged")

@@ -1,4 +1,3 @@
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +7,7 @@ import click
 
 from saint.cli._opening import open_base, open_registry
 from saint.cli._terminal import graft_of, json_option, quieten, registry_argument, say, say_json, share
-from saint.cli.rejudging import rejudging
+from saint.cli.rejudging import judge_again
 from saint.registry import Registry
 
 if TYPE_CHECKING:
@@ -70,7 +69,9 @@ def show(registry: str, graft: str, *, as_json: bool) -> None:
 @registry_argument
 @click.argument("graft")
 @click.option("--reason", required=True, help="Why; it is kept in the ledger.")
-@click.option("--rejudge", "at_once", is_flag=True, help="Judge what was judged on top of it again, as `saint rejudge`.")
+@click.option(
+    "--rejudge", "at_once", is_flag=True, help="Judge what was judged on top of it again, as `saint rejudge`."
+)
 @click.option("--base", "base_name", help="For --rejudge: where the base is now, if it has moved.")
 def rollback(registry: str, graft: str, reason: str, base_name: str | None, *, at_once: bool) -> None:
     """Take GRAFT out of the stack, wherever it is in it; nothing is deleted.
@@ -79,19 +80,16 @@ def rollback(registry: str, graft: str, reason: str, base_name: str | None, *, a
     """
     if base_name and not at_once:
         raise click.UsageError("--base is for --rejudge; a rollback alone does not load the base")
-    with rejudging(registry, base_name) if at_once else nullcontext(None) as again:
-        opened = open_registry(registry) if again is None else again.registry
-        digest = opened.rollback(graft, reason=reason)
-        click.echo(f"rolled back {digest[:12]}; {len(opened.accepted())} grafts stand")
-        left = [entry.digest for entry in opened.accepted() if entry.unvalidated]
-        for unvalidated in left:
-            click.echo(f"  {unvalidated[:12]} was judged on what is gone, and is now unvalidated")
-        if again is not None:
-            again.run()
-        elif left:
-            click.echo(f"next: saint rejudge {registry}")
-    if again is not None:
-        again.finish(as_json=False)
+    opened = open_registry(registry)
+    digest = opened.rollback(graft, reason=reason)
+    click.echo(f"rolled back {digest[:12]}; {len(opened.accepted())} grafts stand")
+    left = [entry.digest for entry in opened.accepted() if entry.unvalidated]
+    for unvalidated in left:
+        click.echo(f"  {unvalidated[:12]} was judged on what is gone, and is now unvalidated")
+    if left and at_once:
+        judge_again(registry, base_name)
+    elif left:
+        click.echo(f"next: saint rejudge {registry}")
 
 
 @click.command()

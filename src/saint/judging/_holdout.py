@@ -75,9 +75,7 @@ def ask(
     return config.build(event.body, Query, where=f"entry {event.number}")
 
 
-def _begun(
-    state: State, evidence: Evidence, policy: Policy, claims: tuple[Claim, ...], holdout: str
-) -> Query | None:
+def _begun(state: State, evidence: Evidence, policy: Policy, claims: tuple[Claim, ...], holdout: str) -> Query | None:
     """The query that judges just this again and has no answer yet; None for none, or where no answer may be had."""
     if holdout in state.retired or policy_of(state).digest != policy.digest:
         return None

@@ -20,6 +20,7 @@ from saint.report._html import to_html as to_html
 from saint.report._judging import (
     holdout_lines as holdout_lines,
     policy_lines as policy_lines,
+    rejudged_lines as rejudged_lines,
     replayed_lines as replayed_lines,
     signature_lines as signature_lines,
     watched_lines as watched_lines,

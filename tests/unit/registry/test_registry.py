@@ -10,6 +10,7 @@ import pytest
 
 from saint.errors import (
     BaseChangedError,
+    BusyError,
     LedgerError,
     NewerFormatError,
     NotARegistryError,
@@ -146,6 +147,32 @@ def test_rolling_back_in_the_middle_leaves_the_others_standing_and_says_what_is_
 def test_rolling_back_the_top_leaves_the_rest_validated(grown: Registry) -> None:
     grown.rollback(FERN.digest, reason="worse on code")
     assert [entry.unvalidated for entry in grown.accepted()] == [False, False]
+
+
+def test_nothing_is_rolled_back_under_whoever_is_at_work_on_what_stands(grown: Registry) -> None:
+    elsewhere = Registry.open(grown.folder)
+    with elsewhere.alone():
+        with pytest.raises(BusyError, match="another process grows"):
+            grown.rollback(FERN.digest, reason="worse on code")
+        elsewhere.take_out(ROSE.digest, reason="worse on code")
+    assert standing(grown) == [LILY.digest, FERN.digest]
+    grown.rollback(FERN.digest, reason="worse on code")
+    assert standing(grown) == [LILY.digest]
+
+
+def test_the_logits_on_record_are_of_just_what_stands(registry: Registry) -> None:
+    for number, graft in enumerate((ROSE, LILY, FERN)):
+        record(registry, graft, logits=str(number) * 64)
+        assert registry.state.logits == str(number) * 64
+    registry.rollback(LILY.digest, reason="worse on code")
+    assert registry.state.logits == ""
+    again = an_evidence(graft=FERN.digest, stack=(ROSE.digest,), logits="7" * 64)
+    registry.rejudge(again, decision("defer"))
+    assert (registry.state.logits, registry.accepted()[-1].unvalidated) == ("7" * 64, True)
+    registry.rollback(ROSE.digest, reason="worse on code")
+    assert registry.state.logits == "", "it was judged again on what is gone"
+    registry.rollback(FERN.digest, reason="worse on code")
+    assert registry.state.logits == ""
 
 
 def test_rolling_back_deletes_nothing(grown: Registry) -> None:
