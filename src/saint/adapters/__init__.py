@@ -6,6 +6,7 @@ from saint.adapters._files import (
     GRAFT_PARTS as GRAFT_PARTS,
     GRAFT_SCHEMA as GRAFT_SCHEMA,
     GRAFT_TYPE as GRAFT_TYPE,
+    WEIGHTS_NAME as WEIGHTS_NAME,
     Adapter as Adapter,
     check_adapter_file as check_adapter_file,
     read_adapter as read_adapter,

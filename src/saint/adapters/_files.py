@@ -25,6 +25,7 @@ GRAFT_SCHEMA = 1
 
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
+"""The file of an adapter's tensors."""
 _PICKLE_NAME = "adapter_model.bin"
 PREFIX = "base_model.model."
 """What PEFT puts before every tensor's name: its two wrappers around the model."""

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from saint.cli._terminal import json_option, quieten, registry_argument, say_jso
 if TYPE_CHECKING:
     from saint.grafts import Graft
     from saint.models import FrozenBase
-    from saint.registry import Registry
+    from saint.registry import Entry, Registry, State
 
 
 @click.command()
@@ -69,6 +70,8 @@ def export(
         return
     difference = record["max_abs_logit_difference"]
     click.echo(f"{output_dir}: {len(record['grafts'])} grafts as {form}")
+    if unvalidated := record["unvalidated"]:
+        click.echo(f"unvalidated, since something below was rolled back: {', '.join(one[:12] for one in unvalidated)}")
     click.echo(f"max |logit difference| to the composed model: {difference:.3g}")
 
 
@@ -90,29 +93,71 @@ def _say_document(record: dict[str, Any], *, as_json: bool) -> None:
 def export_stack(
     registry: "Registry", base: "FrozenBase", form: str, folder: Path, digests: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Export the standing grafts, or those whose digests start with one of `digests`, and measure what came out."""
-    from saint.composition import export_lora, export_peft, exported_difference, restore_one
+    """Export the standing grafts, or those whose digests start with one of `digests`, and measure what came out.
+
+    The ledger then has which grafts went into what, and how far what came out is from them.
+
+    Raises:
+        ExportError: A graft does not stand, or is in quarantine; or the format cannot say what a graft is.
+    """
+    from saint.composition import restore_one
     from saint.errors import ExportError
 
     if folder.exists():  # found out before the work rather than after it
         raise ExportError(f"{folder} exists already; give the path of a new folder")
-    standing = [entry.digest for entry in registry.accepted()]
+    wanted = _inputs(registry, digests)
+    stack = [restore_one(registry, entry.digest) for entry in wanted]
+    export = {"merged": _export_merged, "saint-peft": _export_graft}.get(form, partial(_export_adapter, form))
+    grafts = [entry.digest for entry in wanted]
+    told = {"grafts": grafts, "unvalidated": [entry.digest for entry in wanted if entry.unvalidated]}
+    found = export(base, stack, folder)
+
+    def body(state: "State") -> dict[str, Any]:
+        if gone := [digest for digest in grafts if digest not in state.standing]:
+            raise ExportError(
+                f"graft {gone[0][:12]} was rolled back while it was exported; delete {folder}, which has it in it, and "
+                "export again"
+            )
+        return {**told, "way": "merge" if form == "merged" else form, **found}
+
+    registry.append("consolidated" if form == "merged" else "exported", body)
+    return {"format": form, "folder": str(folder), **told, **found}
+
+
+def _inputs(registry: "Registry", digests: Sequence[str]) -> list["Entry"]:
+    """The grafts to be exported: all that stand, or those that are named."""
+    from saint.errors import ExportError
+
+    standing, quarantined = registry.accepted(), registry.state.quarantined
     named = {registry.entry(digest).digest for digest in digests}
-    if gone := named - set(standing):
+    if gone := named - {entry.digest for entry in standing}:
         raise ExportError(
             f"graft {min(gone)[:12]} does not stand, so it is not exported; `saint status` lists what does"
         )
-    wanted = [digest for digest in standing if digest in named or not named]
+    wanted = [entry for entry in standing if entry.digest in named or not named]
     if not wanted:
         raise ExportError("no graft stands, so there is nothing to export; grow the registry first")
-    stack = [restore_one(registry, digest) for digest in wanted]
-    record: dict[str, Any] = {"format": form, "grafts": wanted, "folder": str(folder)}
-    if form == "merged":
-        return record | _export_merged(registry, base, stack, folder)
-    if form == "saint-peft":
-        return record | _export_graft(base, stack, folder)
+    if bad := [entry.digest for entry in wanted if entry.digest in quarantined]:  # of a watch that was killed
+        raise ExportError(
+            f"graft {bad[0][:12]} is in quarantine ({quarantined[bad[0]]}), so it is not exported; roll it back first"
+        )
+    return wanted
+
+
+def _export_adapter(form: str, base: "FrozenBase", stack: list["Graft"], folder: Path) -> dict[str, Any]:
+    """Write one LoRA for the whole stack, and measure what it says."""
+    from saint.composition import export_lora, export_peft, exported_difference
+
     {"lora": export_lora, "peft": export_peft}[form](base, stack, folder)
-    return record | {"max_abs_logit_difference": exported_difference(base, stack, folder)}
+    return {"weights": _weights(folder), "max_abs_logit_difference": exported_difference(base, stack, folder)}
+
+
+def _weights(folder: Path) -> str:
+    """By which an adapter is known again that somebody submits."""
+    from saint import records
+    from saint.adapters import WEIGHTS_NAME
+
+    return records.file_digest(folder / WEIGHTS_NAME)
 
 
 def _export_graft(base: "FrozenBase", stack: list["Graft"], folder: Path) -> dict[str, Any]:
@@ -123,11 +168,11 @@ def _export_graft(base: "FrozenBase", stack: list["Graft"], folder: Path) -> dic
     export_graft(base, stack, folder)
     again = to_graft(base, read_adapter(folder))
     difference = (probe_logits(compose(base, [again])) - probe_logits(compose(base, stack))).abs().max()
-    return {"max_abs_logit_difference": float(difference)}
+    return {"weights": _weights(folder), "max_abs_logit_difference": float(difference)}
 
 
-def _export_merged(registry: "Registry", base: "FrozenBase", stack: list["Graft"], folder: Path) -> dict[str, Any]:
-    """Write the merged base, read it back, and record the new base in the ledger."""
+def _export_merged(base: "FrozenBase", stack: list["Graft"], folder: Path) -> dict[str, Any]:
+    """Write the merged base and read it back."""
     from saint.composition import compose, probe_logits
     from saint.consolidation import merge
     from saint.folders import write_folder
@@ -143,6 +188,4 @@ def _export_merged(registry: "Registry", base: "FrozenBase", stack: list["Graft"
     write_folder(folder, write)
     reloaded = freeze(folder)
     difference = float((probe_logits(reloaded.model) - probe_logits(compose(base, stack))).abs().max())
-    measured = {"base": reloaded.digest, "max_abs_logit_difference": difference}
-    registry.write("consolidated", {"grafts": [graft.digest for graft in stack], "way": "merge", **measured})
-    return measured
+    return {"base": reloaded.digest, "max_abs_logit_difference": difference}

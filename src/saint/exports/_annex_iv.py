@@ -22,6 +22,7 @@ _CHANGES = (
     "policy_set",
     "holdout_retired",
     "consolidated",
+    "exported",
 )
 _PREFACE = (
     "The points of the annex are abridged. What follows each is what the ledger holds, as evidence: it is for people "

@@ -5,7 +5,7 @@ from math import sqrt
 from pathlib import Path
 from typing import final
 
-from saint.adapters import check_origin, read_adapter, to_graft
+from saint.adapters import Adapter, check_origin, read_adapter, to_graft
 from saint.composition import restore, weight_change
 from saint.data import Splits
 from saint.errors import AdapterError, LedgerError
@@ -17,7 +17,7 @@ from saint.growth._plan import Plan
 from saint.judging import judge
 from saint.models import FrozenBase
 from saint.progress import Progress, Silent
-from saint.registry import Entry, Registry
+from saint.registry import Entry, Registry, State
 from saint.weights import Caps
 
 
@@ -61,8 +61,8 @@ def submit(
         The judgement.
 
     Raises:
-        AdapterError: It cannot be read, says what no graft can, changes too much, or is for another base; nothing was
-            recorded.
+        AdapterError: It cannot be read, says what no graft can, changes too much, is for another base, or was exported
+            from a graft that is in quarantine; nothing was recorded.
         LedgerError: It stands already.
         BusyError: Another process is at work on this registry.
         HoldOutError: Sealed text may not be asked any more.
@@ -72,6 +72,7 @@ def submit(
     ground = check_origin(base, adapter, same_base=submission.same_base)
     graft = to_graft(base, adapter)
     _check_change(base, graft, submission)
+    _check_inputs(registry.state, adapter, graft)
     journal = Journal(registry, base, data, plan, progress)
     losses, values = Losses(seq_len=plan.evaluation_seq_len, progress=progress), SuiteValues(data.tokenizer)
     with registry.alone():
@@ -97,6 +98,17 @@ def submit(
         sealed = Sealed(base, stack, [*stack, graft], data, losses=losses, values=values)
         journal.record(None, graft, evidence, judge(registry, evidence, sealed))
     return registry.entry(graft.digest)
+
+
+def _check_inputs(state: State, adapter: Adapter, graft: Graft) -> None:
+    """Refuse a graft that is in quarantine, and what was exported from one, before sealed text is asked about it."""
+    exports = [one["grafts"] for one in state.exported if one["weights"] in adapter.files.values()]
+    for digest in (graft.digest, *(digest for grafts in exports for digest in grafts)):
+        if (reason := state.quarantined.get(digest)) is not None:
+            raise AdapterError(
+                f"{adapter.folder} is, or was exported from, graft {digest[:12]}, which is in quarantine ({reason}); "
+                "submit something else"
+            )
 
 
 def _check_change(base: FrozenBase, graft: Graft, submission: Submission) -> None:

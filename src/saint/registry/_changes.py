@@ -309,5 +309,6 @@ _CHANGES: dict[str, Callable[[State, Event], Change]] = {
     "approved": _approve,
     "rejudged": _rejudge,
     "quarantined": _quarantine,
+    "exported": _collect("exported"),
     "retrain_queued": _collect("to_retrain"),
 }

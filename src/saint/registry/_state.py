@@ -104,6 +104,8 @@ class State:
     """Entry of a judgement -> the events of people who approve of it."""
     quarantined: dict[str, str] = field(default_factory=dict)
     """Digest of a graft -> why it must not stand again."""
+    exported: list[dict[str, Any]] = field(default_factory=list)
+    """The events that say which grafts went into an adapter, and what the digest of its weights is."""
     to_retrain: list[dict[str, Any]] = field(default_factory=list)
     """Candidates that are to be grown again, oldest first, as long as no round has taken them up."""
     others: list[Event] = field(default_factory=list)

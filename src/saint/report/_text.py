@@ -308,6 +308,8 @@ _GISTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "rejudged": lambda body: f"{body['outcome']}: {body['graft'][:12]}, on what stands",
     "quarantined": lambda body: f"{body['graft'][:12]}: {body['reason']}",
     "retrain_queued": lambda body: f"{what(body['candidate'])}, instead of {body['graft'][:12]}",
+    "exported": lambda body: f"{', '.join(graft[:12] for graft in body['grafts'])} as {body['way']}",
+    "consolidated": lambda body: f"{', '.join(graft[:12] for graft in body['grafts'])} into base {body['base'][:12]}",
     "rolled_back": lambda body: f"{body['graft'][:12]}: {body['reason']}",
     "control_trained": lambda body: f"{body['name']}{': ' + body['failure'] if 'failure' in body else ''}",
     "controls_left_out": lambda body: str(body["reason"]),
