@@ -10,8 +10,8 @@ from unittest import mock
 
 import pytest
 
-from saint.errors import StorageError
-from saint.registry import Registry, verify
+from saint.errors import LedgerError, StorageError
+from saint.registry import Ledger, Registry, verify
 
 _NOBODY = 65534
 _OLDER = Path(__file__).parents[1] / "data" / "registry-of-format-1"
@@ -50,6 +50,7 @@ def test_a_folder_that_may_only_be_read_is_read_and_refuses_writes(
     for folder in folders:
         folder.chmod(0o555)
     monkeypatch.chdir(tmp_path)  # what is above it is not for everybody's eyes
+    monkeypatch.setenv("SAINT_HOME", "home")  # nor is what root remembers
     try:
         with as_somebody_without_rights():
             registry = Registry.open("registry")
@@ -62,6 +63,34 @@ def test_a_folder_that_may_only_be_read_is_read_and_refuses_writes(
             folder.chmod(0o755)
     Registry.open("registry").write("noted", {"row": 1})
     assert verify(Registry.open("registry")).num_entries == 2
+
+
+def test_no_two_names_differ_by_their_case_alone(tmp_path: Path) -> None:
+    """So that a disk that does not tell them apart, or writes accents another way, keeps all of them."""
+    registry = Registry.open(tmp_path)
+    for row in range(40):
+        registry.write("noted", {"row": row}, contents=[f"content {row}".encode()])
+    with registry.alone():
+        registry.write("noted", {"row": "last"})
+    names = [place.relative_to(tmp_path).as_posix() for place in tmp_path.rglob("*")]
+    assert all(name.isascii() for name in names)
+    assert len({name.casefold() for name in names}) == len(names) > 80
+
+
+def test_a_digest_in_capitals_is_no_name_of_a_blob_though_the_disk_finds_it(tmp_path: Path) -> None:
+    registry = Registry.open(tmp_path)
+    digest = registry.store.put(b"content")
+    shouted = digest.upper()
+    assert shouted != digest
+    there = registry.store.blob_path(shouted)
+    there.parent.mkdir(exist_ok=True)
+    there.write_bytes(b"content")  # as a disk has it that takes both for one name
+    with pytest.raises(LedgerError):
+        registry.store.get(shouted)
+    with pytest.raises(LedgerError, match="lacks what every entry has"):
+        Ledger(registry.store).append("noted", lambda _: {}, blobs=[shouted])
+    with pytest.raises(LedgerError, match="lacks what every entry has"):
+        Registry.open(tmp_path).ledger.events()
 
 
 def test_a_registry_of_the_first_format_is_read_and_written_on(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 import saint
 from saint import config
@@ -67,6 +67,22 @@ def test_a_weight_that_changes_its_quantised_bytes_is_noticed(grown: Grown, tmp_
     save_file(weights, moved / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(BaseChangedError, match="weights with digest"):
         open_base(grown.registry, str(moved))
+
+
+def test_a_base_in_few_bits_is_not_the_one_in_full(tmp_path: Path) -> None:
+    """Whoever quantises a registry's base and gives that has another base, though its name is the same."""
+    pytest.importorskip("bitsandbytes", reason="the extra `quant` is not installed")
+    workshop = build(tmp_path)
+    workshop.init()
+    settings = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    few = AutoModelForCausalLM.from_pretrained(workshop.base, quantization_config=settings)
+    few.save_pretrained(tmp_path / "few" / "base")
+    AutoTokenizer.from_pretrained(workshop.base).save_pretrained(tmp_path / "few" / "base")
+    arguments = ["grow", str(workshop.registry), "--base", str(tmp_path / "few" / "base")]
+    refused = CliRunner().invoke(main, arguments)
+    assert refused.exit_code == 1, refused.output
+    assert "this registry is about another base" in refused.stderr
+    assert [event["event"] for event in workshop.events()] == ["created", "policy_set"]
 
 
 def test_lora_on_it_is_a_control_and_training_the_whole_of_it_is_not(grown: Grown) -> None:

@@ -117,18 +117,24 @@ class Registry:
         Raises:
             BusyError: Another process holds it.
         """
-        self.work.mkdir(exist_ok=True)
-        with (self.work / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise BusyError(f"another process grows {self.folder}; wait for it or stop it") from error
+        with self._held():
             try:
                 yield
             except Interrupted:
                 self.seal.seal()
                 raise
             self.seal.seal()
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """The same for one entry, which is sealed with whatever comes next."""
+        self.work.mkdir(exist_ok=True)
+        with (self.work / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise BusyError(f"another process grows {self.folder}; wait for it or stop it") from error
+            yield
 
     @property
     def state(self) -> State:
@@ -286,7 +292,7 @@ class Registry:
             BusyError: Another process is at work on this registry.
             UnknownNameError: No such graft stands.
         """
-        with self.alone():
+        with self._held():
             return self.take_out(digest, reason=reason)
 
     def take_out(self, digest: str, *, reason: str) -> str:

@@ -106,6 +106,25 @@ def test_another_base_by_one_flipped_bit(workshop: Workshop) -> None:
     assert [event["event"] for event in workshop.events()] == ["created", "policy_set"]
 
 
+def test_another_base_by_its_tokenizer(workshop: Workshop) -> None:
+    assert init(workshop).exit_code == 0
+    file = workshop.base / "tokenizer.json"
+    tokenizer = json.loads(file.read_text(encoding="utf-8"))
+    tokenizer["model"]["merges"][-2:] = tokenizer["model"]["merges"][:-3:-1]
+    file.write_text(json.dumps(tokenizer), encoding="utf-8")
+    assert_refused(run("grow", workshop.registry), 1, "has tokenizer", "another base")
+    assert [event["event"] for event in workshop.events()] == ["created", "policy_set"]
+
+
+def test_another_base_by_its_numbers(workshop: Workshop) -> None:
+    """The same name and the same weights, in half as many bits."""
+    assert init(workshop).exit_code == 0
+    file = workshop.base / "model.safetensors"
+    save_file({name: tensor.bfloat16() for name, tensor in load_file(file).items()}, file, metadata={"format": "pt"})
+    assert_refused(run("grow", workshop.registry), 1, "has weights with digest", "another base")
+    assert [event["event"] for event in workshop.events()] == ["created", "policy_set"]
+
+
 def test_another_text(workshop: Workshop) -> None:
     assert init(workshop).exit_code == 0
     shard = next((workshop.root / "text" / "prose" / "train").glob("*.npy"))
