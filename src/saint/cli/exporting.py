@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,7 +107,8 @@ def export_stack(
         raise ExportError(f"{folder} exists already; give the path of a new folder")
     wanted = _inputs(registry, digests)
     stack = [restore_one(registry, entry.digest) for entry in wanted]
-    export = {"merged": _export_merged, "saint-peft": _export_graft}.get(form, partial(_export_adapter, form))
+    ways: dict[str, Callable[..., dict[str, Any]]] = {"merged": _export_merged, "saint-peft": _export_graft}
+    export = ways.get(form, partial(_export_adapter, form))
     grafts = [entry.digest for entry in wanted]
     told = {"grafts": grafts, "unvalidated": [entry.digest for entry in wanted if entry.unvalidated]}
     found = export(base, stack, folder)
