@@ -11,6 +11,7 @@ from saint.data import Splits
 from saint.errors import AdapterError, LedgerError
 from saint.evaluation import Losses, Sealed, SuiteValues, choose_strength
 from saint.grafts import Graft
+from saint.growth._alone import in_turn
 from saint.growth._journal import Journal
 from saint.growth._judging import measure
 from saint.growth._plan import Plan
@@ -64,7 +65,6 @@ def submit(
         AdapterError: It cannot be read, says what no graft can, changes too much, or is for another base; nothing was
             recorded.
         LedgerError: It stands already.
-        BusyError: Another process is at work on this registry.
         HoldOutError: Sealed text may not be asked any more.
     """
     progress = progress or Silent()
@@ -74,7 +74,7 @@ def submit(
     _check_change(base, graft, submission)
     journal = Journal(registry, base, data, plan, progress)
     losses, values = Losses(seq_len=plan.evaluation_seq_len, progress=progress), SuiteValues(data.tokenizer)
-    with registry.alone():
+    with in_turn(registry, progress):
         journal.have_policy()
         journal.be_ready_to_judge()
         stack = restore(registry)

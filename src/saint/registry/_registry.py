@@ -1,9 +1,10 @@
 import fcntl
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import IO, Any, Protocol, Self
 
 from saint import records
 from saint.errors import (
@@ -26,6 +27,7 @@ from saint.registry._state import Entry, State
 from saint.registry._store import Store
 
 _MARKER = "registry.json"
+_ASKED_AGAIN_AFTER_S = 0.1
 
 
 class Storable(Protocol):
@@ -111,24 +113,40 @@ class Registry:
         return self.store.folder / "work"
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold the registry's work folder against other processes that would grow it; reading stays free.
+    def alone(self, waiting: Callable[[], object] | None = None) -> Iterator[None]:
+        """Hold the registry's work folder against other processes that would grow it; reading and writing stay free.
+
+        Args:
+            waiting: Asked again and again while another process holds it; may raise. Who waits comes next: who had it
+                last and wants it back waits behind them. Without it nobody waits.
 
         Raises:
-            BusyError: Another process holds it.
+            BusyError: Another process holds it, and nobody is to wait.
         """
         self.work.mkdir(exist_ok=True)
-        with (self.work / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise BusyError(f"another process grows {self.folder}; wait for it or stop it") from error
+        with ExitStack() as held, (self.work / "next").open("w") as turn:
+            if waiting is not None:
+                self._hold(turn, waiting)
+            held.enter_context(lock := (self.work / "lock").open("w"))
+            self._hold(lock, waiting)
+            held.callback(fcntl.flock, lock, fcntl.LOCK_UN)  # closed, it would stay with a process that was forked
+            fcntl.flock(turn, fcntl.LOCK_UN)
             try:
                 yield
             except Interrupted:
                 self.seal.seal()
                 raise
             self.seal.seal()
+
+    def _hold(self, file: IO[str], waiting: Callable[[], object] | None) -> None:
+        while True:
+            try:
+                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if waiting is None or not isinstance(error, BlockingIOError):
+                    raise BusyError(f"another process grows {self.folder}; wait for it or stop it") from error
+            waiting()
+            time.sleep(_ASKED_AGAIN_AFTER_S)
 
     @property
     def state(self) -> State:
