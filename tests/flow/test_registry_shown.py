@@ -6,6 +6,7 @@ schema of the ML-BOM in `unit/exports/test_exports.py`, what `verify.py` finds i
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,8 @@ from saint.registry import Registry
 from saint.signing import keys_folder
 from workshop import PLAN, Workshop, build_workshop
 
-_KEYS_PAGE = Path(__file__).parents[2] / "docs" / "howto" / "keys.md"
+_ROOT = Path(__file__).parents[2]
+_KEYS_PAGE = _ROOT / "docs" / "howto" / "keys.md"
 _PLAN = PLAN.replace("[controls]", '[controls]\nafter = "never"').replace("rounds = 2", "rounds = 3", 1)
 
 pytestmark = pytest.mark.slow
@@ -111,3 +113,37 @@ def test_an_attestation_is_checked_by_the_commands_of_the_how_to(
     done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "Verified Successfully" not in done.stdout
     assert done.returncode == 1
+
+
+def test_the_commands_of_what_if_do_what_the_readme_says(
+    growers: tuple[Workshop, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(growers[0].root, tmp_path / "here")
+    workshop = Workshop(tmp_path / "here")
+    monkeypatch.setenv("SAINT_HOME", str(shutil.copytree(keys_folder().parent, tmp_path / "home")))
+    monkeypatch.chdir(workshop.root)
+    graft = json.loads(workshop.saint("status", "garden", "--json").stdout)["judged"]
+    [stands] = [one["digest"] for one in graft if one["status"] == "stands"]
+    section = (_ROOT / "README.md").read_text().partition("## What if\n")[2].partition("\n## ")[0]
+    commands = re.findall(r"^\$ saint (.+?)(?:  +#.*)?$", section, flags=re.MULTILINE)
+    assert len(commands) == 13
+    for command in commands:
+        words = shlex.split(command.replace("37a1", stands[:8]).replace("path/to/the/right/one", "base"))
+        done = workshop.saint(*words)
+        assert done.returncode == (3 if words[0] == "doctor" and "unknown" in done.stdout else 0), (
+            command,
+            done.stderr,
+        )
+    assert [event["event"] for event in workshop.events()[-2:]] == ["trust_set", "rolled_back"]
+
+
+def test_a_base_of_the_same_name_and_another_bit_is_refused(
+    growers: tuple[Workshop, list[str]], tmp_path: Path
+) -> None:
+    other = shutil.copytree(growers[0].base, tmp_path / "base")
+    content = bytearray((other / "model.safetensors").read_bytes())
+    content[-3] ^= 1
+    (other / "model.safetensors").write_bytes(content)
+    done = growers[0].saint("grow", growers[0].registry, "--base", other)
+    assert done.returncode in (1, 2)
+    assert "this registry is about another base" in done.stderr
