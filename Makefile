@@ -18,7 +18,7 @@ bench-search: $(DEVELOPMENT)
 bench-gates: $(DEVELOPMENT)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.gates $(foreach group,$(ONLY),--only $(group))
 
-# Kills, failing power and disks, many writers, and speed of the registry: about two minutes. ONLY=power runs one group.
+# Kills, power loss, failing disks, many writers, flips, hostile files and speed of a registry: 2 to 5 minutes. ONLY=power: one group.
 test-registry: $(DEVELOPMENT)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.registry $(foreach group,$(ONLY),--only $(group))
 

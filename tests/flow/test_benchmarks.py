@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.registry.__main__ import GROUPS
+from benchmarks.registry.flips import measure
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -85,3 +88,14 @@ def test_hostile_files_are_answered_and_say_a_line_for_each_figure() -> None:
     assert values["hostile_files_peak_mb"] < 64
     wrong = ("files_wrongly_answered", "mutations_crashed", "mutations_read_otherwise")
     assert [values[f"hostile_{name}"] for name in wrong] == [0, 0, 0]
+
+
+@pytest.mark.slow
+def test_every_group_about_a_registry_is_run_and_flips_are_found(tmp_path: Path) -> None:
+    groups = {file.stem for file in (ROOT / "benchmarks" / "registry").glob("*.py")} - {"__main__", "disks"}
+    assert set(GROUPS) == groups
+    figures = {figure.name: figure.value for figure in measure(tmp_path, every=50)}
+    assert figures["flips_of_blob_tried"] == 200
+    assert figures["flips_of_checkpoint_tried"] > 30
+    assert {name for name, value in figures.items() if name.endswith("_missed") and value} == set()
+    assert len(figures) == 10

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import warnings
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from saint.composition import newborn
 from saint.data import DataPlan, Domain, Splits, open_splits, save_splits
 from saint.errors import (
     BaseChangedError,
-    BusyError,
     ConfigError,
     DataError,
     Interrupted,
@@ -29,7 +29,7 @@ from saint.growth._journal import Journal
 from saint.growth._judging import Weighed, judge_in_turn, measure
 from saint.judging import read_losses
 from saint.models import FrozenBase
-from saint.progress import Silent
+from saint.progress import Silent, Task
 from saint.records import Candidate, Decision, Outcome, Query, Verdict
 from saint.registry import Registry, verify
 from saint.testing import assert_base_untouched, assert_same_function, tiny_base
@@ -305,11 +305,47 @@ def test_lost_weights_of_a_control_are_trained_again(workshop: Workshop) -> None
     assert "full" in {arm["name"] for arm in measured["arms"]}
 
 
-def test_two_processes_do_not_grow_one_registry(workshop: Workshop) -> None:
-    one = begin(workshop)
-    with Registry.open(one.registry.folder).alone(), pytest.raises(BusyError, match="another process"):
-        grow(one)
+def test_while_another_process_grows_it_growth_waits_and_can_be_stopped(workshop: Workshop) -> None:
+    one, said = begin(workshop), []
+
+    class StopsWhileItWaits(Silent):
+        def note(self, message: str) -> None:
+            said.append(message)
+
+        def advance(self, amount: int) -> None:
+            raise Interrupted(f"stopped at {amount}")
+
+    with Registry.open(one.registry.folder).alone(), pytest.raises(Interrupted):
+        saint.grow(one.base, one.data, one.plan, one.registry, progress=StopsWhileItWaits())
+    assert said == [f"another process grows {one.registry.folder}: waiting for its turn to end"]
     assert [event.name for event in one.registry.ledger] == ["created", "policy_set"]
+
+
+@pytest.mark.slow
+def test_a_rollback_while_a_round_is_judged_costs_that_round_and_nothing_else(workshop: Workshop) -> None:
+    one, other, said = begin(workshop, "controls.after=never"), Registry.open(workshop.registry), []
+
+    class RollsBackWhileItIsJudged(Silent):
+        def task(self, description: str, *, total: int, unit: str) -> AbstractContextManager[Task]:
+            last = other.ledger.events()[-1]
+            if last.name == "trained" and other.state.standing and not said:
+                other.rollback(other.state.standing[0], reason="it was wrong")
+            return super().task(description, total=total, unit=unit)
+
+        def note(self, message: str) -> None:
+            if message.startswith("what stands was changed"):
+                said.append(message)
+
+    saint.grow(one.base, one.data, one.plan, one.registry, progress=RollsBackWhileItIsJudged())
+    assert len(said) == 1
+    state = one.registry.state
+    closed = [event.body for event in one.registry.ledger if event.name == "round_closed"]
+    assert [body.get("abandoned") for body in closed] == [None, "its stack was changed", None]
+    [rolled] = [event for event in one.registry.ledger if event.name == "rolled_back"]
+    later = [entry for entry in state.judged if entry.number > rolled.number]
+    assert later
+    assert all(rolled.body["graft"] not in entry.evidence.stack for entry in later)
+    assert verify(one.registry).problems == ()
 
 
 def test_the_vault_is_counted_as_opened_before_anything_is_read(

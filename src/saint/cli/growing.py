@@ -45,7 +45,10 @@ def init(
 @registry_argument
 @click.option("--base", "base_name", help="Where the base is now, if it has moved.")
 def grow(registry: str, base_name: str | None) -> None:
-    """Grow REGISTRY's base as its plan says; goes on where an earlier run stopped."""
+    """Grow REGISTRY's base as its plan says; goes on where an earlier run stopped.
+
+    Several processes may grow it at once: they take turns, a round each.
+    """
     from saint.composition import restore
     from saint.errors import HoldOutError
     from saint.growth import grow as grow_registry

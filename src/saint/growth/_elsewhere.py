@@ -8,6 +8,7 @@ from saint.composition import restore, weight_change
 from saint.errors import AdapterError, LedgerError
 from saint.evaluation import Losses, Sealed, SuiteValues, choose_strength
 from saint.grafts import Graft
+from saint.growth._alone import in_turn
 from saint.growth._journal import Journal
 from saint.growth._judging import measure
 from saint.judging import judge
@@ -38,13 +39,12 @@ def judge_from_elsewhere(
 
     Raises:
         LedgerError: It stands already.
-        BusyError: Another process is at work on this registry.
         HoldOutError: Sealed text may not be asked any more.
     """
     base, data, registry = journal.base, journal.data, journal.registry
     losses = Losses(seq_len=journal.plan.evaluation_seq_len, progress=journal.progress)
     values = SuiteValues(data.tokenizer)
-    with registry.alone():
+    with in_turn(registry, journal.progress):
         journal.have_policy()
         journal.be_ready_to_judge()
         stack = restore(registry)

@@ -1,9 +1,10 @@
 from collections.abc import Sequence
 
 from saint.data import Splits
-from saint.errors import HoldOutError
+from saint.errors import HoldOutError, StaleEvidenceError
 from saint.evaluation import Losses, SuiteValues
 from saint.grafts import Graft
+from saint.growth._alone import in_turn
 from saint.growth._controls import measure_arms, train_controls
 from saint.growth._curve import extend_curve
 from saint.growth._journal import Journal
@@ -26,7 +27,8 @@ def grow(
     """Try what the budget allows, keep what the gates accept, and measure the result once.
 
     Every step is in the ledger before the next begins, so that a run which was stopped or killed goes on from there
-    when it is called again with the same arguments.
+    when it is called again with the same arguments. Several processes may grow one registry: they take turns, a round
+    each, and each goes on from what the ledger says then.
 
     Where sealed text may not be asked any more, growth is over: nothing more is trained for it, and what stands is
     measured on the vault all the same.
@@ -36,31 +38,39 @@ def grow(
 
     Raises:
         Interrupted: A stop was asked for through `progress`.
-        BusyError: Another process grows this registry.
         BudgetError: The first round has no candidate that fits the budget.
         HoldOutError: Sealed text may not be asked any more, and rounds were left; what stands has been measured.
     """
     progress = progress or Silent()
     journal = Journal(registry, base, data, plan, progress)
     losses, values = Losses(seq_len=plan.evaluation_seq_len, progress=progress), SuiteValues(data.tokenizer)
-    with registry.alone():
-        journal.have_policy()
-        over = _all_rounds(journal, losses, values)
-        measure_result(journal, losses)
+    while True:
+        with in_turn(registry, progress):
+            journal.have_policy()
+            over = None
+            if (number := next(journal.rounds(), None)) is not None:
+                over = _whole_round(journal, losses, values, number)
+            if number is None or over is not None:
+                measure_result(journal, losses)
+                break
     if over is not None:
         raise over
     return registry.state.judged
 
 
-def _all_rounds(journal: Journal, losses: Losses, values: SuiteValues) -> HoldOutError | None:
-    """Do what is left of the rounds; returns why sealed text ended them, if it did."""
-    for number in journal.rounds():
-        try:
-            journal.be_ready_to_judge()
-            _round(journal, losses, values, number)
-        except HoldOutError as error:
-            journal.give_up(number, str(error))
-            return error
+def _whole_round(journal: Journal, losses: Losses, values: SuiteValues, number: int) -> HoldOutError | None:
+    """Do what is left of a round; returns why sealed text ended growth in it, if it did.
+
+    Where somebody takes a graft out meanwhile, what was measured on it is not recorded, and the next turn begins anew.
+    """
+    try:
+        journal.be_ready_to_judge()
+        _round(journal, losses, values, number)
+    except HoldOutError as error:
+        journal.give_up(number, str(error))
+        return error
+    except StaleEvidenceError as error:
+        journal.progress.note(f"what stands was changed while round {number + 1} was judged ({error})")
     return None
 
 

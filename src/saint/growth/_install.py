@@ -41,7 +41,6 @@ def install(
         SiteError: This base has no such site, or the kind cannot be there.
         AdapterError: It changes too much, or is in quarantine.
         LedgerError: It stands already.
-        BusyError: Another process is at work on this registry.
         HoldOutError: Sealed text may not be asked any more.
     """
     certificate = listed.certificate

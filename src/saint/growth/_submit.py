@@ -59,7 +59,6 @@ def submit(
         AdapterError: It cannot be read, says what no graft can, changes too much, is for another base, or was exported
             from a graft that is in quarantine; nothing was recorded.
         LedgerError: It stands already.
-        BusyError: Another process is at work on this registry.
         HoldOutError: Sealed text may not be asked any more.
     """
     adapter = read_adapter(submission.folder, caps=submission.caps)

@@ -1,22 +1,18 @@
-import fcntl
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 from saint import records
 from saint.errors import (
     BaseChangedError,
-    BusyError,
     Interrupted,
     LedgerError,
     NewerFormatError,
     NotARegistryError,
     SaintError,
     StaleEvidenceError,
-    StorageError,
     UnknownNameError,
 )
 from saint.records import Decision, Evidence, Scaled, composition_digest
@@ -28,6 +24,7 @@ from saint.registry._remembered import Memory
 from saint.registry._sealing import Seal
 from saint.registry._state import Entry, State
 from saint.registry._store import Store
+from saint.registry._turns import held
 
 _MARKER = "registry.json"
 _MOST_MARKER_BYTES = 1 << 16
@@ -116,30 +113,23 @@ class Registry:
         return self.store.folder / "work"
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold the registry's work folder against other processes that would grow it; reading stays free.
+    def alone(self, waiting: Callable[[], object] | None = None) -> Iterator[None]:
+        """Hold the registry's work folder against other processes that would grow it; reading and writing stay free.
+
+        Args:
+            waiting: Asked again and again while another process holds it; may raise. Who waits comes next: who had it
+                last and wants it back waits behind them. Without it nobody waits.
 
         Raises:
-            BusyError: Another process holds it.
+            BusyError: Another process holds it, and nobody is to wait.
         """
-        with self._held():
+        with held(self.work, waiting):
             try:
                 yield
             except Interrupted:
                 self.seal.seal()
                 raise
             self.seal.seal()
-
-    @contextmanager
-    def _held(self) -> Iterator[None]:
-        """The same for one entry, which is sealed with whatever comes next."""
-        self.work.mkdir(exist_ok=True)
-        with _open_lock(self.work / "lock") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise BusyError(f"another process grows {self.folder}; wait for it or stop it") from error
-            yield
 
     @property
     def state(self) -> State:
@@ -297,7 +287,7 @@ class Registry:
             BusyError: Another process is at work on this registry.
             UnknownNameError: No such graft stands.
         """
-        with self._held():
+        with held(self.work):
             return self.take_out(digest, reason=reason)
 
     def take_out(self, digest: str, *, reason: str) -> str:
@@ -359,17 +349,6 @@ class Registry:
             return {"name": name, "composition": state.compositions[name]["composition"], "reason": reason}
 
         self.append("composition_removed", body)
-
-
-def _open_lock(place: Path) -> IO[bytes]:
-    """A file to hold a lock on. What a link leads to is not for us to open, still less to empty."""
-    try:
-        return os.fdopen(os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b", buffering=0)
-    except OSError as error:
-        raise StorageError(
-            f"{place} cannot be opened as a file ({error.strerror}), so this registry cannot be held; delete it, or "
-            "make it writable"
-        ) from error
 
 
 def _must_answer_its_own(state: State, evidence: Evidence, decision: Decision) -> None:

@@ -3,9 +3,7 @@
 import fcntl
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any, final
 
 from saint.errors import RememberedError, StorageError
+from saint.home import home, replace_file
 from saint.registry._checkpoint import Checkpoint
 from saint.registry._merkle import MerkleTree
 
@@ -81,8 +80,7 @@ class Memory:
 
     def __init__(self, folder: Path | None = None) -> None:
         """Say where; `$SAINT_HOME/seen` or `~/.saint-g/seen` when left out."""
-        home = Path(chosen).expanduser() if (chosen := os.environ.get("SAINT_HOME")) else Path.home() / ".saint-g"
-        self.folder = folder or home / "seen"
+        self.folder = folder or home() / "seen"
 
     def recall(self, origin: str) -> Remembered | None:
         """What was verified of the registry with that name.
@@ -143,9 +141,9 @@ class Memory:
                     keys=tuple(dict.fromkeys([*known.keys, *now.keys])),
                 )
             if now != known:
-                _write(self._path(now.origin), _spelled(now))
+                replace_file(self._path(now.origin), _spelled(now).encode())
             if self.recall_place(place) != now.origin:
-                _write(self._place_path(place), f"{now.origin}\n{now.place}\n")
+                replace_file(self._place_path(place), f"{now.origin}\n{now.place}\n".encode())
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -205,16 +203,3 @@ def _thinned(checkpoints: list[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
 def _spelled(remembered: Remembered) -> str:
     fields = {name: getattr(remembered, name) for name in ("origin", "checkpoints", "keys", "place", "time")}
     return json.dumps({"format": _FORMAT, **fields}, indent=1) + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)

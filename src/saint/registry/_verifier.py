@@ -5,19 +5,69 @@ there and has that SHA-256, and that the log has the Merkle root of every checkp
 It cannot check signatures; it prints the openssl commands that do. Without --expect, which takes a checkpoint that you
 have from elsewhere, it cannot know either whether the log was cut short or rewritten as a whole.
 
-Exit status: 0 all was checked and is sound, 1 something is wrong, 3 the files fit together, but that is not all.
+Exit status: 0 the files fit together and with what you expected, 1 something is wrong, 2 wrong usage, 3 something could
+not be checked: a file could not be read, or there is nothing to hold the whole against.
 This file lies in the registry, so whoever can change the registry can change it: take it from a copy you trust.
+Python 3.8 or newer.
 """
+
+from __future__ import annotations
 
 import base64
 import hashlib
 import json
+import os
+import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 _FORMAT = 1
 _KEYS = {"format", "number", "previous", "event", "body", "blobs", "time"}
+_RECORD = {"registry.json", "origin", "log", "blobs", "checkpoints", "FORMAT.md", "verify.py"}
+_NO_RECORD = ("tmp", "trash", "work", "index.sqlite", "index.sha256")
+
+
+_NOT_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+
+
+class _NotReadError(Exception):
+    """What is said is about entries that are there, it may be, and could not be read."""
+
+
+class _Found:
+    """What is wrong, what could not be read, and what else is told."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.unchecked: list[str] = []
+        self.num_attestations = 0
+        self.log = "whole"  # or "wrong" from some entry on, or "unread"
+
+    def cannot_read(self, place: Path, error: OSError) -> None:
+        """Tell what is missing from what is there and cannot be read."""
+        if isinstance(error, _NOT_THERE):
+            self.problems.append(f"{place} is missing")
+        else:
+            self.unchecked.append(f"{place}: it cannot be read ({error.strerror})")
+
+    def is_wrong(self, said: str) -> None:
+        """Of the log: what comes after it is not looked at."""
+        self.problems.append(said)
+        self.log = "wrong"
+
+    def names(self, folder: Path) -> list[str]:
+        """What lies in a folder, in order; nothing if it is not there."""
+        try:
+            return sorted(place.name for place in folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            self.cannot_read(folder, error)
+            if "log" in (folder.name, folder.parent.name):
+                self.log = "unread"
+            return []
 
 
 class _Number(str):
@@ -40,63 +90,82 @@ def _node(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-def _root(leaves: list[bytes]) -> bytes:
-    """The Merkle root of RFC 6962, by merging complete subtrees from the left."""
+def _roots(leaves: list[bytes], sizes: Iterable[int]) -> dict[int, str]:
+    """The Merkle roots of RFC 6962 over so many first leaves, by merging complete subtrees from the left."""
+    wanted, roots = set(sizes), {}
     peaks: list[tuple[int, bytes]] = []
-    for leaf in leaves:
-        size, node = 1, leaf
-        while peaks and peaks[-1][0] == size:
-            node = _node(peaks.pop()[1], node)
-            size *= 2
-        peaks.append((size, node))
+    for size in range(len(leaves) + 1):
+        if size:
+            width, node = 1, leaves[size - 1]
+            while peaks and peaks[-1][0] == width:
+                node = _node(peaks.pop()[1], node)
+                width *= 2
+            peaks.append((width, node))
+        if size in wanted:
+            roots[size] = base64.b64encode(_merged(peaks)).decode()
+    return roots
+
+
+def _merged(peaks: list[tuple[int, bytes]]) -> bytes:
     if not peaks:
         return hashlib.sha256().digest()
-    root = peaks.pop()[1]
-    while peaks:
-        root = _node(peaks.pop()[1], root)
+    root = peaks[-1][1]
+    for _, peak in reversed(peaks[:-1]):
+        root = _node(peak, root)
     return root
 
 
-def _read_log(folder: Path, problems: list[str]) -> tuple[list[bytes], set[str], str]:
+def _read_log(folder: Path, found: _Found) -> tuple[list[bytes], set[str], str]:
     """The leaf hashes of all entries up to the first that is wrong, the contents they name, and the last's digest."""
     leaves: list[bytes] = []
     named: set[str] = set()
     previous = "0" * 64
-    for number, place in enumerate(sorted((folder / "log").glob("*/*.json"))):
-        if place != folder / "log" / f"{number // 1000:06d}" / f"{number:09d}.json":
-            problems.append(f"entry {number} is missing, {place.name} is in its place")
+    log = folder / "log"
+    places = [log / name / entry for name in found.names(log) for entry in found.names(log / name)]
+    for number, place in enumerate(place for place in places if place.suffix == ".json"):
+        if place != log / f"{number // 1000:06d}" / f"{number:09d}.json":
+            found.is_wrong(f"entry {number} is missing, {place.name} is in its place")
             break
-        content = place.read_bytes()
         try:
-            named.update(_blobs_of(content, number, previous))
+            content = place.read_bytes()
+            named.update(_blobs_of(content, number, previous, found))
+        except OSError as error:
+            found.cannot_read(place, error)
+            found.log = "unread"
+            break
         except (ValueError, TypeError, RecursionError) as error:
-            problems.append(f"{place}: {error}")
+            found.is_wrong(f"{place}: {error}")
             break
         leaves.append(hashlib.sha256(b"\x00" + content).digest())
         previous = hashlib.sha256(content).hexdigest()
     return leaves, named, previous
 
 
-def _blobs_of(content: bytes, number: int, previous: str) -> list[str]:
+def _blobs_of(content: bytes, number: int, previous: str, found: _Found) -> list[str]:
     """What an entry names, once it is known to be the one that belongs here."""
     entry = json.loads(content.decode("utf-8"), parse_int=_Number, parse_float=_Number)
     if _spelled(entry).encode("utf-8") != content or set(entry) != _KEYS:
         raise ValueError("it is not spelled as it was written")
     if (entry["format"], entry["number"], entry["previous"]) != (str(_FORMAT), str(number), previous):
         raise ValueError("the chain breaks: it was changed, or the entry before it was")
-    blobs = entry["blobs"]
-    if not isinstance(blobs, list) or not all(type(blob) is str for blob in blobs):
+    blobs, body = entry["blobs"], entry["body"]
+    if not isinstance(blobs, list) or not all(type(blob) is str for blob in blobs) or not isinstance(body, dict):
         raise ValueError("it does not list contents")
+    attestations = body.get("attestations", [])
+    if not set(attestations) <= set(blobs):
+        raise ValueError("it names an attestation that is none of its contents")
+    found.num_attestations += len(attestations)
     return blobs
 
 
-def _read_blobs(folder: Path, named: set[str], problems: list[str]) -> int:
+def _read_blobs(folder: Path, named: set[str], found: _Found) -> int:
     """How many bytes the named contents have."""
     num_bytes = 0
+    put_away = {name.partition(".")[0]: name for name in found.names(folder / "trash")}
     for digest in sorted(named):
         place, total = folder / "blobs" / digest[:2] / digest, hashlib.sha256()
         if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
-            problems.append(f"an entry names {digest!r}, which is no SHA-256")
+            found.problems.append(f"an entry names {digest!r}, which is no SHA-256")
             continue
         try:
             with place.open("rb") as file:
@@ -104,100 +173,156 @@ def _read_blobs(folder: Path, named: set[str], problems: list[str]) -> int:
                     total.update(piece)
                     num_bytes += len(piece)
         except OSError as error:
-            problems.append(f"{place}: {error.strerror}")
+            found.cannot_read(place, error)
+            if digest in put_away:
+                found.problems.append(f"{folder / 'trash' / put_away[digest]} has its name: `saint gc` brings it back")
             continue
         if total.hexdigest() != digest:
-            problems.append(f"{place} was changed: its SHA-256 is {total.hexdigest()}")
+            found.problems.append(f"{place} was changed: its SHA-256 is {total.hexdigest()}")
     return num_bytes
 
 
-def _read_notes(folder: Path, leaves: list[bytes], problems: list[str]) -> list[Path]:
+def _read_notes(folder: Path, leaves: list[bytes], found: _Found) -> list[Path]:
     """All checkpoints, oldest first, each held against the log."""
-    notes = sorted((folder / "checkpoints").glob("*.note"))
-    origins = (folder / "origin").read_text("utf-8").split() if (folder / "origin").is_file() else []
+    names = [name for name in found.names(folder / "checkpoints") if name.endswith(".note")]
+    roots = _roots(leaves, (int(name[:-5]) for name in names if name[:-5].isdigit()))
+    notes = [folder / "checkpoints" / name for name in names]
+    try:
+        origins = (folder / "origin").read_text("utf-8").split() if (folder / "origin").exists() else []
+    except (OSError, UnicodeDecodeError) as error:
+        found.unchecked.append(f"{folder / 'origin'}: it cannot be read ({error}), so nor whose the checkpoints are")
+        origins = []
     for place in notes:
         try:
-            _read_note(place, origins, leaves)
+            _read_note(place, origins, len(leaves), roots, found)
+        except OSError as error:
+            found.cannot_read(place, error)
+        except _NotReadError as error:
+            found.unchecked.append(f"{place}: {error}")
         except ValueError as error:
-            problems.append(f"{place}: {error}")
+            found.problems.append(f"{place}: {error}")
     return notes
 
 
-def _read_note(place: Path, origins: list[str], leaves: list[bytes]) -> None:
+def _read_note(place: Path, origins: list[str], num_leaves: int, roots: dict[int, str], found: _Found) -> None:
     message, _, signatures = place.read_bytes().decode("utf-8").partition("\n\n")
     origin, size, root = message.split("\n")[:3]
     if origins and origin not in origins:
         raise ValueError(f"it is of another log, {origin}")
-    if place.name != f"{int(size):09d}.note" or not signatures.endswith("\n"):
+    if size != str(int(size)) or place.name != f"{int(size):09d}.note" or not signatures.endswith("\n"):
         raise ValueError("it is not what was written")
-    _hold_against(leaves, int(size), root)
+    _hold_against(int(size), root, num_leaves, roots, found)
 
 
-def _hold_against(leaves: list[bytes], size: int, root: str) -> None:
-    if size > len(leaves):
-        raise ValueError(f"it is about {size} entries, only {len(leaves)} are there and sound: the log was cut short")
-    if base64.b64encode(_root(leaves[:size])).decode() != root:
+def _hold_against(size: int, root: str, num_leaves: int, roots: dict[int, str], found: _Found) -> None:
+    if size > num_leaves and found.log == "unread":
+        raise _NotReadError(f"it is about {size} entries, {num_leaves} could be read")
+    if size > num_leaves:
+        raise ValueError(f"it is about {size} entries, only {num_leaves} are there and sound: the log was cut short")
+    if roots.get(size) != root:
         raise ValueError(f"the first {size} entries do not have its root: one was changed, or all were written anew")
 
 
-def _how_to_check_the_signature(folder: Path, note: Path) -> list[str]:
-    keys = sorted(place.name for place in (folder / "checkpoints").glob("*.pem")) or ["KEY.pem"]
+def _how_to_check_the_signature(note: Path, found: _Found) -> list[str]:
+    keys = [note.parent / name for name in found.names(note.parent) if name.endswith(".pem")]
+    key = next((key.name for key in keys if _has_signed(key, note)), "KEY.pem")
     return [
-        f"  cd {folder / 'checkpoints'}",
+        f"  cd {shlex.quote(str(note.parent))}",
         f"  sed '/^$/,$d' {note.name} > /tmp/message",
         f"  sed '1,/^$/d' {note.name} | head -1 | cut -d' ' -f3 | base64 -d | tail -c +5 > /tmp/signature",
-        f"  openssl pkeyutl -verify -pubin -inkey {keys[-1]} -rawin -in /tmp/message -sigfile /tmp/signature",
+        f"  openssl pkeyutl -verify -pubin -inkey {key} -rawin -in /tmp/message -sigfile /tmp/signature",
         "  and compare the key with the one that you were given: it lies beside what it signs",
     ]
 
 
+def _has_signed(key: Path, note: Path) -> bool:
+    """Whether the note's first signature says that it is by this key."""
+    try:
+        public = base64.b64decode("".join(key.read_text("ascii").splitlines()[1:-1]))[-32:]
+        _, name, signature = note.read_text("utf-8").partition("\n\n")[2].split("\n")[0].split(" ")
+        return base64.b64decode(signature)[:4] == hashlib.sha256(name.encode() + b"\n\x01" + public).digest()[:4]
+    except (OSError, ValueError):
+        return False
+
+
+def _besides(folder: Path, named: set[str], found: _Found) -> list[str]:
+    """What else lies there: no part of the record, and so nothing that could be wrong with it."""
+    blobs = folder / "blobs"
+    unnamed = sum(name not in named for head in found.names(blobs) for name in found.names(blobs / head))
+    told = [f"{unnamed} blobs that no entry names"] if unnamed and found.log == "whole" else []
+    for name in _NO_RECORD:
+        if (folder / name).is_dir():
+            num_files = sum(len(files) for _, _, files in os.walk(folder / name))
+            told += [f"{num_files} files in {name}/"] if num_files else []
+    strange = [name for name in found.names(folder) if name not in _RECORD and name not in _NO_RECORD]
+    return told + [f"{name}, which is no registry's" for name in strange]
+
+
 def main(arguments: list[str]) -> int:
     """Check the folder, print what was found; returns the exit status."""
-    expected: Union[str, None] = None
+    expected = ""
     if "--expect" in arguments[:-1]:
         index = arguments.index("--expect")
         expected = arguments[index + 1]
         arguments = arguments[:index] + arguments[index + 2 :]
     folder = Path(arguments[0]) if arguments else Path(__file__).resolve().parent
+    found = _Found()
     try:
-        marker = json.loads((folder / "registry.json").read_text("utf-8"))
+        marker = json.loads((folder / "registry.json").read_bytes())
         if marker["format"] != _FORMAT:
             print(f"could not check: format {marker['format']}, this file reads {_FORMAT}")
             return 3
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError):
         print(f"usage: python3 -I verify.py FOLDER [--expect SIZE:ROOT]; {folder} is not a registry")
         return 2
-    return _check(folder, expected)
+    except OSError as error:
+        found.cannot_read(folder / "registry.json", error)
+    except (ValueError, KeyError, TypeError):
+        found.problems.append(f"{folder / 'registry.json'} is not what every registry has there")
+    return _check(folder, expected, found)
 
 
-def _check(folder: Path, expected: Union[str, None]) -> int:
-    problems: list[str] = []
-    leaves, named, head = _read_log(folder, problems)
-    num_bytes = _read_blobs(folder, named, problems)
-    notes = _read_notes(folder, leaves, problems)
-    root = base64.b64encode(_root(leaves)).decode()
+def _check(folder: Path, expected: str, found: _Found) -> int:
+    leaves, named, head = _read_log(folder, found)
+    num_bytes = _read_blobs(folder, named, found)
+    notes = _read_notes(folder, leaves, found)
     print(f"{len(leaves)} entries, {len(named)} blobs, {num_bytes} bytes, {len(notes)} checkpoints read")
-    print(f"head {head}\ncheckpoint {len(leaves)}:{root}")
-    if expected is not None:
-        try:
-            size, _, its_root = expected.partition(":")
-            _hold_against(leaves, int(size), its_root)
-        except ValueError as error:
-            problems.append(f"--expect {expected}: {error}")
-    for problem in problems:
-        print(f"problem: {problem}")
-    if problems:
-        return 1
-    unchecked = [] if expected else ["whether the log was cut short or written anew: give --expect SIZE:ROOT"]
-    if notes:
-        print("the signature of the last checkpoint is checked by")
-        print("\n".join(_how_to_check_the_signature(folder, notes[-1])))
+    if found.log == "whole":
+        print(f"head {head}\ncheckpoint {len(leaves)}:{_roots(leaves, [len(leaves)])[len(leaves)]}")
+    if besides := _besides(folder, named, found):
+        print(f"also there, and no part of the record: {'; '.join(besides)}")
+    if expected:
+        _expect(expected, leaves, found)
     else:
-        unchecked += [] if expected else ["signatures: there is no checkpoint"]
-    for what in unchecked:
+        found.unchecked.append("whether the log was cut short or written anew: give --expect SIZE:ROOT")
+    if found.num_attestations:
+        print(f"{found.num_attestations} attestations are whole; FORMAT.md says how to check who signed them")
+    if notes:
+        print(
+            "\n".join(["who signed the last checkpoint is checked by", *_how_to_check_the_signature(notes[-1], found)])
+        )
+    return _conclude(found)
+
+
+def _expect(expected: str, leaves: list[bytes], found: _Found) -> None:
+    try:
+        size, _, root = expected.partition(":")
+        _hold_against(int(size), root, len(leaves), _roots(leaves, [int(size)]), found)
+    except _NotReadError as error:
+        found.unchecked.append(f"--expect {expected}: {error}")
+    except ValueError as error:
+        found.problems.append(f"--expect {expected}: {error}")
+
+
+def _conclude(found: _Found) -> int:
+    for problem in found.problems:
+        print(f"problem: {problem}")
+    for what in found.unchecked:
         print(f"could not check {what}")
-    print("the files fit together" if unchecked else "the files fit together, and with what you expected")
-    return 3 if unchecked else 0
+    if found.problems:
+        return 1
+    print("what was read fits together" if found.unchecked else "the files fit together, and with what you expected")
+    return 3 if found.unchecked else 0
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Who wrote an entry, and whether they may: keys, attestations, and whose signatures count; no PyTorch."""
 
+from saint.home import home as home
 from saint.signing._attest import sign_approval as sign_approval, sign_entries as sign_entries
 from saint.signing._change import (
     change_trust as change_trust,
@@ -18,7 +19,6 @@ from saint.signing._envelope import (
     sign as sign,
     verify as verify,
 )
-from saint.signing._home import home as home
 from saint.signing._key import (
     Key as Key,
     Keyring as Keyring,

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from typing_extensions import override
 
 from saint.errors import KeyFileError
-from saint.signing._home import create_file, home
+from saint.home import create_file, home
 
 PASSPHRASE = "SAINT_KEY_PASSPHRASE"  # noqa: S105 - the variable's name
 """Environment variable with the passphrase of key files; without it new keys are not encrypted."""

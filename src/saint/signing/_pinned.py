@@ -5,7 +5,7 @@ from pathlib import Path
 
 from saint import records
 from saint.errors import RememberedError, SignatureError
-from saint.signing._home import home, replace_file
+from saint.home import home, replace_file
 from saint.signing._trust import Trust, trust_from
 
 _ORIGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")

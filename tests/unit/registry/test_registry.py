@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -304,3 +306,22 @@ def test_a_forged_last_word_shows_in_the_head_that_was_noted_elsewhere(grown: Re
     last.chmod(0o644)
     last.write_text(to_canonical(forged), encoding="utf-8")
     assert verify(Registry.open(grown.folder)).head != noted
+
+
+def test_who_waits_comes_before_who_was_there_already(tmp_path: Path) -> None:
+    registry, order, waits = Registry.open(tmp_path), [], threading.Event()
+
+    def come() -> None:
+        with Registry.open(tmp_path).alone(waits.set):
+            order.append("who waited")
+
+    with ThreadPoolExecutor(1) as pool:
+        with registry.alone():
+            waiting = pool.submit(come)
+            assert waits.wait(60)
+            with pytest.raises(BusyError, match="another process grows"), Registry.open(tmp_path).alone():
+                pass
+        with registry.alone(lambda: None):
+            order.append("who was there")
+        waiting.result()
+    assert order == ["who waited", "who was there"]

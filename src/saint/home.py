@@ -1,4 +1,4 @@
-"""What a person keeps outside every registry: keys, and which keys they trust for which registry."""
+"""What a person keeps outside every registry: keys, which keys they trust, and what was verified."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ _PRIVATE = 0o700
 
 
 def home() -> Path:
-    """The folder `$SAINT_HOME`, or `.saint-g` in the home folder; it has `keys/` and `trust/`."""
+    """The folder `$SAINT_HOME`, or `.saint-g` in the home folder; it has `keys/`, `trust/` and `seen/`."""
     chosen = os.environ.get("SAINT_HOME")
     return Path(chosen).expanduser() if chosen else Path.home() / ".saint-g"
 
