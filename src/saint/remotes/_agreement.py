@@ -104,8 +104,8 @@ def _unknown(checkpoint: Checkpoint, strange: Sequence[str], source: str, *, is_
     if not is_known:
         root = base64.b64encode(checkpoint.root).decode()
         yield (
-            f"whether entries are missing at the end of {source}, or all were written anew: this machine has not "
-            f"verified this registry before; compare the checkpoint {checkpoint.size}:{root} with whoever gave it to you"
+            f"whether entries are missing at the end of {source}, or all were written anew: this machine never "
+            f"verified this registry; compare the checkpoint {checkpoint.size}:{root} with whoever gave it to you"
         )
     if strange:
         yield (

@@ -11,6 +11,7 @@ from saint.errors import ForkError, LedgerError, RemoteContentError, SaintError,
 from saint.progress import Progress, Silent
 from saint.registry import Event, Ledger, Memory, Registry, Store, add_pages, public_of, replay, verify
 from saint.remotes._agreement import Agreed, as_content, must_agree
+from saint.remotes._graft_files import grafts_of, must_be_weights
 from saint.remotes._names import MARKER, ORIGIN, Caps, blob_name, entry_name, key_start
 from saint.remotes._receive import holds, receive
 from saint.remotes._remote import Remote
@@ -148,7 +149,7 @@ def _extend(registry: Registry, remote: Remote, found: Survey, caps: Caps, progr
             payload=_payload(registry.store, remote, caps),
             source=remote.address,
         )
-    num_blobs, num_bytes = _fetch_blobs(registry.store, remote, events[len(ours) :], caps, progress)
+    num_blobs, num_bytes = _fetch_blobs(registry.store, remote, events, events[len(ours) :], caps, progress)
     if staged:
         _commit(registry, staged.folder, range(len(ours), len(events)), remote)
         shutil.rmtree(staged.folder, ignore_errors=True)
@@ -202,15 +203,20 @@ def _stage(registry: Registry, remote: Remote, begin: int, end: int, caps: Caps,
 
 
 def _fetch_blobs(
-    store: Store, remote: Remote, events: Sequence[Event], caps: Caps, progress: Progress
+    store: Store, remote: Remote, events: Sequence[Event], new: Sequence[Event], caps: Caps, progress: Progress
 ) -> tuple[int, int]:
-    names = {digest: blob_name(digest) for event in events for digest in event.blobs}
+    """What the new entries name; what any of them calls a graft must be one, whichever entry brings it."""
+    grafts = set(grafts_of(new)) & {digest for event in events for digest in event.blobs}
+    names = {digest: blob_name(digest) for digest in grafts.union(*(event.blobs for event in new))}
     num_blobs = num_bytes = 0
     with progress.task("blobs", total=len(names), unit="blobs") as task:
         for digest, name in sorted(names.items()):
+            must_be = must_be_weights if digest in grafts else None
             if not holds(store, digest):
-                num_bytes += receive(store, digest, remote.read(name, caps.blob))
+                num_bytes += receive(store, digest, remote.read(name, caps.blob), must_be=must_be)
                 num_blobs += 1
+            elif must_be is not None:
+                must_be(store.blob_path(digest), digest)
             task.advance(1)
     return num_blobs, num_bytes
 

@@ -76,7 +76,7 @@ def test_a_copy_has_the_name_and_the_checkpoints_and_verifies_on_another_machine
     assert contents(copy.folder) == contents(registry.folder)
     assert (copy.folder / "origin").read_bytes() == (registry.folder / "origin").read_bytes()
     [what] = pulled.unchecked
-    assert "has not verified this registry before; compare the checkpoint 7:" in what
+    assert "never verified this registry; compare the checkpoint 7:" in what
     found = verify(copy)
     assert (found.standing, found.problems, found.unchecked) == (Standing.EXTENDS, (), ())
     assert check_signatures(copy, now=NOW).problems == ()
