@@ -23,7 +23,7 @@ from saint.registry._merkle import (
 )
 from saint.registry._registry import Registry as Registry, Storable as Storable
 from saint.registry._remembered import Memory as Memory, Remembered as Remembered, Standing as Standing
-from saint.registry._repair import Repair as Repair, repair as repair
+from saint.registry._repair import Copy as Copy, Repair as Repair, repair as repair
 from saint.registry._sealing import Seal as Seal, public_of as public_of, public_pem as public_pem
 from saint.registry._state import (
     Asked as Asked,

@@ -3,6 +3,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from saint.errors import ConfigError
+from saint.remotes._bundle import BundleRemote
 from saint.remotes._folder import FolderRemote
 from saint.remotes._oci import OciRemote
 from saint.remotes._remote import Remote
@@ -12,7 +13,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 def open_remote(address: str) -> Remote:
-    """The remote at an address: a folder, s3://BUCKET/PREFIX, or oci://HOST/NAME:TAG.
+    """The remote at an address: a folder, the file of a bundle, s3://BUCKET/PREFIX, or oci://HOST/NAME:TAG.
 
     Raises:
         ConfigError: No remote has such an address, or it holds credentials.
@@ -21,7 +22,7 @@ def open_remote(address: str) -> Remote:
     """
     found = _SCHEME.match(address)
     if found is None:
-        return FolderRemote(Path(address))
+        return BundleRemote(Path(address)) if Path(address).is_file() else FolderRemote(Path(address))
     if "@" in urlsplit(address).netloc:
         raise ConfigError(
             f"the {found[1]}:// address holds credentials; leave them out and put them into the environment"
