@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 @click.argument("remote")
 @json_option
 def push(registry: str, remote: str, *, as_json: bool) -> None:
-    """Bring to REMOTE (a folder, s3://BUCKET/PREFIX or oci://HOST/NAME:TAG) what REGISTRY has and it has not."""
+    """Bring to REMOTE what REGISTRY has and it has not.
+
+    REMOTE is a folder, s3://BUCKET/PREFIX, oci://HOST/NAME:TAG or hf://USER/NAME.
+    """
     from saint.records import to_plain
     from saint.remotes import open_remote, push as push_registry
 
@@ -38,7 +41,11 @@ def push(registry: str, remote: str, *, as_json: bool) -> None:
 @click.option("--largest-blob", type=click.IntRange(min=1), help="Take no blob of more bytes than this.")
 @json_option
 def pull(remote: str, folder: str, largest_blob: int | None, *, as_json: bool) -> None:
-    """Copy the registry at REMOTE into FOLDER, or bring the one in FOLDER up to date; all of it is checked."""
+    """Copy the registry at REMOTE into FOLDER, or bring the one in FOLDER up to date.
+
+    All that comes is checked, and held against what this machine verified before; where it never did, the exit status
+    is 3, as for `saint verify`.
+    """
     from saint.remotes import Caps, open_remote, pull as pull_registry
 
     caps = Caps(blob=largest_blob) if largest_blob else Caps()
@@ -91,7 +98,7 @@ def bundle(registry: str, file: str, *, as_json: bool) -> None:
 @click.argument("folder", type=click.Path())
 @json_option
 def unbundle(file: str, folder: str, *, as_json: bool) -> None:
-    """Copy the registry in FILE into FOLDER, or bring the one in FOLDER up to date; all of it is checked."""
+    """Copy the registry in FILE into FOLDER, or bring the one in FOLDER up to date; as `saint pull` does it."""
     from saint.remotes import BundleRemote, pull as pull_registry
 
     with watching(models=False) as progress:
