@@ -182,9 +182,10 @@ def _library() -> Any:
     try:
         import huggingface_hub
         import huggingface_hub.errors
+        from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError as error:
         raise MissingPackageError(
             "hf:// remotes need the package huggingface_hub: pip install 'saint-g[remotes]'"
         ) from error
-    huggingface_hub.utils.disable_progress_bars()
+    disable_progress_bars()
     return huggingface_hub
