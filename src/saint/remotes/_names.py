@@ -6,11 +6,11 @@ from typing import final
 
 from saint.errors import RemoteContentError
 
-MARKER = "registry.json"
-LIBRARY = "library.json"
+MARKER, ORIGIN, LIBRARY = "registry.json", "origin", "library.json"
 _ENTRY = re.compile(r"log/([0-9]{6})/([0-9]{9})\.json")
 _BLOB = re.compile(r"blobs/([0-9a-f]{2})/([0-9a-f]{64})")
 _NOTE = re.compile(r"checkpoints/([0-9]{9})\.note")
+_KEY = re.compile(r"checkpoints/([0-9a-f]{16})\.pem")
 _CERTIFICATE = re.compile(r"certificates/([0-9a-f]{64})\.([0-9a-f]{64})\.json")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PAGES = ("FORMAT.md", "verify.py")
@@ -37,9 +37,9 @@ def is_name(name: str) -> bool:
         return int(found[1]) == int(found[2]) // 1000
     if found := _BLOB.fullmatch(name):
         return found[2].startswith(found[1])
-    if name in (MARKER, LIBRARY, *_PAGES):
+    if name in (MARKER, ORIGIN, LIBRARY, *_PAGES):
         return True
-    return any(pattern.fullmatch(name) for pattern in (_NOTE, _CERTIFICATE))
+    return any(pattern.fullmatch(name) for pattern in (_NOTE, _KEY, _CERTIFICATE))
 
 
 def entry_name(number: int) -> str:
@@ -69,6 +69,11 @@ def certificate_of(name: str) -> tuple[str, str] | None:
     """The graft and the digest of a certificate's file, as its name has them; None for other files."""
     found = _CERTIFICATE.fullmatch(name)
     return (found[1], found[2]) if found else None
+
+
+def key_start(name: str) -> str | None:
+    """The start of the digest of the public key that a file holds; None for other files."""
+    return found[1] if (found := _KEY.fullmatch(name)) else None
 
 
 def number_of(name: str) -> int | None:
