@@ -6,8 +6,10 @@ import secrets
 from collections.abc import Sequence
 from importlib import resources
 
+from saint.registry._reading import read_file
 from saint.registry._store import Store
 
+_MOST_BYTES = 1 << 16
 _ORIGIN = re.compile(r"saint-g-[0-9a-f]{32}")
 _PAGES = {"FORMAT.md": "FORMAT.md", "verify.py": "_verifier.py"}
 """Name in a registry -> name in this package."""
@@ -28,7 +30,7 @@ def origin_after(first_entry: str) -> str:
 def origins_in(store: Store) -> list[str]:
     """The registry's name, then the names it had; none where it has no such file, or a changed one."""
     try:
-        return names_in((store.folder / "origin").read_bytes())
+        return names_in(read_file(store.folder / "origin", at_most=_MOST_BYTES))
     except OSError:
         return []
 
@@ -56,7 +58,13 @@ def changed_pages(store: Store) -> Sequence[str]:
     for name, content in _pages().items():
         place = store.folder / name
         known = {hashlib.sha256(content).hexdigest()} | _KNOWN[name]
-        if place.exists() and hashlib.sha256(place.read_bytes()).hexdigest() not in known:
+        try:
+            is_known = hashlib.sha256(read_file(place, at_most=_MOST_BYTES)).hexdigest() in known
+        except FileNotFoundError:
+            continue  # the next write puts it there
+        except OSError:
+            is_known = False
+        if not is_known:
             found.append(
                 f"{place} is not what this version or an earlier one wrote: it was changed, or is a newer version's; "
                 "do not trust it, delete it, and the next write puts it back"

@@ -1,7 +1,8 @@
 """Check a SAINT-G registry with nothing but Python: python3 -I verify.py [FOLDER] [--expect SIZE:ROOT].
 
 It checks that every entry is canonical and carries the digest of the one before, that every content an entry names is
-there and has that SHA-256, and that the log has the Merkle root of every checkpoint. FORMAT.md says what these are.
+there and has that SHA-256, that the log has the Merkle root of every checkpoint, and that each key beside these is the
+one that its name says. FORMAT.md says what these are.
 It cannot check signatures; it prints the openssl commands that do. Without --expect, which takes a checkpoint that you
 have from elsewhere, it cannot know either whether the log was cut short or rewritten as a whole.
 
@@ -18,8 +19,10 @@ import hashlib
 import json
 import os
 import shlex
+import stat
 import sys
 from collections.abc import Iterable
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,30 @@ _NO_RECORD = ("tmp", "trash", "work", "index.sqlite", "index.sha256")
 
 
 _NOT_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+_MOST_ENTRY_BYTES = 1 << 26
+_MOST_BYTES = 1 << 16
+"""Of any other file that is read whole."""
+_DER_OF_ED25519 = bytes.fromhex("302a300506032b6570032100")
+
+
+class _OddFileError(OSError):
+    """What is there is no ordinary file, or one that is far too large."""
+
+
+def _open(place: Path) -> FileIO:
+    """Open an ordinary file; a pipe would be waited for for ever, and a device has no end."""
+    descriptor = os.open(str(place), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _OddFileError("is no ordinary file")
+    return FileIO(descriptor, "rb")
+
+
+def _read(place: Path, at_most: int = _MOST_BYTES) -> bytes:
+    with _open(place) as file:
+        if os.fstat(file.fileno()).st_size > at_most:
+            raise _OddFileError(f"has over {at_most} bytes")
+        return file.read()
 
 
 class _NotReadError(Exception):
@@ -47,7 +74,9 @@ class _Found:
 
     def cannot_read(self, place: Path, error: OSError) -> None:
         """Tell what is missing from what is there and cannot be read."""
-        if isinstance(error, _NOT_THERE):
+        if isinstance(error, _OddFileError):
+            self.problems.append(f"{place} {error}")
+        elif isinstance(error, _NOT_THERE):
             self.problems.append(f"{place} is missing")
         else:
             self.unchecked.append(f"{place}: it cannot be read ({error.strerror})")
@@ -127,7 +156,7 @@ def _read_log(folder: Path, found: _Found) -> tuple[list[bytes], set[str], str]:
             found.is_wrong(f"entry {number} is missing, {place.name} is in its place")
             break
         try:
-            content = place.read_bytes()
+            content = _read(place, _MOST_ENTRY_BYTES)
             named.update(_blobs_of(content, number, previous, found))
         except OSError as error:
             found.cannot_read(place, error)
@@ -168,7 +197,7 @@ def _read_blobs(folder: Path, named: set[str], found: _Found) -> int:
             found.problems.append(f"an entry names {digest!r}, which is no SHA-256")
             continue
         try:
-            with place.open("rb") as file:
+            with _open(place) as file:
                 for piece in iter(lambda: file.read(1 << 20), b""):
                     total.update(piece)
                     num_bytes += len(piece)
@@ -187,11 +216,7 @@ def _read_notes(folder: Path, leaves: list[bytes], found: _Found) -> list[Path]:
     names = [name for name in found.names(folder / "checkpoints") if name.endswith(".note")]
     roots = _roots(leaves, (int(name[:-5]) for name in names if name[:-5].isdigit()))
     notes = [folder / "checkpoints" / name for name in names]
-    try:
-        origins = (folder / "origin").read_text("utf-8").split() if (folder / "origin").exists() else []
-    except (OSError, UnicodeDecodeError) as error:
-        found.unchecked.append(f"{folder / 'origin'}: it cannot be read ({error}), so nor whose the checkpoints are")
-        origins = []
+    origins = _origins(folder / "origin", found)
     for place in notes:
         try:
             _read_note(place, origins, len(leaves), roots, found)
@@ -204,8 +229,45 @@ def _read_notes(folder: Path, leaves: list[bytes], found: _Found) -> list[Path]:
     return notes
 
 
+def _origins(place: Path, found: _Found) -> list[str]:
+    """The names that the log has had; none where it was begun before there were any."""
+    try:
+        return _read(place).decode("utf-8").split()
+    except FileNotFoundError:
+        return []
+    except _OddFileError as error:
+        found.cannot_read(place, error)
+    except (OSError, UnicodeDecodeError) as error:
+        found.unchecked.append(f"{place}: it cannot be read ({error}), so nor whose the checkpoints are")
+    return []
+
+
+def _read_keys(folder: Path, found: _Found) -> None:
+    """Hold the keys beside the checkpoints against their names: whoever checks with openssl takes them by these."""
+    for place in (folder / name for name in found.names(folder) if name.endswith(".pem")):
+        try:
+            public = _public(_read(place))
+            if public is None or place.name != hashlib.sha256(public).hexdigest()[:16] + ".pem":
+                found.problems.append(f"{place} does not hold the key that it is called by")
+        except OSError as error:
+            found.cannot_read(place, error)
+
+
+def _public(pem: bytes) -> bytes | None:
+    """The 32 bytes of an Ed25519 public key, spelled as openssl spells it; None for anything else."""
+    lines = pem.split(b"\n")
+    if len(lines) != 4 or [lines[0], *lines[2:]] != [b"-----BEGIN PUBLIC KEY-----", b"-----END PUBLIC KEY-----", b""]:
+        return None
+    try:
+        der = base64.b64decode(lines[1], validate=True)
+    except ValueError:
+        return None
+    is_key = len(der) == 44 and der[:12] == _DER_OF_ED25519 and base64.b64encode(der) == lines[1]
+    return der[12:] if is_key else None
+
+
 def _read_note(place: Path, origins: list[str], num_leaves: int, roots: dict[int, str], found: _Found) -> None:
-    message, _, signatures = place.read_bytes().decode("utf-8").partition("\n\n")
+    message, _, signatures = _read(place).decode("utf-8").partition("\n\n")
     origin, size, root = message.split("\n")[:3]
     if origins and origin not in origins:
         raise ValueError(f"it is of another log, {origin}")
@@ -238,8 +300,8 @@ def _how_to_check_the_signature(note: Path, found: _Found) -> list[str]:
 def _has_signed(key: Path, note: Path) -> bool:
     """Whether the note's first signature says that it is by this key."""
     try:
-        public = base64.b64decode("".join(key.read_text("ascii").splitlines()[1:-1]))[-32:]
-        _, name, signature = note.read_text("utf-8").partition("\n\n")[2].split("\n")[0].split(" ")
+        public = _public(_read(key)) or b""
+        _, name, signature = _read(note).decode("utf-8").partition("\n\n")[2].split("\n")[0].split(" ")
         return base64.b64decode(signature)[:4] == hashlib.sha256(name.encode() + b"\n\x01" + public).digest()[:4]
     except (OSError, ValueError):
         return False
@@ -268,7 +330,7 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[0]) if arguments else Path(__file__).resolve().parent
     found = _Found()
     try:
-        marker = json.loads((folder / "registry.json").read_bytes())
+        marker = json.loads(_read(folder / "registry.json"))
         if marker["format"] != _FORMAT:
             print(f"could not check: format {marker['format']}, this file reads {_FORMAT}")
             return 3
@@ -277,7 +339,7 @@ def main(arguments: list[str]) -> int:
         return 2
     except OSError as error:
         found.cannot_read(folder / "registry.json", error)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         found.problems.append(f"{folder / 'registry.json'} is not what every registry has there")
     return _check(folder, expected, found)
 
@@ -286,6 +348,7 @@ def _check(folder: Path, expected: str, found: _Found) -> int:
     leaves, named, head = _read_log(folder, found)
     num_bytes = _read_blobs(folder, named, found)
     notes = _read_notes(folder, leaves, found)
+    _read_keys(folder / "checkpoints", found)
     print(f"{len(leaves)} entries, {len(named)} blobs, {num_bytes} bytes, {len(notes)} checkpoints read")
     if found.log == "whole":
         print(f"head {head}\ncheckpoint {len(leaves)}:{_roots(leaves, [len(leaves)])[len(leaves)]}")

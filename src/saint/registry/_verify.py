@@ -220,5 +220,6 @@ def _not_expected(tree: MerkleTree, expected: str) -> str | None:
 
 
 def _keys_in(folder: Path) -> list[bytes]:
-    found = (public_of(place.read_bytes()) for place in sorted((folder / "checkpoints").glob("*.pem")))
+    places = sorted((folder / "checkpoints").glob("*.pem"))
+    found = (public_of(read_file(place, at_most=MOST_BYTES)) for place in places)
     return [key for key in found if key is not None]

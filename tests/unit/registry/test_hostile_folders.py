@@ -16,8 +16,9 @@ from click.testing import CliRunner, Result
 from made_up_registry import registry_of
 from saint import records
 from saint.cli.main import main
-from saint.errors import ConfigError, LedgerError, NotARegistryError, StorageError
+from saint.errors import ConfigError, LedgerError, NotARegistryError, RemoteError, StorageError
 from saint.registry import Registry, find, repair, verify
+from saint.remotes import FolderRemote
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,7 @@ def no_waiting() -> Iterator[None]:
     """Whoever waits for a pipe that nobody writes to is woken up."""
 
     def wake(*_: object) -> None:
-        raise TimeoutError("it waited")
+        raise AssertionError("it waited")  # no OSError: those are expected
 
     before = signal.signal(signal.SIGALRM, wake)
     signal.alarm(10)
@@ -66,13 +67,25 @@ def test_what_is_no_ordinary_file_is_a_problem_and_not_waited_for(registry: Regi
     assert "it is no ordinary file" in said.output
 
 
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("where", ["origin", "FORMAT.md", "verify.py"])
+def test_a_page_that_is_no_ordinary_file_is_a_problem_and_not_waited_for(
+    registry: Registry, where: str, odd: str
+) -> None:
+    instead(registry.folder / where, ODD[odd])
+    said = saint("verify", registry.folder)
+    assert said.exit_code == 1, said.output
+    assert isinstance(said.exception, SystemExit)
+    Registry.open(registry.folder)
+
+
 def test_a_copy_full_of_pipes_is_not_waited_for(registry: Registry, tmp_path: Path) -> None:
     shutil.copytree(registry.folder, tmp_path / "copy")
     for folder in (registry.folder, tmp_path / "copy"):
         [blob, *_] = sorted(folder.glob("blobs/*/*"))
         instead(blob, Path.touch if folder == registry.folder else os.mkfifo)
-    [problem] = repair(registry, tmp_path / "copy").problems
-    assert "does not have it either" in problem
+    with pytest.raises(RemoteError, match="is not a file; use another copy"):
+        repair(registry, FolderRemote(tmp_path / "copy"))
 
 
 def test_a_link_that_leads_nowhere_is_no_blob(registry: Registry) -> None:
@@ -147,7 +160,7 @@ def test_bytes_that_are_no_text_are_a_wrong_usage(registry: Registry) -> None:
 def test_a_stray_number_does_not_stop_a_repair(registry: Registry, tmp_path: Path) -> None:
     shutil.copytree(registry.folder, tmp_path / "copy")
     (registry.folder / "log" / "000000" / "\u00b2.json").touch()
-    assert repair(registry, tmp_path / "copy").entries == ()
+    assert repair(registry, FolderRemote(tmp_path / "copy")).entries == ()
 
 
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x, '', 'noted', '' FROM c"

@@ -1,6 +1,7 @@
 """A registry that was copied elsewhere is read by its own pages: plain Python that knows nothing of this package."""
 
 import ast
+import os
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from saint.registry import Registry, collect, verify
+from saint.registry import Registry, collect, public_pem, verify
 from saint.signing import sign_entries
 from signed_garden import ROSE, judge
 
@@ -35,7 +36,9 @@ def copied(registry: Registry, folder: Path) -> Path:
 def read_alone(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """What its verify.py says where nothing is installed, not even what Python's own site finds."""
     command = [sys.executable, "-I", "-S", "verify.py", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin"})
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin"}, timeout=30
+    )
 
 
 def expected(registry: Registry) -> tuple[str, str]:
@@ -87,6 +90,41 @@ def test_one_flipped_bit_is_a_problem(garden: Registry, tmp_path: Path, what: st
     done = read_alone(copy, ".", *about)
     assert (done.returncode, done.stderr) == (1, "")
     assert "problem: " in done.stdout
+
+
+ODD = {
+    "is no ordinary file": [os.mkfifo, os.mkdir, lambda place: place.symlink_to("/dev/zero")],
+    "bytes": [lambda place: place.touch() or os.truncate(place, 1 << 40)],
+}
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["log/*/000000001.json", "blobs/*/*", "checkpoints/*.note", "checkpoints/*.pem", "registry.json", "origin"],
+)
+def test_what_is_no_ordinary_file_or_has_no_end_is_a_problem_and_not_waited_for(
+    garden: Registry, tmp_path: Path, what: str
+) -> None:
+    copy, about = copied(garden, tmp_path), expected(garden)
+    place = sorted(copy.glob(what))[0]
+    for words, ways in ODD.items():
+        for make in ways if words != "bytes" or not what.startswith("blobs") else []:  # a content may be of any size
+            place.rmdir() if place.is_dir() else place.unlink()
+            make(place)
+            done = read_alone(copy, ".", *about)
+            assert (done.returncode, done.stderr) == (1, ""), (make, done.stdout)
+            [problem] = [line for line in done.stdout.splitlines() if str(place.name) in line and "problem: " in line]
+            assert problem.endswith(words)
+
+
+def test_a_key_that_is_another_than_its_name_says_is_a_problem(garden: Registry, tmp_path: Path) -> None:
+    copy, about = copied(garden, tmp_path), expected(garden)
+    [place] = copy.glob("checkpoints/*.pem")
+    for content in (public_pem(bytes(32)), b"junk", place.read_bytes() + b"\n"):
+        overwrite(place, content)
+        done = read_alone(copy, ".", *about)
+        assert (done.returncode, done.stderr) == (1, "")
+        assert f"{place.name} does not hold the key that it is called by" in done.stdout
 
 
 def test_what_was_collected_is_not_missed_and_leftovers_are_no_problem(garden: Registry, tmp_path: Path) -> None:
