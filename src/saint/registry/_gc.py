@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from saint.errors import StorageError
 from saint.registry._registry import Registry
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -40,7 +39,7 @@ def collect(registry: Registry, *, grace_seconds: float, dry_run: bool = False) 
         LedgerError: The ledger does not verify, so that it is not known what it names.
         StorageError: The disk refused a write.
     """
-    _must_not_lead_elsewhere(registry.folder)
+    registry.store.must_not_lead_elsewhere()
     named = _named(registry)
     oldest = time.time() - grace_seconds
     unnamed = {
@@ -87,15 +86,6 @@ def _restore(registry: Registry, named: frozenset[str]) -> tuple[str, ...]:
 
 def _named(registry: Registry) -> frozenset[str]:
     return frozenset(blob for event in registry.ledger.reread() for blob in event.blobs)
-
-
-def _must_not_lead_elsewhere(folder: Path) -> None:
-    """Refuse links in the place of folders: a registry may come from anybody, and what they lead to is not its own."""
-    for place in (*(folder / name for name in ("blobs", "tmp", "trash")), *(folder / "blobs").glob("*")):
-        if place.is_symlink():
-            raise StorageError(
-                f"{place} is a link, and what lies outside of a registry is never put away; put a folder in its place"
-            )
 
 
 def _blobs(folder: Path) -> Iterator[Path]:

@@ -63,9 +63,11 @@ class Registry:
         Raises:
             NotARegistryError: The folder holds something else, or nothing when it must.
             NewerFormatError: A newer version wrote it.
+            StorageError: A link stands where one of its folders should be.
         """
         folder = Path(folder)
         store = Store(folder)
+        store.must_not_lead_elsewhere()
         marker = folder / _MARKER
         is_new = not marker.exists()
         if is_new:

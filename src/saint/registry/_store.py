@@ -19,6 +19,7 @@ from saint.registry._disk import Disk
 from saint.registry._reading import open_file, read_file
 
 _SKELETON = ("blobs", "log", "tmp", "work")
+_FOLDERS = (*_SKELETON, "checkpoints", "trash")
 _PIECE_BYTES = 1 << 20
 _WAYS_OUT = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room, then run the command again") | (
     dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable, then run the command again")
@@ -49,6 +50,22 @@ class Store:
             inside.name == "tmp" or (inside.name in _SKELETON and inside.is_dir() and not any(inside.iterdir()))
             for inside in self.folder.iterdir()
         )
+
+    def must_not_lead_elsewhere(self) -> None:
+        """Refuse links in the place of folders: a registry may come from anybody, and we write and delete in these.
+
+        Those of what lies in `work/` count as well, since it is deleted whole.
+
+        Raises:
+            StorageError: There is one.
+        """
+        folders = [self.folder / name for name in _FOLDERS]
+        for place in (*folders, *(self.folder / "blobs").glob("??"), *(self.folder / "work").glob("*")):
+            if place.is_symlink():
+                raise StorageError(
+                    f"{place} is a link, and a registry is written and cleared in folders of its own only; put there "
+                    "what it leads to, or move the whole registry"
+                )
 
     def put(self, content: bytes) -> str:
         """Keep `content`; returns its digest. Putting it twice is putting it once.

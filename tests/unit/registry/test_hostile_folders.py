@@ -103,6 +103,30 @@ def test_no_entry_names_what_is_not_there(registry: Registry) -> None:
     assert len(registry.ledger.events()) == 5
 
 
+@pytest.mark.parametrize("name", ["work", "work/data", "tmp", "trash", "log", "blobs", "checkpoints"])
+def test_a_folder_that_is_a_link_is_not_followed(registry: Registry, tmp_path: Path, name: str) -> None:
+    theirs, place = tmp_path / "theirs" / "data", registry.folder / name
+    theirs.mkdir(parents=True)
+    (theirs / "precious").touch()
+    place.parent.mkdir(exist_ok=True)
+    if place.exists():
+        place.rename(tmp_path / "away")
+    place.symlink_to(theirs.parent)
+    for command in (["status"], ["gc"], ["verify"]):
+        said = saint(*command, registry.folder)
+        assert said.exit_code == 1, said.output
+        assert f"{place} is a link" in said.output
+    assert (theirs / "precious").exists()
+
+
+def test_a_link_is_not_begun_a_registry_behind(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "garden").mkdir()
+    (tmp_path / "garden" / "work").symlink_to(tmp_path / "theirs")
+    with pytest.raises(StorageError, match="is a link"):
+        Registry.open(tmp_path / "garden")
+
+
 def test_a_lock_that_is_a_link_empties_nothing(registry: Registry, tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("theirs")
     registry.work.mkdir(exist_ok=True)
