@@ -1,18 +1,21 @@
 """Which entries are about what: a cache beside the ledger, made anew whenever there is any doubt about it.
 
-`index.sqlite` is an ordinary database for whoever wants to ask it more, and `sha256sum -c index.sha256` checks it. It
-is read whole and compared with that digest before it is asked, since a database with one damaged byte may answer, and
-wrongly; it is written whole, so that no journal and no lock of SQLite ever lies on the disk.
+`index.sqlite` is an ordinary database for whoever wants to ask it more. It is believed only if it is to the byte what
+this machine wrote there, which it remembers outside of the registry: rows that lie look like any others, and
+whoever can change the database can change what lies beside it. It is read whole before it is asked, and written
+whole, so that no journal and no lock of SQLite ever lies on the disk.
 """
 
 import contextlib
 import hashlib
 import secrets
 import sqlite3
-from pathlib import Path
 from typing import final
 
-from saint.registry._ledger import GENESIS, Event, Ledger
+from saint.errors import StorageError
+from saint.home import replace_file
+from saint.registry._ledger import GENESIS, Event
+from saint.registry._reading import read_file
 from saint.registry._registry import Registry
 
 _VERSION = 2
@@ -31,7 +34,7 @@ def find(registry: Registry, *, event: str = "", graft: str = "") -> list[Event]
     Raises:
         LedgerError: One of them was changed or is missing, or the ledger goes on with entries that do not fit.
     """
-    with contextlib.closing(_Index(registry.folder, registry.ledger).fresh()) as known:
+    with contextlib.closing(_Index(registry).fresh()) as known:
         found = known.execute(
             "SELECT number, digest FROM entries WHERE (?1 = '' OR event = ?1) AND (?2 = '' OR number IN "
             "(SELECT number FROM grafts WHERE substr(graft, 1, length(?2)) = ?2)) ORDER BY number",
@@ -42,9 +45,10 @@ def find(registry: Registry, *, event: str = "", graft: str = "") -> list[Event]
 
 @final
 class _Index:
-    def __init__(self, folder: Path, ledger: Ledger) -> None:
-        self._folder, self._ledger = folder, ledger
-        self._file, self._sum = folder / "index.sqlite", folder / "index.sha256"
+    def __init__(self, registry: Registry) -> None:
+        self._folder, self._ledger = registry.folder, registry.ledger
+        self._file = self._folder / "index.sqlite"
+        self._written = registry.seal.memory.index_path(self._folder)
 
     def fresh(self) -> sqlite3.Connection:
         """A database in memory that has all entries that there are now; it is kept on disk if that is possible."""
@@ -56,7 +60,7 @@ class _Index:
             known, before = _empty(), -1
             self._catch_up(known)
         if known.total_changes != before:
-            with contextlib.suppress(OSError):  # where nothing can be written it is made anew every time
+            with contextlib.suppress(OSError, StorageError):  # where nothing can be written it is made anew every time
                 self._keep(known)
         return known
 
@@ -64,8 +68,9 @@ class _Index:
         """The one on disk, or an empty one if there is any doubt about it."""
         known = sqlite3.connect(":memory:")
         try:
-            content = self._file.read_bytes()
-            if self._sum.read_text(encoding="utf-8") == _line(content):
+            size, digest = self._written.read_text(encoding="ascii").split()
+            content = read_file(self._file, at_most=int(size))
+            if hashlib.sha256(content).hexdigest() == digest:
                 known.deserialize(content)
                 if _made_as(known) == _made_as(_empty()):
                     return known
@@ -90,17 +95,17 @@ class _Index:
 
     def _has(self, number: int, digest: str) -> bool:
         place = self._ledger.place(number)
-        return place.exists() and hashlib.sha256(place.read_bytes()).hexdigest() == digest
+        return place.exists() and hashlib.sha256(read_file(place)).hexdigest() == digest
 
     def _keep(self, known: sqlite3.Connection) -> None:
         content = known.serialize()
-        for place, written in ((self._file, content), (self._sum, _line(content).encode())):
-            draft = self._folder / "tmp" / f"{place.name}.{secrets.token_hex(8)}"
-            try:
-                draft.write_bytes(written)
-                draft.replace(place)
-            finally:
-                draft.unlink(missing_ok=True)
+        draft = self._folder / "tmp" / f"index.sqlite.{secrets.token_hex(8)}"
+        try:
+            draft.write_bytes(content)
+            draft.replace(self._file)
+        finally:
+            draft.unlink(missing_ok=True)
+        replace_file(self._written, f"{len(content)} {hashlib.sha256(content).hexdigest()}\n".encode())
 
 
 def _empty() -> sqlite3.Connection:
@@ -113,10 +118,6 @@ def _made_as(known: sqlite3.Connection) -> list[tuple[object, ...]]:
     """What tables there are and how they were made: a view in a table's place could go on answering for ever."""
     version = known.execute("PRAGMA user_version").fetchone()
     return [version, *known.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name")]
-
-
-def _line(content: bytes) -> str:
-    return f"{hashlib.sha256(content).hexdigest()}  index.sqlite\n"
 
 
 def _grafts(event: Event) -> set[str]:

@@ -146,6 +146,10 @@ class Memory:
             if self.recall_place(place) != now.origin:
                 replace_file(self._place_path(place), f"{now.origin}\n{now.place}\n".encode())
 
+    def index_path(self, place: Path) -> Path:
+        """Where it is remembered what index this machine wrote into the registry in a folder."""
+        return self.folder / "indexes" / _name_of(place)
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         try:
@@ -165,7 +169,11 @@ class Memory:
         return self.folder / f"{hashlib.sha256(origin.encode()).hexdigest()[:8]}-{_harmless(origin)}.json"
 
     def _place_path(self, place: Path) -> Path:
-        return self.folder / "places" / hashlib.sha256(os.fsencode(place.resolve())).hexdigest()
+        return self.folder / "places" / _name_of(place)
+
+
+def _name_of(place: Path) -> str:
+    return hashlib.sha256(os.fsencode(place.resolve())).hexdigest()
 
 
 def _checkpoints(found: Sequence[Sequence[Any]]) -> tuple[tuple[int, str], ...]:

@@ -196,7 +196,9 @@ def test_an_index_that_was_made_otherwise_is_made_anew(registry: Registry, sql: 
     made.executescript(f"{sql} PRAGMA user_version = 1;")
     content = made.serialize()
     (registry.folder / "index.sqlite").write_bytes(content)
-    (registry.folder / "index.sha256").write_text(f"{hashlib.sha256(content).hexdigest()}  index.sqlite\n")
+    written = registry.seal.memory.index_path(registry.folder)
+    written.parent.mkdir(parents=True, exist_ok=True)
+    written.write_text(f"{len(content)} {hashlib.sha256(content).hexdigest()}\n")
     assert len(find(registry, event="noted")) == 5
 
 
