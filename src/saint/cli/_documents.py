@@ -1,6 +1,7 @@
 """What `saint export --as` writes."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ def export_document(registry: Registry, sort: str, file: Path) -> dict[str, Any]
     )
     from saint.report import write_whole
 
-    if file.is_dir():
-        raise ExportError(f"{file} is a folder; give the path of a file with --output")
+    if os.path.lexists(file) and (file.is_symlink() or not file.is_file()):
+        raise ExportError(f"{file} is there and is no ordinary file; give the path of a file with --output")
     facts, checked = gather(registry), None
     annex_iv = annex_iv_text if file.suffix == ".json" else annex_iv_markdown
     write = {"slsa": statements_text, "ml-bom": ml_bom_text, "model-card": model_card, "annex-iv": annex_iv}[sort]

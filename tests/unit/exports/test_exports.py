@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +231,15 @@ def test_wrong_usage_is_one_sentence(registry: Registry, arguments: list[str]) -
     ran = CliRunner().invoke(main, ["export", str(registry.folder), *arguments])
     assert ran.exit_code == 2
     assert "Traceback" not in ran.output
+
+
+@pytest.mark.parametrize(
+    "put", [os.mkfifo, os.mkdir, lambda place: place.symlink_to("/nowhere/at/all"), lambda place: place.symlink_to(".")]
+)
+def test_what_is_no_ordinary_file_is_not_written_over(registry: Registry, tmp_path: Path, put: Any) -> None:
+    put(tmp_path / "card.md")
+    before = (tmp_path / "card.md").lstat()
+    words = ["export", str(registry.folder), "--as", "model-card", "--output", str(tmp_path / "card.md")]
+    ran = CliRunner().invoke(main, words)
+    assert (ran.exit_code, "is there and is no ordinary file; give" in ran.output) == (2, True), ran.output
+    assert (tmp_path / "card.md").lstat().st_ino == before.st_ino
