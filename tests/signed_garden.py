@@ -32,7 +32,7 @@ from saint.signing._envelope import IN_TOTO
 from saint.signing._statement import claims
 from saint.testing import an_evidence
 
-NOW = "2026-06-01T00:00:00+00:00"
+NOW = datetime.now(UTC).isoformat(timespec="seconds")
 LATER = "2999-01-01T00:00:00+00:00"
 WHO: Mapping[str, tuple[str, ...]] = {
     "root": ("root1", "root2"),
@@ -133,6 +133,7 @@ def judge(registry: Registry, graft: Cutting, *, approvals: int = 0, **changes: 
         said.append(Verdict(gate="approval", outcome=Outcome.DEFER, reason="somebody has to approve"))
     decision = Decision(verdicts=tuple(said), query=query, passed=True, approvals=approvals)
     registry.record(graft, evidence, decision)
+    registry.seal.seal()  # as a command ends
     return registry.state.judged[-1].number
 
 

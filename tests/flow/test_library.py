@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,7 +33,7 @@ from saint.training import Schedule
 from workshop import Workshop, build_workshop
 
 QUICK = ("controls.after=never", "rounds=1", "gates.gain.at_least_bpb=-1.0", "gates.cost.at_most_params=100000")
-NOW = "2026-06-01T00:00:00+00:00"
+NOW = datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class Garden:

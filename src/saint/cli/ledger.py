@@ -199,10 +199,9 @@ class _Checked:
             click.echo(f"{found.num_unread} of the blobs are there, but were not read: a sample was asked for")
         click.echo(f"head {found.head}")
         click.echo(f"checkpoint {found.num_entries}:{found.root} of {found.origin}")
-        for problem in found.problems:
-            click.echo(f"problem: {visible(problem)}")
-        for what in found.unchecked:
-            click.echo(f"could not check {visible(what)}")
+        told = {"problem:": found.problems, "could not check": found.unchecked, "note:": found.notes}
+        for word, what in ((word, one) for word, said in told.items() for one in said):
+            click.echo(f"{word} {visible(what)}")
         if self.replayed is not None:
             say(replayed_lines(self.replayed))
         if self.signed is not None:

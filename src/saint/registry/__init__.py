@@ -2,10 +2,12 @@
 
 from saint.registry._changes import replay as replay
 from saint.registry._checkpoint import (
+    FOR_EVER as FOR_EVER,
     Checkpoint as Checkpoint,
     Note as Note,
     Signature as Signature,
     Signer as Signer,
+    has_signed as has_signed,
     key_hash as key_hash,
     parse_note as parse_note,
 )
@@ -32,7 +34,7 @@ from saint.registry._merkle import (
 from saint.registry._registry import Registry as Registry, Storable as Storable
 from saint.registry._remembered import Memory as Memory, Remembered as Remembered, Standing as Standing
 from saint.registry._repair import Copy as Copy, Repair as Repair, repair as repair
-from saint.registry._sealing import Seal as Seal, public_of as public_of, public_pem as public_pem
+from saint.registry._sealing import Seal as Seal, Signers as Signers, public_of as public_of, public_pem as public_pem
 from saint.registry._state import (
     Asked as Asked,
     Entry as Entry,
@@ -44,6 +46,7 @@ from saint.registry._store import Store as Store
 from saint.registry._verify import (
     Verification as Verification,
     held_note as held_note,
+    num_sealed as num_sealed,
     remember as remember,
     verify as verify,
 )

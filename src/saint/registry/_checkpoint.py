@@ -3,7 +3,8 @@
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, Self, final
 
@@ -12,6 +13,8 @@ from saint.errors import CheckpointKeyError, LedgerError
 _ED25519 = b"\x01"
 _SIGNATURE = "\u2014 "
 MOST_BYTES = 1 << 16
+FOR_EVER = sys.maxsize
+"""For how many entries a key may speak that was not revoked."""
 _MOST_SIGNATURES = 16
 _MOST_DIGITS = 18
 _HASH_BYTES, _KEY_HASH_BYTES = 32, 4
@@ -105,6 +108,18 @@ class Note:
                         )
                     found.append(key)
         return tuple(dict.fromkeys(found))
+
+
+def has_signed(note: Note, keys: Mapping[bytes, int]) -> bool:
+    """Whether one of the keys has signed that may speak for so many entries.
+
+    Args:
+        keys: Public key -> for how many first entries it may.
+
+    Raises:
+        LedgerError: A signature says that it is by one of them, and is not.
+    """
+    return any(keys[key] >= note.checkpoint.size for key in note.signed_by(keys))
 
 
 def key_hash(name: str, public: bytes) -> bytes:

@@ -54,6 +54,8 @@ class Remembered:
     place: str
     """The folder where it was last."""
     time: str
+    trusted: str = ""
+    """When its keys were taken from the registry itself, as nobody had told of them; "" for never."""
 
     @property
     def size(self) -> int:
@@ -98,6 +100,7 @@ class Memory:
                 keys=tuple(map(_key, found["keys"])),
                 place=str(found["place"]),
                 time=str(found["time"]),
+                trusted=str(found.get("trusted", "")),
             )
         except FileNotFoundError:
             return None
@@ -115,23 +118,34 @@ class Memory:
         except (OSError, UnicodeDecodeError) as error:
             raise RememberedError(f"{self._place_path(place)} cannot be read ({error}); delete it") from error
 
-    def remember(self, checkpoint: Checkpoint, *, place: Path, keys: Sequence[bytes] = (), anew: bool = False) -> None:
+    def remember(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        place: Path,
+        keys: Sequence[bytes] = (),
+        anew: bool = False,
+        on_trust: bool = False,
+    ) -> None:
         """Keep what was verified; to be called when all of it was. What is known of more entries stays.
 
         Args:
             place: The registry's folder.
             keys: Public keys that sign for it, beside those that are known.
             anew: Forget what was known of it.
+            on_trust: If it was not known: nobody told of the keys but the registry itself.
 
         Raises:
             StorageError: The disk refused; what was known stays known.
         """
+        time = datetime.now(UTC).isoformat(timespec="seconds")
         now = Remembered(
             origin=checkpoint.origin,
             checkpoints=((checkpoint.size, checkpoint.root.hex()),),
             keys=tuple(key.hex() for key in keys),
             place=os.fsencode(place.resolve()).decode(errors="replace"),  # for people
-            time=datetime.now(UTC).isoformat(timespec="seconds"),
+            time=time,
+            trusted=time if on_trust else "",
         )
         with self._locked():
             known = None if anew else self.recall(checkpoint.origin)
@@ -140,6 +154,7 @@ class Memory:
                     now,
                     checkpoints=_thinned(sorted({*known.checkpoints, *now.checkpoints})),
                     keys=tuple(dict.fromkeys([*known.keys, *now.keys])),
+                    trusted=known.trusted,
                 )
             if now != known:
                 replace_file(self._path(now.origin), _spelled(now).encode())
@@ -210,5 +225,5 @@ def _thinned(checkpoints: list[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
 
 
 def _spelled(remembered: Remembered) -> str:
-    fields = {name: getattr(remembered, name) for name in ("origin", "checkpoints", "keys", "place", "time")}
+    fields = {name: getattr(remembered, name) for name in ("origin", "checkpoints", "keys", "place", "time", "trusted")}
     return json.dumps({"format": _FORMAT, **fields}, indent=1) + "\n"

@@ -6,7 +6,8 @@ and of flushes that an append costs. What a killed process appended since its la
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
@@ -23,6 +24,17 @@ _DER_OF_ED25519 = bytes.fromhex("302a300506032b6570032100")
 
 
 @final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Signers:
+    """Who may sign a registry's checkpoints, as its trust file has it."""
+
+    keys: Mapping[bytes, int] = field(default_factory=dict)
+    """Public key -> for how many first entries it may speak; none where there is no trust file."""
+    is_known: bool = False
+    """Whether somebody has told this machine that the trust file is the registry's."""
+
+
+@final
 class Seal:
     """Watches one registry's appends."""
 
@@ -30,6 +42,8 @@ class Seal:
         self._store, self._ledger, self.memory = store, ledger, memory
         self.signer: Callable[[], Signer | None] = lambda: None
         """Finds who signs checkpoints; without anybody they are only remembered."""
+        self.may_sign: Callable[[], Signers] = Signers
+        """Finds whose signatures of checkpoints count."""
         self._tree, self._num_unsealed, self._has_begun = MerkleTree(), 0, False
 
     def begin(self) -> None:

@@ -2,7 +2,8 @@
 
 import base64
 import random
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -10,13 +11,13 @@ from typing import final
 
 from saint.errors import ConfigError, LedgerError, SaintError, SignatureError
 from saint.registry._changes import replay
-from saint.registry._checkpoint import MOST_BYTES, Checkpoint, Note, parse_note
+from saint.registry._checkpoint import FOR_EVER, MOST_BYTES, Checkpoint, Note, has_signed, parse_note
 from saint.registry._format_page import changed_pages, origins_in
 from saint.registry._merkle import MerkleTree
 from saint.registry._reading import read_file
 from saint.registry._registry import Registry
 from saint.registry._remembered import Remembered, Standing
-from saint.registry._sealing import key_name, public_of
+from saint.registry._sealing import Signers, key_name, public_of
 
 _MOST_DIGITS = 18
 
@@ -39,6 +40,8 @@ class Verification:
     """How the log relates to what this machine verified before."""
     problems: tuple[str, ...]
     unchecked: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What to know of it, and no fault."""
     num_unread: int = 0
     """Blobs that are there, but were not read: it was asked for a sample."""
 
@@ -70,7 +73,7 @@ def verify(registry: Registry, *, sample: float = 1.0, expected: str = "", anew:
     except SaintError as error:
         problems.append(str(error))
     keys, forged, unchecked = _keys_for(registry, known)
-    num_checkpoints, wrong, strange = _read_notes(registry, tree, keys)
+    num_checkpoints, wrong, strange = _read_notes(registry, tree, keys.keys)
     unchecked += strange
     problems += [*forged, *wrong, *_wrong_keys(registry.folder), *changed_pages(registry.store)]
     if expected and (problem := _not_expected(tree, expected)):
@@ -94,20 +97,34 @@ def verify(registry: Registry, *, sample: float = 1.0, expected: str = "", anew:
         standing=standing,
         problems=tuple(problems),
         unchecked=tuple(unchecked),
+        notes=tuple(_on_trust(registry, known, keys)) if num_checkpoints else (),
         num_unread=len(blobs) - len(drawn),
     )
 
 
-def _keys_for(registry: Registry, known: Remembered | None) -> tuple[list[bytes], list[str], list[str]]:
-    """The public keys that sign this registry's checkpoints, problems with the ledger's, and what could not be told."""
-    keys = [bytes.fromhex(key) for key in known.keys] if known else []
+def _keys_for(registry: Registry, known: Remembered | None) -> tuple[Signers, list[str], list[str]]:
+    """Who may sign this registry's checkpoints, problems with the ledger's keys, and what could not be told.
+
+    What is remembered of keys counts only until the registry has a trust file, which can take keys back.
+    """
+    keys = {bytes.fromhex(key): FOR_EVER for key in known.keys} if known else {}
     try:
         signer = registry.seal.signer()
+        if (signers := registry.seal.may_sign()).keys:
+            return signers, [], []
     except (SignatureError, LedgerError) as error:
-        return keys, [str(error)], []
+        return Signers(keys=keys), [str(error)], []
     except SaintError as error:  # of this machine's own files
-        return keys, [], [f"checkpoints with this machine's own key: {error}"]
-    return keys + ([signer.public] if signer else []), [], []
+        return Signers(keys=keys), [], [f"checkpoints with this machine's own key: {error}"]
+    return Signers(keys=keys | ({signer.public: FOR_EVER} if signer else {})), [], []
+
+
+def _on_trust(registry: Registry, known: Remembered | None, signers: Signers) -> Iterator[str]:
+    if known and known.trusted and not signers.is_known:
+        yield (
+            f"whose keys sign its checkpoints was taken on trust on {known.trusted[:10]}, from the registry itself; "
+            f"`saint keys trust {registry.folder} --root ID` holds them against what its owner tells you"
+        )
 
 
 def _draw(blobs: Sequence[str], share: float) -> frozenset[str]:
@@ -132,7 +149,25 @@ def remember(registry: Registry, found: Verification, *, anew: bool = False) -> 
             place=registry.folder,
             keys=_keys_in(registry.folder) if first else [],
             anew=anew,
+            on_trust=first,
         )
+
+
+def num_sealed(registry: Registry, keys: Mapping[bytes, int]) -> int:
+    """How many first entries the largest checkpoint is about that one of the keys has signed; 0 without any.
+
+    Raises:
+        LedgerError: The ledger does not verify.
+    """
+    tree = MerkleTree(bytes.fromhex(event.leaf) for event in registry.ledger.past())
+    origins = origins_in(registry.store)
+    for place in sorted((registry.folder / "checkpoints").glob("*.note"), reverse=True):
+        with suppress(LedgerError, OSError):  # `verify` says what is wrong with it
+            content = read_file(place, at_most=MOST_BYTES)
+            note = held_note(content, name=place.name, where=str(place), origins=origins, tree=tree)
+            if has_signed(note, keys):
+                return note.checkpoint.size
+    return 0
 
 
 def _read_blobs(registry: Registry, blobs: Sequence[str], drawn: Container[str]) -> tuple[int, list[str]]:
@@ -148,16 +183,16 @@ def _read_blobs(registry: Registry, blobs: Sequence[str], drawn: Container[str])
     return num_bytes, problems
 
 
-def _read_notes(registry: Registry, tree: MerkleTree, keys: Iterable[bytes]) -> tuple[int, list[str], list[str]]:
+def _read_notes(registry: Registry, tree: MerkleTree, keys: Mapping[bytes, int]) -> tuple[int, list[str], list[str]]:
     """How many checkpoints there are, what is wrong with them, and whose signatures could not be checked."""
-    keys, problems, strange = list(keys), [], []
+    problems, strange = [], []
     notes = sorted((registry.folder / "checkpoints").glob("*.note"))
     origins = origins_in(registry.store)
     for place in notes:
         try:
             content = read_file(place, at_most=MOST_BYTES)
             note = held_note(content, name=place.name, where=str(place), origins=origins, tree=tree)
-            if not note.signed_by(keys):
+            if not has_signed(note, keys):
                 strange.append(place.name)
         except (LedgerError, OSError) as error:
             problems.append(str(error))
@@ -165,7 +200,7 @@ def _read_notes(registry: Registry, tree: MerkleTree, keys: Iterable[bytes]) -> 
     if strange:
         unchecked.append(
             f"the signatures of {len(strange)} checkpoints, the last of them {strange[-1]}: they are by no key that is "
-            "known here; ask whose it is"
+            "known here and may sign for so many entries; ask whose it is"
         )
     return len(notes), problems, unchecked
 

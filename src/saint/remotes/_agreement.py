@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 from saint.errors import CheckpointKeyError, LedgerError, RemoteContentError, SignatureError
-from saint.registry import Checkpoint, Event, MerkleTree, Remembered, Standing, held_note
+from saint.registry import FOR_EVER, Checkpoint, Event, MerkleTree, Remembered, Standing, has_signed, held_note
 from saint.signing import log_keys
 
 
@@ -57,13 +57,14 @@ def must_agree(
     standing = known.standing(tree) if known else Standing.UNKNOWN
     if known and standing is not Standing.EXTENDS and not (may_be_behind and standing is Standing.SHORTER):
         raise LedgerError(_told(known, standing, tree, source))
-    keys = [bytes.fromhex(key) for key in known.keys] if known else []
-    keys = list(dict.fromkeys([*keys, *log_keys(origins[0], events, payload)])) if origins else keys
+    keys = log_keys(origins[0], events, payload) if origins else {}
+    if not keys and known:  # without a trust file, which could take keys back
+        keys = {bytes.fromhex(key): FOR_EVER for key in known.keys}
     strange = []
     for path, content in sorted(notes.items()):
         name = path.rpartition("/")[2]
         note = held_note(content, name=name, where=f"{path} at {source}", origins=origins, tree=tree)
-        if not note.signed_by(keys):
+        if not has_signed(note, keys):
             strange.append(path)
     if strange and keys:
         raise CheckpointKeyError(

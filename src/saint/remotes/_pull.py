@@ -100,7 +100,7 @@ def _make(
 def _remember(memory: Memory, agreed: Agreed, folder: Path) -> None:
     """Keep what was verified, once all of it was; a log without a name has no entries either."""
     if agreed.checkpoint.origin:
-        memory.remember(agreed.checkpoint, place=folder, keys=agreed.keys)
+        memory.remember(agreed.checkpoint, place=folder, keys=agreed.keys, on_trust=True)
 
 
 def _begin(draft: Path, found: Survey) -> Registry:

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import Any, final
 
 from saint.errors import KeyFileError, SignatureError
-from saint.registry import Event, Registry
+from saint.registry import Event, Registry, Signers
 from saint.signing._change import log_key
 from saint.signing._course import Course
 from saint.signing._envelope import IN_TOTO, Envelope, read_envelope, sign, verify
 from saint.signing._key import Keyring, key_path, keys_folder, load_key, make_key
+from saint.signing._log_keys import log_keys
 from saint.signing._pinned import forget, must_not_go_back, remember, remembered
 from saint.signing._statement import CONTEXT, Claim, claims
 from saint.signing._trust import Trust, embedded_trust, moment, sign_trust
@@ -32,6 +33,13 @@ def sign_entries(registry: Registry, *, given: Envelope | None = None, valid_unt
     attester = Attester(registry, given=given, valid_until=valid_until)
     registry.ledger.attest, registry.ledger.withdraw = attester, attester.withdraw
     registry.seal.signer = lambda: log_key(registry)
+    registry.seal.may_sign = lambda: _signers(registry)
+
+
+def _signers(registry: Registry) -> Signers:
+    origin = registry.origin
+    keys = log_keys(origin, registry.ledger.past(), registry.payload)
+    return Signers(keys=keys, is_known=bool(origin) and remembered(origin) is not None)
 
 
 def sign_approval(registry: Registry, judgement: int, *, by: str, reason: str, valid_until: str = "") -> Envelope:

@@ -8,9 +8,9 @@ from typing import final
 
 from saint import records
 from saint.errors import RememberedError, SaintError, SignatureError, StorageError
-from saint.registry import Event, Registry
+from saint.registry import FOR_EVER, Event, Registry, num_sealed
 from saint.signing._attest import must_say
-from saint.signing._course import Course
+from saint.signing._course import CLOCKS_DIFFER, Course
 from saint.signing._envelope import read_envelope
 from saint.signing._pinned import must_not_go_back, remember, remembered
 from saint.signing._statement import Claim, claims
@@ -37,6 +37,14 @@ class Signatures:
     """Why something could not be checked; nothing for a check of everything."""
 
 
+def _dated_wrongly(event: Event, course: Course) -> Iterator[str]:
+    said = f"entry {event.number} is dated {event.time}"
+    if course.is_ahead(event):
+        yield f"{said}, which is over a day from now: it is no time for keys to expire by; see who wrote it"
+    elif moment(event.time) + CLOCKS_DIFFER < moment(course.clock):
+        yield f"{said}, over a day before an entry that comes before it: one of them has a wrong date; see who wrote it"
+
+
 def check_signatures(registry: Registry, *, now: str) -> Signatures:
     """Check every attestation: that it says what its entry says, and that enough keys that counted then signed it.
 
@@ -48,7 +56,7 @@ def check_signatures(registry: Registry, *, now: str) -> Signatures:
     Raises:
         LedgerError: The ledger does not verify.
     """
-    checker = _Checker(registry)
+    checker = _Checker(registry, now=now)
     for event in registry.ledger:
         checker.read(event)
     return checker.result(now)
@@ -56,12 +64,14 @@ def check_signatures(registry: Registry, *, now: str) -> Signatures:
 
 @final
 class _Checker:
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, *, now: str) -> None:
         self._registry = registry
-        self._course = Course(registry.origin, registry.payload)
+        self._course = Course(registry.origin, registry.payload, now=now)
         self._problems: list[str] = []
         self._counted: set[str] = set()
         self._num = self._num_unsigned = 0
+        self._bare: list[int] = []
+        """Numbers of the entries about which nothing has to be signed."""
         self._is_lost = False
         """A change of trust did not hold, so nothing after it can be told."""
         self._signed_by: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
@@ -74,6 +84,7 @@ class _Checker:
         if self._is_lost:
             return
         course = self._course
+        self._problems += _dated_wrongly(event, course)
         before = course.trust
         try:
             asked = claims(event.name, event.body, course)
@@ -86,6 +97,8 @@ class _Checker:
             self._problems.append(f"entry {event.number} does not say what its signature is to be about ({error!r})")
             return
         trust = before or course.trust
+        if not asked and "trust" not in event.body:
+            self._bare.append(event.number)
         if asked and trust is None:
             self._num_unsigned += 1
         elif asked and trust is not None:
@@ -170,7 +183,7 @@ class _Checker:
             known = None
             self._problems.append(str(error))
         else:
-            unchecked = list(_unknown(trust, known, self._num_unsigned, now))
+            unchecked = [*_unknown(trust, known, self._num_unsigned, now), *self._uncovered(trust)]
         if trust is not None and known is not None and not self._problems:
             try:
                 remember(trust)
@@ -184,6 +197,18 @@ class _Checker:
             problems=tuple(self._problems),
             unchecked=tuple(unchecked),
         )
+
+    def _uncovered(self, trust: Trust | None) -> Iterator[str]:
+        """Which entries anybody could have appended: no role signs them, and no checkpoint was signed since."""
+        if trust is None or self._is_lost or not self._bare:
+            return
+        keys = {trust.public(key).public: FOR_EVER for key in trust.roles["log"].keys}
+        after = num_sealed(self._registry, keys)
+        if left := [number for number in self._bare if number >= after]:
+            yield (
+                f"{len(left)} entries, the first of them {left[0]}, are signed by no role and come after the last "
+                "checkpoint that a log key signed; the next command that writes here where that key is signs one"
+            )
 
 
 def _unknown(trust: Trust | None, known: Trust | None, num_unsigned: int, now: str) -> Iterator[str]:

@@ -1,13 +1,16 @@
 """What a signature has to agree with, read from the ledger's entries in order."""
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, final
 
 from saint.errors import SaintError, SignatureError
 from saint.registry import Event
 from saint.signing._envelope import read_envelope
 from saint.signing._trust import Trust, follow, moment
+
+CLOCKS_DIFFER = timedelta(days=1)
+"""What is dated wrongly by no more is nobody's fault."""
 
 
 @final
@@ -17,14 +20,18 @@ class Course:
     Args:
         origin: The registry's.
         payload: Digest of a blob -> its content.
+        now: UTC, ISO 8601; that of this machine's clock, whenever it is needed, when left out.
     """
 
-    def __init__(self, origin: str, payload: Callable[[str], bytes]) -> None:
-        self.origin, self._payload = origin, payload
+    def __init__(self, origin: str, payload: Callable[[str], bytes], *, now: str = "") -> None:
+        self.origin, self._payload, self._now = origin, payload, now
         self.num_read = 0
         self.trust: Trust | None = None
         self.clock = datetime.min.replace(tzinfo=UTC).isoformat()
-        """The latest time of any entry: an entry that is dated back does not bring back an expired key."""
+        """The latest time of any entry: an entry that is dated back does not bring back an expired key.
+
+        One from the future is left out: it would have all keys expire that ever will.
+        """
         self.created: Mapping[str, Any] = {}
         self.policy = ""
         """Digest of the policy in force."""
@@ -57,7 +64,8 @@ class Course:
                 ) from error
 
     def _read(self, event: Event) -> None:
-        self.clock = max(self.clock, event.time, key=moment)
+        if not self.is_ahead(event):
+            self.clock = max(self.clock, event.time, key=moment)
         if "trust" in event.body:
             self.trust = self.changed(event)
         if event.name == "created":
@@ -66,6 +74,11 @@ class Course:
             self.policy = event.body["digest"]
         elif event.name in ("judged", "rejudged"):
             self.judged[event.number] = event
+
+    def is_ahead(self, event: Event) -> bool:
+        """Whether an entry is from the future, by more than clocks differ."""
+        now = moment(self._now) if self._now else datetime.now(UTC)
+        return moment(event.time) > now + CLOCKS_DIFFER
 
     def changed(self, event: Event) -> Trust:
         """The trust file that an entry puts in the place of the one before it.
