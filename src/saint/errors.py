@@ -120,6 +120,10 @@ class StaleEvidenceError(SaintError, RuntimeError):
     """Evidence was measured on a stack that no longer stands."""
 
 
+class RolledBackError(SaintError, RuntimeError):
+    """A composition was to be used that holds a graft which does not stand any more."""
+
+
 class KeyFileError(SaintError, ValueError):
     """A key is missing, cannot be opened, or is not the one that is needed."""
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from saint.errors import ExportError
+from saint.records import composition_digest
 from saint.registry import Entry, Event, Registry, State
-from saint.statements import composition_digest
 
 
 @final

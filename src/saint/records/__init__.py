@@ -16,6 +16,11 @@ from saint.records._canonical import (
     to_plain as to_plain,
     tokenizer_digest as tokenizer_digest,
 )
+from saint.records._composition import (
+    Scaled as Scaled,
+    composition as composition,
+    composition_digest as composition_digest,
+)
 from saint.records._evidence import Evidence as Evidence
 from saint.records._judging import (
     Against as Against,

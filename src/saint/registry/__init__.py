@@ -9,6 +9,13 @@ from saint.registry._checkpoint import (
     key_hash as key_hash,
     parse_note as parse_note,
 )
+from saint.registry._compositions import (
+    BASE as BASE,
+    STANDING as STANDING,
+    Composition as Composition,
+    compositions_in as compositions_in,
+    judgement_of as judgement_of,
+)
 from saint.registry._doctor import Finding as Finding, examine as examine
 from saint.registry._gc import Collection as Collection, collect as collect
 from saint.registry._index import find as find

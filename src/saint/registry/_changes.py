@@ -8,6 +8,7 @@ from typing import Any
 from saint import config
 from saint.errors import ConfigError, LedgerError
 from saint.records import Decision, Evidence, Outcome, Query
+from saint.registry._compositions import named_in
 from saint.registry._ledger import Event
 from saint.registry._state import Asked, Entry, State, Status
 
@@ -279,6 +280,18 @@ def _roll_back(state: State, event: Event) -> Change:
     return _all(_assign(state, standing=left), partial(_judged, state, changed))
 
 
+def _compose(state: State, event: Event) -> Change:
+    said = named_in(state, event.body, where=f"entry {event.number}")
+    return _put(state, "compositions", event.body["name"], {**said, "number": event.number, "time": event.time})
+
+
+def _remove_composition(state: State, event: Event) -> Change:
+    name = event.body["name"]
+    if (digest := state.compositions[name]["composition"]) != event.body["composition"]:
+        raise LedgerError(f"entry {event.number} removes composition {name}, which then was {digest[:12]}")
+    return lambda: state.own("compositions").pop(name)
+
+
 def _judged(state: State, changed: dict[int, Entry]) -> None:
     judged = state.own("judged")
     for index, entry in changed.items():
@@ -309,4 +322,6 @@ _CHANGES: dict[str, Callable[[State, Event], Change]] = {
     "rejudged": _rejudge,
     "quarantined": _quarantine,
     "retrain_queued": _collect("to_retrain"),
+    "composed": _compose,
+    "composition_removed": _remove_composition,
 }

@@ -15,7 +15,7 @@ from typing import final
 from saint.registry._ledger import GENESIS, Event, Ledger
 from saint.registry._registry import Registry
 
-_VERSION = 1
+_VERSION = 2
 _TABLES = f"""
 CREATE TABLE entries (number INTEGER PRIMARY KEY, digest TEXT NOT NULL, event TEXT NOT NULL, time TEXT NOT NULL);
 CREATE TABLE grafts (graft TEXT NOT NULL, number INTEGER NOT NULL REFERENCES entries);
@@ -115,5 +115,6 @@ def _line(content: bytes) -> str:
 
 def _grafts(event: Event) -> set[str]:
     """What grafts an entry is about, as its body says."""
-    named = [event.body.get("graft"), *(event.body.get("retrained") or [])]
+    members = [one.get("graft") if isinstance(one, dict) else one for one in event.body.get("grafts") or []]
+    named = [event.body.get("graft"), *members, *(event.body.get("retrained") or [])]
     return {graft for graft in named if isinstance(graft, str)}

@@ -17,7 +17,8 @@ from saint.errors import (
     StaleEvidenceError,
     UnknownNameError,
 )
-from saint.records import Decision, Evidence
+from saint.records import Decision, Evidence, Scaled, composition_digest
+from saint.registry._compositions import Composition, composition_named, named_in
 from saint.registry._ledger import FORMAT, Event, Ledger
 from saint.registry._present import Present
 from saint.registry._remembered import Memory
@@ -295,6 +296,50 @@ class Registry:
 
         self.append("rolled_back", body)
         return full
+
+    def composition(self, name: str) -> Composition:
+        """The composition that has a name; or the stack that a graft was judged with, by the start of its digest.
+
+        `base` is no graft at all, `standing` those that stand.
+
+        Raises:
+            UnknownNameError: Nothing is called so.
+        """
+        return composition_named(self.state, name)
+
+    def compose(self, name: str, grafts: Sequence[Scaled], *, reason: str) -> Composition:
+        """Name a composition of grafts that stand; one that had the name gives it up, and stays in the ledger.
+
+        Args:
+            grafts: First graft first, by their full digests.
+
+        Raises:
+            ConfigError: The name cannot be one, there are no grafts, or one of them is there twice or does not stand.
+        """
+
+        def body(state: State) -> dict[str, Any]:
+            digest = composition_digest(state.base, grafts)
+            said = {"name": name, "grafts": records.to_plain(grafts), "composition": digest, "reason": reason}
+            named_in(state, said, where="the composition")
+            return said
+
+        self.append("composed", body)
+        return self.composition(name)
+
+    def remove_composition(self, name: str, *, reason: str) -> None:
+        """Take a name back; what it named stays in the ledger.
+
+        Raises:
+            UnknownNameError: No entry names a composition so.
+        """
+
+        def body(state: State) -> dict[str, Any]:
+            if name not in state.compositions:
+                named = ", ".join(state.compositions) or "none"
+                raise UnknownNameError(f"no composition is named {name!r}, so it cannot be removed; named are {named}")
+            return {"name": name, "composition": state.compositions[name]["composition"], "reason": reason}
+
+        self.append("composition_removed", body)
 
 
 def _must_answer_its_own(state: State, evidence: Evidence, decision: Decision) -> None:

@@ -93,6 +93,8 @@ class State:
     """Digest of a graft -> why it must not stand again."""
     to_retrain: list[dict[str, Any]] = field(default_factory=list)
     """Candidates that are to be grown again, oldest first, as long as no round has taken them up."""
+    compositions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Name -> the grafts of the composition that has it now, its digest, the reason, and the entry that says so."""
     others: list[Event] = field(default_factory=list)
     _own: set[Hashable] = field(default_factory=set, init=False, repr=False, compare=False)
     """Members, and lists under a key of a member, that no snapshot has."""

@@ -9,3 +9,8 @@ def spell(interval: Mapping[str, Any] | None) -> str:
     if interval is None:
         return "not measured"
     return f"{interval['estimate']:+.4f} [{interval['low']:+.4f}, {interval['high']:+.4f}]"
+
+
+def scaled(graft: Mapping[str, Any]) -> str:
+    """A graft of a composition by its digest, with its scale where that is not 1."""
+    return graft["graft"][:12] + (f" x {graft['scale']:g}" if graft["scale"] != 1 else "")

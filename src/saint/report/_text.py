@@ -9,7 +9,7 @@ from rich.text import Text
 
 from saint.registry import Event
 from saint.report._marks import footprint_lines, interaction_lines, safety_lines
-from saint.report._spelling import spell
+from saint.report._spelling import scaled, spell
 
 _STYLES = {
     "stands": "green",
@@ -309,6 +309,8 @@ _GISTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "quarantined": lambda body: f"{body['graft'][:12]}: {body['reason']}",
     "retrain_queued": lambda body: f"{what(body['candidate'])}, instead of {body['graft'][:12]}",
     "rolled_back": lambda body: f"{body['graft'][:12]}: {body['reason']}",
+    "composed": lambda body: f"{body['name']}: {', '.join(map(scaled, body['grafts']))}: {body['reason']}",
+    "composition_removed": lambda body: f"{body['name']}: {body['reason']}",
     "control_trained": lambda body: f"{body['name']}{': ' + body['failure'] if 'failure' in body else ''}",
     "controls_left_out": lambda body: str(body["reason"]),
     "measured": lambda body: f"{body['split']}: {len(body['arms'])} arms",

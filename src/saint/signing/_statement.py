@@ -125,6 +125,12 @@ def _policy(name: str, body: Mapping[str, Any], course: Course) -> list[Claim]:
     return [Claim(role="root", subject={"policy": body["digest"]}, predicate_type=DECISION, predicate=said)]
 
 
+def _named(name: str, body: Mapping[str, Any], course: Course) -> list[Claim]:
+    """A composition that is given a name, or from which one is taken, by whoever may sign anything."""
+    said = {"event": name, "outcome": name, "name": body["name"], "reason": body["reason"], "base": course.base}
+    return [Claim(role="any", subject={"composition": body["composition"]}, predicate_type=DECISION, predicate=said)]
+
+
 def _binding(evidence: Mapping[str, Any], decision: Mapping[str, Any], course: Course) -> dict[str, Any]:
     """What a decision holds for, and for nothing else."""
     query = decision.get("query") or {}
@@ -165,4 +171,6 @@ _CLAIMS = {
     "rolled_back": _changed,
     "quarantined": _changed,
     "policy_set": _policy,
+    "composed": _named,
+    "composition_removed": _named,
 }

@@ -1,6 +1,5 @@
 """What the ledger says, as statements that others can check: in-toto Statements v1, as plain dicts, not signed here."""
 
-from saint.statements._composition import composition as composition, composition_digest as composition_digest
 from saint.statements._judged import decision as decision, test_result as test_result
 from saint.statements._provenance import composition_provenance as composition_provenance, provenance as provenance
 from saint.statements._shape import Shape as Shape

@@ -1,9 +1,8 @@
 from typing import Any
 
 from saint import records
-from saint.records import Outcome
+from saint.records import Outcome, composition_digest
 from saint.registry import Entry, State
-from saint.statements._composition import composition_digest
 from saint.statements._statement import DECISION, TEST_RESULT, resource, statement
 
 _RESULT = {Outcome.ACCEPT: "PASSED", Outcome.DEFER: "WARNED", Outcome.REJECT: "FAILED"}

@@ -1,8 +1,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from saint.registry import Entry, State
-from saint.statements._composition import composition, composition_digest
+from saint.records import composition, composition_digest
+from saint.registry import Entry, State, judgement_of
 from saint.statements._statement import NOT_RECORDED, PROVENANCE, resource, resources, statement
 from saint.statements._training import learnt_from, training_of
 
@@ -35,13 +35,13 @@ def composition_provenance(state: State) -> dict[str, Any]:
     """
     digest = composition_digest(state.base, state.standing)
     last = {entry.digest: entry for entry in state.judged if entry.status == "stands"}.get((state.standing or [""])[-1])
-    logits = last.evidence.logits if last is not None and not last.unvalidated else ""
+    logits = judged.evidence.logits if (judged := judgement_of(state, state.standing)) else ""
     run = _run(state, {"finishedOn": last.time} if last else {})
     if logits:
         run["byproducts"] = [resource("logits", logits, digestOf="its logits on a fixed probe")]
     definition = {
         "buildType": _COMPOSITION,
-        "externalParameters": dict(composition(state.base, state.standing)),
+        "externalParameters": composition(state.base, state.standing),
         "resolvedDependencies": [_base(state), *(resource(_graft_name(graft), graft) for graft in state.standing)],
     }
     return statement({f"composition-{digest[:12]}": digest}, PROVENANCE, {"buildDefinition": definition, **_of(run)})

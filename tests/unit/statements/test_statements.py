@@ -8,11 +8,10 @@ import pytest
 
 from made_up_garden import BASE, FERN, LILY, MOSS, ROSE, TEXT, Cutting, made_up_garden
 from saint.errors import StatementError
-from saint.records import to_canonical
+from saint.records import composition_digest, to_canonical
 from saint.registry import Entry, Registry
 from saint.statements import (
     PROVENANCE,
-    composition_digest,
     composition_provenance,
     decision,
     must_be_statement,
