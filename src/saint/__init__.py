@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from saint.candidates import propose as propose
-    from saint.composition import compose as compose, restore as restore
+    from saint.composition import Modes as Modes, compose as compose, restore as restore
     from saint.consolidation import merge as merge
     from saint.evaluation import Sealed as Sealed, evaluate as evaluate
     from saint.growth import grow as grow
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "Budget": "records",
+    "Modes": "composition",
     "Policy": "judging",
     "Registry": "registry",
     "Sealed": "evaluation",

@@ -70,6 +70,8 @@ def show(registry: str, graft: str, *, as_json: bool) -> None:
 @click.option("--reason", required=True, help="Why; it is kept in the ledger.")
 def rollback(registry: str, graft: str, reason: str) -> None:
     """Take GRAFT out of the stack, wherever it is in it; nothing is deleted."""
+    from saint.registry import compositions_in
+
     opened = open_registry(registry)
     digest = opened.rollback(graft, reason=reason)
     standing = opened.accepted()
@@ -77,6 +79,8 @@ def rollback(registry: str, graft: str, reason: str) -> None:
     for entry in standing:
         if entry.unvalidated:
             click.echo(f"  {entry.digest[:12]} was judged on top of it and is now unvalidated")
+    for name in (one.name for one in compositions_in(opened.state) if digest in one.withdrawn):
+        click.echo(f"  composition {name} holds it and cannot be used; name what is left of it anew: saint compose")
 
 
 @click.command()
@@ -212,13 +216,14 @@ _RECOMPOSED = {
 
 def _recompose(registry: Registry, base_name: str | None) -> str:
     from saint.composition import compose, logits_digest, restore
+    from saint.registry import STANDING
 
-    standing = registry.accepted()
-    if not standing or standing[-1].unvalidated:  # the logits on record are of another stack
+    judgement = registry.composition(STANDING).judgement
+    if judgement is None or not judgement.evidence.logits:  # what is on record is of another stack
         return "unknown"
     quieten()
     model = compose(open_base(registry, base_name), restore(registry))
-    return "equal" if logits_digest(model) == standing[-1].evidence.logits else "different"
+    return "equal" if logits_digest(model) == judgement.evidence.logits else "different"
 
 
 @click.command()

@@ -5,8 +5,10 @@ from saint.cli.base import train
 from saint.cli.benching import bench
 from saint.cli.blaming import blame
 from saint.cli.comparing import compare
+from saint.cli.composing import compose, compositions
 from saint.cli.data import data
 from saint.cli.demo import demo
+from saint.cli.differing import diff
 from saint.cli.exporting import export
 from saint.cli.growing import grow, init
 from saint.cli.judging import approve, holdout, policy
@@ -41,6 +43,9 @@ for command in (
     log,
     show,
     rollback,
+    compose,
+    compositions,
+    diff,
     approve,
     keys,
     policy,

@@ -18,6 +18,7 @@ from saint.composition._export import (
     export_peft as export_peft,
     exported_difference as exported_difference,
 )
+from saint.composition._modes import Modes as Modes
 from saint.composition._places import newborn as newborn, place_of as place_of
 from saint.composition._prefix import Prefix as Prefix, PrefixCache as PrefixCache
 from saint.composition._probe import logits_digest as logits_digest, probe_logits as probe_logits

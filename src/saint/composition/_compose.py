@@ -1,6 +1,8 @@
 import copy
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from threading import RLock
 from typing import Any, final
 
 import torch
@@ -33,6 +35,7 @@ class Composed(nn.Module):
     ) -> None:
         super().__init__()
         self._attached: list[tuple[Kind, Kind]] = []
+        self._turn: AbstractContextManager[Any] = nullcontext()
         self.model: Any = share_weights(base)
         self.stack = nn.ModuleList(stack)
         self.beside = nn.ModuleList(beside)
@@ -85,11 +88,21 @@ class Composed(nn.Module):
     @override
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the base answers once each graft has changed its site, first graft first."""
-        return self.model(*args, **kwargs)
+        with self._turn:
+            return self.model(*args, **kwargs)
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """`generate` of the Hugging Face model, with the grafts at work."""
-        return self.model.generate(*args, **kwargs)
+        with self._turn:
+            return self.model.generate(*args, **kwargs)
+
+    def take_turns(self) -> None:
+        """Let threads that call this model wait for one another.
+
+        Some kinds put their weights into a module of their own for the time of a call, which a second call at the same
+        time would meet. A lock cannot be copied, so a model has none before.
+        """
+        self._turn = RLock()
 
 
 def compose(base: FrozenBase, stack: Sequence[Graft]) -> Composed:

@@ -3,6 +3,7 @@
 from saint.evaluation._attribution import attribute as attribute
 from saint.evaluation._by_site import site_by_site as site_by_site, taylor_by_site as taylor_by_site
 from saint.evaluation._canaries import canary_p_value as canary_p_value
+from saint.evaluation._difference import text_difference as text_difference
 from saint.evaluation._evaluate import (
     evaluate as evaluate,
     measure_arm as measure_arm,

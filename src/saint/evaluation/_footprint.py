@@ -14,11 +14,10 @@ from saint.data import TOKEN_CLASSES, Corpus, TextWindows, token_classes
 from saint.errors import DataError, DivergedError
 from saint.evaluation._losses import Losses
 from saint.grafts import Graft
-from saint.models import FrozenBase, rows_together, token_logits
+from saint.models import FrozenBase, token_logits
 from saint.records import Footprint
 
 _PARTS = 8  # of a window
-_LOGITS_AT_ONCE = 1 << 25  # of each of the two models; in float32 that is 128 MiB
 _LOGITS_COMPARED = 1 << 22
 _NOTHING: Int64[np.ndarray, " vocab"] = np.zeros(0, dtype=np.int64)
 
@@ -150,8 +149,7 @@ def _read(pair: _Pair, corpus: Corpus, losses: Losses, tokenizer: Any) -> _Seen:
     vocab_size = int(pair.base.model.config.vocab_size)
     length = losses.window_length(pair.base.model)
     seen = _Seen(_NOTHING if tokenizer is None else token_classes(tokenizer, vocab_size=vocab_size), length)
-    rows = min(rows_together(length, pair.base.model.device), max(1, _LOGITS_AT_ONCE // (length * vocab_size)))
-    for window in losses.windows(pair.base.model, corpus, batch_size=rows):
+    for window in losses.windows_for_two(pair.base.model, corpus):
         without, with_graft = pair.logits(window)
         paid = torch.arange(without.shape[1])[None] < window.lengths[:, None]  # (B, T)
         owed = paid.to(without.device)

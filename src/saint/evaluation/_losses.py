@@ -20,6 +20,8 @@ from saint.records import Interval, Spread
 from saint.search import code_digest, defining_digest
 from saint.statistics import bootstrap_interval, paired_interval, paired_spread
 
+_LOGITS_AT_ONCE = 1 << 25  # of each of two models; in float32 that is 128 MiB
+
 
 @final
 class Losses:
@@ -118,6 +120,12 @@ class Losses:
         """
         seq_len, together = self._cut(model)
         return corpus.windows(seq_len=seq_len, batch_size=batch_size or together)
+
+    def windows_for_two(self, model: Any, corpus: Corpus) -> Iterator[TextWindows]:
+        """The same in pieces for which the logits of two models fit into memory at once."""
+        length = self.window_length(model)
+        fitting = max(1, _LOGITS_AT_ONCE // (length * int(model.config.vocab_size)))
+        return self.windows(model, corpus, batch_size=min(rows_together(length, model.device), fitting))
 
     def _cut(self, model: Any) -> tuple[int, int]:
         """Predictions per window, and windows that are scored together."""

@@ -21,6 +21,8 @@ _CHANGES = (
     "quarantined",
     "policy_set",
     "holdout_retired",
+    "composed",
+    "composition_removed",
     "consolidated",
 )
 _PREFACE = (

@@ -18,6 +18,7 @@ from saint.records._canonical import (
 )
 from saint.records._composition import (
     Scaled as Scaled,
+    TextDifference as TextDifference,
     composition as composition,
     composition_digest as composition_digest,
 )

@@ -7,6 +7,7 @@ from typing import Any, final
 
 from saint.errors import ConfigError
 from saint.records._canonical import digest
+from saint.records._nouns import Interval
 
 _LARGEST_SCALE = 1000.0
 
@@ -42,3 +43,17 @@ def composition(base: str, grafts: Iterable[Scaled | str]) -> dict[str, Any]:
 def composition_digest(base: str, grafts: Iterable[Scaled | str]) -> str:
     """SHA-256 of the canonical spelling of `composition`: the one name by which everything knows it."""
     return digest(composition(base, grafts))
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextDifference:
+    """How two compositions differ on one text."""
+
+    saved_bpb: Interval
+    """Bits per byte that the second saves against the first, document by document; positive is better."""
+    max_logit: float
+    """The largest difference of a logit."""
+    changed: float
+    """Share of the tokens in whose place another one is the likeliest."""
+    num_tokens: int

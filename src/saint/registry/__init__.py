@@ -13,6 +13,7 @@ from saint.registry._compositions import (
     BASE as BASE,
     STANDING as STANDING,
     Composition as Composition,
+    composition_of as composition_of,
     compositions_in as compositions_in,
     judgement_of as judgement_of,
 )

@@ -58,12 +58,14 @@ def composition_named(state: State, name: str) -> Composition:
     Raises:
         UnknownNameError: Nothing is called so.
     """
-    if name in (BASE, STANDING):
-        stack = [Scaled(graft=graft) for graft in state.standing] if name == STANDING else []
-        return _known(state, name, stack)
+    if name == BASE:
+        return composition_of(state, [], name=name)
+    if name == STANDING:  # what is in quarantine stands until it is rolled back, and is not validated
+        stack = [Scaled(graft=graft) for graft in state.standing]
+        return replace(composition_of(state, stack, name=name), withdrawn=())
     if name in state.compositions:
         said = state.compositions[name]
-        found = _known(state, name, said["grafts"])
+        found = composition_of(state, said["grafts"], name=name)
         return replace(found, reason=said["reason"], number=said["number"], time=said["time"])
     judged = {entry.digest: entry for entry in state.judged if name and entry.digest.startswith(name)}
     if len(judged) != 1:
@@ -74,7 +76,7 @@ def composition_named(state: State, name: str) -> Composition:
         )
     [entry] = judged.values()
     stack = [Scaled(graft=graft) for graft in (*entry.evidence.stack, entry.digest)]
-    return _known(state, f"as of {entry.digest[:12]}", stack)
+    return composition_of(state, stack, name=f"as of {entry.digest[:12]}")
 
 
 def compositions_in(state: State) -> list[Composition]:
@@ -126,8 +128,8 @@ def _must_be_usable(state: State, graft: str) -> None:
     )
 
 
-def _known(state: State, name: str, grafts: Sequence[Scaled]) -> Composition:
-    """What the ledger knows of these grafts together."""
+def composition_of(state: State, grafts: Sequence[Scaled], *, name: str = "unnamed") -> Composition:
+    """What the ledger knows of these grafts together, whatever they are called."""
     stack = [one.graft for one in grafts]
     standing = [graft for graft in state.standing if graft not in state.quarantined]
     withdrawn = tuple(graft for graft in stack if graft not in standing)

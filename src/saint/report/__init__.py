@@ -14,6 +14,13 @@ from saint.report._comparison_page import (
     comparison_pictures as comparison_pictures,
     write_comparison as write_comparison,
 )
+from saint.report._compositions import (
+    composition_parts as composition_parts,
+    compositions as compositions,
+    described as described,
+    standing_of as standing_of,
+)
+from saint.report._difference import difference as difference, difference_parts as difference_parts
 from saint.report._figure import Figure as Figure
 from saint.report._growth_curve import curve_table as curve_table
 from saint.report._html import to_html as to_html

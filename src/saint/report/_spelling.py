@@ -13,4 +13,4 @@ def spell(interval: Mapping[str, Any] | None) -> str:
 
 def scaled(graft: Mapping[str, Any]) -> str:
     """A graft of a composition by its digest, with its scale where that is not 1."""
-    return graft["graft"][:12] + (f" x {graft['scale']:g}" if graft["scale"] != 1 else "")
+    return f"{graft['graft'][:12]} x {graft['scale']:g}" if graft["scale"] != 1 else f"{graft['graft'][:12]}"
