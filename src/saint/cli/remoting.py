@@ -1,9 +1,13 @@
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from saint.cli._opening import open_registry
 from saint.cli._terminal import json_option, registry_argument, say_json, watching
+
+if TYPE_CHECKING:
+    from saint.remotes import Pulled
 
 
 @click.command()
@@ -11,7 +15,10 @@ from saint.cli._terminal import json_option, registry_argument, say_json, watchi
 @click.argument("remote")
 @json_option
 def push(registry: str, remote: str, *, as_json: bool) -> None:
-    """Bring to REMOTE (a folder, s3://BUCKET/PREFIX or oci://HOST/NAME:TAG) what REGISTRY has and it has not."""
+    """Bring to REMOTE what REGISTRY has and it has not.
+
+    REMOTE is a folder, s3://BUCKET/PREFIX, oci://HOST/NAME:TAG or hf://USER/NAME.
+    """
     from saint.records import to_plain
     from saint.remotes import open_remote, push as push_registry
 
@@ -34,22 +41,36 @@ def push(registry: str, remote: str, *, as_json: bool) -> None:
 @click.option("--largest-blob", type=click.IntRange(min=1), help="Take no blob of more bytes than this.")
 @json_option
 def pull(remote: str, folder: str, largest_blob: int | None, *, as_json: bool) -> None:
-    """Copy the registry at REMOTE into FOLDER, or bring the one in FOLDER up to date; all of it is checked."""
-    from saint.records import to_plain
+    """Copy the registry at REMOTE into FOLDER, or bring the one in FOLDER up to date.
+
+    All that comes is checked, and held against what this machine verified before; where it never did, the exit status
+    is 3, as for `saint verify`.
+    """
     from saint.remotes import Caps, open_remote, pull as pull_registry
 
     caps = Caps(blob=largest_blob) if largest_blob else Caps()
     with watching(models=False) as progress:
         _, pulled = pull_registry(open_remote(remote), Path(folder), caps=caps, progress=progress)
+    _say_pulled(pulled, remote, folder, as_json=as_json)
+
+
+def _say_pulled(pulled: "Pulled", source: str, folder: str, *, as_json: bool) -> None:
+    """And end with 3 when something could not be checked, as `saint verify` does."""
+    from saint.records import to_plain
+
     if as_json:
         say_json(to_plain(pulled))
-        return
-    click.echo(
-        f"{folder}: {pulled.num_entries} entries, {pulled.num_blobs} blobs ({pulled.num_bytes:,} bytes) and "
-        f"{pulled.num_notes} checkpoints pulled and verified"
-    )
-    if pulled.num_ahead:
-        click.echo(f"it has {pulled.num_ahead} entries more than the remote: saint push {folder} {remote}")
+    else:
+        click.echo(
+            f"{folder}: {pulled.num_entries} entries, {pulled.num_blobs} blobs ({pulled.num_bytes:,} bytes) and "
+            f"{pulled.num_notes} checkpoints came from {source}"
+        )
+        if pulled.num_ahead:
+            click.echo(f"it has {pulled.num_ahead} entries more: saint push {folder} {source}")
+        for what in pulled.unchecked:
+            click.echo(f"not checked: {what}")
+        click.echo("all that could be checked is sound" if pulled.unchecked else "verified")
+    click.get_current_context().exit(3 if pulled.unchecked else 0)
 
 
 @click.command()
@@ -77,13 +98,9 @@ def bundle(registry: str, file: str, *, as_json: bool) -> None:
 @click.argument("folder", type=click.Path())
 @json_option
 def unbundle(file: str, folder: str, *, as_json: bool) -> None:
-    """Copy the registry in FILE into FOLDER, or bring the one in FOLDER up to date; all of it is checked."""
-    from saint.records import to_plain
+    """Copy the registry in FILE into FOLDER, or bring the one in FOLDER up to date; as `saint pull` does it."""
     from saint.remotes import BundleRemote, pull as pull_registry
 
     with watching(models=False) as progress:
         _, pulled = pull_registry(BundleRemote(Path(file)), Path(folder), progress=progress)
-    if as_json:
-        say_json(to_plain(pulled))
-    else:
-        click.echo(f"{folder}: {pulled.num_entries} entries and {pulled.num_blobs} blobs unpacked and verified")
+    _say_pulled(pulled, file, folder, as_json=as_json)

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import click
 
 from saint.cli._opening import open_registry
@@ -10,9 +8,7 @@ _SECONDS_PER_DAY = 86400
 
 @click.command()
 @registry_argument
-@click.option(
-    "--from", "copy", required=True, type=click.Path(exists=True, file_okay=False), help="Another copy of it."
-)
+@click.option("--from", "copy", required=True, help="Another copy of it: a folder, a bundle, or any remote.")
 @json_option
 def repair(registry: str, copy: str, *, as_json: bool) -> None:
     """Take what rotted or is missing in REGISTRY from another copy, if its digest is the one that is on record.
@@ -21,8 +17,9 @@ def repair(registry: str, copy: str, *, as_json: bool) -> None:
     """
     from saint.records import to_plain
     from saint.registry import repair as repair_registry
+    from saint.remotes import open_remote
 
-    found = repair_registry(open_registry(registry), Path(copy))
+    found = repair_registry(open_registry(registry), open_remote(copy))
     if as_json:
         say_json(to_plain(found))
     else:

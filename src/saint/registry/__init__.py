@@ -10,6 +10,7 @@ from saint.registry._checkpoint import (
     parse_note as parse_note,
 )
 from saint.registry._doctor import Finding as Finding, examine as examine
+from saint.registry._format_page import add_pages as add_pages, names_in as names_in, origin_after as origin_after
 from saint.registry._gc import Collection as Collection, collect as collect
 from saint.registry._index import find as find
 from saint.registry._ledger import Event as Event, Ledger as Ledger, Watch as Watch
@@ -22,7 +23,7 @@ from saint.registry._merkle import (
 )
 from saint.registry._registry import Registry as Registry, Storable as Storable
 from saint.registry._remembered import Memory as Memory, Remembered as Remembered, Standing as Standing
-from saint.registry._repair import Repair as Repair, repair as repair
+from saint.registry._repair import Copy as Copy, Repair as Repair, repair as repair
 from saint.registry._sealing import Seal as Seal, public_of as public_of, public_pem as public_pem
 from saint.registry._state import (
     Asked as Asked,
@@ -31,4 +32,9 @@ from saint.registry._state import (
     holdout_digest as holdout_digest,
 )
 from saint.registry._store import Store as Store
-from saint.registry._verify import Verification as Verification, remember as remember, verify as verify
+from saint.registry._verify import (
+    Verification as Verification,
+    held_note as held_note,
+    remember as remember,
+    verify as verify,
+)

@@ -28,9 +28,14 @@ def origin_after(first_entry: str) -> str:
 def origins_in(store: Store) -> list[str]:
     """The registry's name, then the names it had; none where it has no such file, or a changed one."""
     try:
-        lines = (store.folder / "origin").read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        return names_in((store.folder / "origin").read_bytes())
+    except OSError:
         return []
+
+
+def names_in(content: bytes) -> list[str]:
+    """The names that an `origin` file holds; none where it was changed."""
+    lines = content.decode(errors="replace").splitlines()
     return lines if all(map(_ORIGIN.fullmatch, lines)) else []
 
 

@@ -10,7 +10,7 @@ from typing import final
 
 from saint.errors import ConfigError, LedgerError, SaintError
 from saint.registry._changes import replay
-from saint.registry._checkpoint import Checkpoint, parse_note
+from saint.registry._checkpoint import Checkpoint, Note, parse_note
 from saint.registry._format_page import changed_pages, origins_in
 from saint.registry._merkle import MerkleTree
 from saint.registry._registry import Registry
@@ -140,8 +140,7 @@ def _read_notes(registry: Registry, tree: MerkleTree, keys: Iterable[bytes]) -> 
     origins = origins_in(registry.store)
     for place in notes:
         try:
-            note = parse_note(place.read_bytes(), where=str(place))
-            _must_fit(note.checkpoint, place, origins, tree)
+            note = held_note(place.read_bytes(), name=place.name, where=str(place), origins=origins, tree=tree)
             if not note.signed_by(keys):
                 strange.append(place.name)
         except (LedgerError, OSError) as error:
@@ -155,18 +154,30 @@ def _read_notes(registry: Registry, tree: MerkleTree, keys: Iterable[bytes]) -> 
     return len(notes), problems, unchecked
 
 
-def _must_fit(checkpoint: Checkpoint, place: Path, origins: Sequence[str], tree: MerkleTree) -> None:
-    remedy = "restore the log and its checkpoints from a copy"
-    if checkpoint.origin not in origins:
-        raise LedgerError(f"{place} is about the registry {checkpoint.origin}, which is not this one; {remedy}")
-    if place.name != f"{checkpoint.size:09d}.note":
-        raise LedgerError(f"{place} is about {checkpoint.size} entries, which is not its name; {remedy}")
-    if checkpoint.size > len(tree):
+def held_note(content: bytes, *, name: str, where: str, origins: Sequence[str], tree: MerkleTree) -> Note:
+    """Read a checkpoint and hold it against the log that it is to be about; its signatures are not checked.
+
+    Args:
+        name: Of its file.
+        where: What a message calls it.
+        origins: The log's name, and those that it had.
+
+    Raises:
+        LedgerError: It is malformed, or about another log than this one.
+    """
+    note, remedy = parse_note(content, where=where), "restore the log and its checkpoints from a copy"
+    found = note.checkpoint
+    if found.origin not in origins:
+        raise LedgerError(f"{where} is about the registry {found.origin}, which is not this one; {remedy}")
+    if name != f"{found.size:09d}.note":
+        raise LedgerError(f"{where} is about {found.size} entries, which is not its name; {remedy}")
+    if found.size > len(tree):
         raise LedgerError(
-            f"{place} is about {checkpoint.size} entries, {len(tree)} are there: the log was cut short; {remedy}"
+            f"{where} is about {found.size} entries, {len(tree)} are there: the log was cut short; {remedy}"
         )
-    if tree.root(checkpoint.size) != checkpoint.root:
-        raise LedgerError(f"{place} has another root than the first {checkpoint.size} entries: they changed; {remedy}")
+    if tree.root(found.size) != found.root:
+        raise LedgerError(f"{where} has another root than the first {found.size} entries: they changed; {remedy}")
+    return note
 
 
 def _not_expected(tree: MerkleTree, expected: str) -> str | None:

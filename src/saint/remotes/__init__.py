@@ -2,6 +2,7 @@
 
 from saint.remotes._bundle import Bundled as Bundled, BundleRemote as BundleRemote, bundle as bundle
 from saint.remotes._folder import FolderRemote as FolderRemote
+from saint.remotes._hub import HubRemote as HubRemote
 from saint.remotes._names import Caps as Caps
 from saint.remotes._oci import OciRemote as OciRemote
 from saint.remotes._opening import open_remote as open_remote

@@ -25,8 +25,8 @@ from saint import records
 from saint.errors import ConfigError, LedgerError, RemoteContentError, RemoteError, StorageError
 from saint.progress import Progress, Silent
 from saint.registry import Registry
-from saint.remotes._names import MARKER, Caps, blob_name, entry_name, is_name
-from saint.remotes._push import entry_of, notes_of
+from saint.remotes._names import Caps, blob_name, entry_name, is_name
+from saint.remotes._push import beside_of, entry_of, names_of
 from saint.remotes._remote import AbsentError, Remote
 
 _FORMAT = 1
@@ -59,7 +59,8 @@ def bundle(registry: Registry, file: Path, *, progress: Progress | None = None) 
     progress = progress or Silent()
     events = registry.ledger.reread()
     digests = sorted({digest for event in events for digest in event.blobs})
-    names = [MARKER, *map(blob_name, digests), *(entry_name(event.number) for event in events), *notes_of(registry)]
+    entries = [entry_name(event.number) for event in events]
+    names = [*names_of(registry), *map(blob_name, digests), *entries, *beside_of(registry)]
     known = {blob_name(digest): digest for digest in digests} | {entry_name(one.number): one.digest for one in events}
     for event in events:
         entry_of(registry, event)
@@ -145,7 +146,7 @@ class BundleRemote(Remote):
     """A bundle that `bundle` wrote, or that somebody says it wrote."""
 
     def __init__(self, file: Path) -> None:
-        """Check everything about the file but its contents, which whoever asks for them hashes.
+        """Check everything about the file but its contents, which are hashed as they are read.
 
         Raises:
             RemoteContentError: It is not what `bundle` writes, to the byte.
@@ -161,12 +162,16 @@ class BundleRemote(Remote):
     def _read(self, name: str) -> Generator[bytes, None, None]:
         if name not in self._places:
             raise AbsentError(f"{self.address} has no {name}; use another copy of the bundle")
-        begin, left = self._places[name]
+        begin, left, digest = self._places[name]
+        hashed = hashlib.sha256()
         with self._opened() as opened:
             opened.seek(begin)
             while left and (piece := opened.read(min(left, _PIECE_BYTES))):
                 left -= len(piece)
+                hashed.update(piece)
                 yield piece
+        if hashed.hexdigest() != digest:
+            raise self._wrong(f"its {name} hashes to {hashed.hexdigest()[:12]}, its index says {digest[:12]}")
 
     @override
     def _create(self, name: str, content: bytes) -> bool:
@@ -213,9 +218,9 @@ class BundleRemote(Remote):
                     return name, digest, size
         raise self._wrong(f"its index lists {one!r:.120}, which no registry has")
 
-    def _check_members(self, opened: IO[bytes], listed: list[_Listed]) -> Mapping[str, tuple[int, int]]:
+    def _check_members(self, opened: IO[bytes], listed: list[_Listed]) -> Mapping[str, tuple[int, int, str]]:
         begins: dict[str, tuple[int, int]] = {}
-        places: dict[str, tuple[int, int]] = {}
+        places: dict[str, tuple[int, int, str]] = {}
         for name, digest, size in listed:
             if digest not in begins:
                 if opened.read(_BLOCK) != _header(digest, size):
@@ -226,7 +231,7 @@ class BundleRemote(Remote):
                     raise self._wrong(f"{digest[:12]} is cut off or followed by something else")
             if name in places or begins[digest][1] != size:
                 raise self._wrong(f"its index lists {name} twice or with two sizes")
-            places[name] = begins[digest]
+            places[name] = (*begins[digest], digest)
         if opened.read(2 * _BLOCK + 1) != bytes(2 * _BLOCK):
             raise self._wrong("it goes on, or breaks off, where it should end")
         return places

@@ -6,10 +6,11 @@ from typing import final
 
 from saint.errors import RemoteContentError
 
-MARKER = "registry.json"
+MARKER, ORIGIN = "registry.json", "origin"
 _ENTRY = re.compile(r"log/([0-9]{6})/([0-9]{9})\.json")
 _BLOB = re.compile(r"blobs/([0-9a-f]{2})/([0-9a-f]{64})")
 _NOTE = re.compile(r"checkpoints/([0-9]{9})\.note")
+_KEY = re.compile(r"checkpoints/([0-9a-f]{16})\.pem")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PAGES = ("FORMAT.md", "verify.py")
 """They go out with a registry, so that a copy explains itself; they never come in: code is not taken from a remote."""
@@ -35,7 +36,7 @@ def is_name(name: str) -> bool:
         return int(found[1]) == int(found[2]) // 1000
     if found := _BLOB.fullmatch(name):
         return found[2].startswith(found[1])
-    return name == MARKER or name in _PAGES or _NOTE.fullmatch(name) is not None
+    return name in (MARKER, ORIGIN, *_PAGES) or any(one.fullmatch(name) for one in (_NOTE, _KEY))
 
 
 def entry_name(number: int) -> str:
@@ -54,6 +55,11 @@ def blob_name(digest: object) -> str:
             f"{digest!r:.80} stands where a SHA-256 digest has to; somebody wrote it there, so use another copy"
         )
     return f"blobs/{digest[:2]}/{digest}"
+
+
+def key_start(name: str) -> str | None:
+    """The start of the digest of the public key that a file holds; None for other files."""
+    return found[1] if (found := _KEY.fullmatch(name)) else None
 
 
 def number_of(name: str) -> int | None:

@@ -3,7 +3,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from saint.errors import ConfigError
+from saint.remotes._bundle import BundleRemote
 from saint.remotes._folder import FolderRemote
+from saint.remotes._hub import HubRemote
 from saint.remotes._oci import OciRemote
 from saint.remotes._remote import Remote
 from saint.remotes._s3 import S3Remote
@@ -12,7 +14,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 def open_remote(address: str) -> Remote:
-    """The remote at an address: a folder, s3://BUCKET/PREFIX, or oci://HOST/NAME:TAG.
+    """The remote at an address: a folder, the file of a bundle, s3://BUCKET/PREFIX, oci://HOST/NAME:TAG or hf://USER/NAME.
 
     Raises:
         ConfigError: No remote has such an address, or it holds credentials.
@@ -21,7 +23,7 @@ def open_remote(address: str) -> Remote:
     """
     found = _SCHEME.match(address)
     if found is None:
-        return FolderRemote(Path(address))
+        return BundleRemote(Path(address)) if Path(address).is_file() else FolderRemote(Path(address))
     if "@" in urlsplit(address).netloc:
         raise ConfigError(
             f"the {found[1]}:// address holds credentials; leave them out and put them into the environment"
@@ -30,4 +32,8 @@ def open_remote(address: str) -> Remote:
         return S3Remote(address)
     if found[1] == "oci":
         return OciRemote(address)
-    raise ConfigError(f"no remote begins with {found[1]}://; give a folder, s3://BUCKET/PREFIX or oci://HOST/NAME:TAG")
+    if found[1] == "hf":
+        return HubRemote(address)
+    raise ConfigError(
+        f"no remote begins with {found[1]}://; give a folder, s3://BUCKET/PREFIX, oci://HOST/NAME:TAG or hf://USER/NAME"
+    )

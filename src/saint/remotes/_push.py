@@ -1,15 +1,15 @@
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
 from saint.errors import LedgerError, RemoteContentError
 from saint.progress import Progress, Silent
-from saint.registry import Event, Registry
-from saint.remotes._agreement import must_agree
-from saint.remotes._names import MARKER, Caps, blob_name, entry_name, pages
+from saint.registry import Event, Registry, Remembered, names_in
+from saint.remotes._agreement import as_content, must_agree
+from saint.remotes._names import MARKER, ORIGIN, Caps, blob_name, entry_name, key_start, number_of, pages
 from saint.remotes._remote import Remote
-from saint.remotes._survey import must_share, survey
+from saint.remotes._survey import Survey, must_be_called, must_share, survey
 
 
 @final
@@ -34,39 +34,92 @@ def push(registry: Registry, remote: Remote, *, caps: Caps | None = None, progre
 
     Raises:
         ForkError: The remote went on from the same past without this registry.
-        LedgerError: The registry itself does not verify; see `saint verify`.
-        RemoteContentError: The remote holds something else under a name that this push brings.
+        LedgerError: The registry itself does not verify, or is not what was verified here; see `saint verify`.
+        CheckpointKeyError: A checkpoint, here or there, is by somebody who may not sign.
+        RemoteContentError: The remote holds something else under a name that this push brings, or lost entries.
         RemoteError: The remote cannot be reached, or would let two writers overwrite each other.
     """
     caps, progress = caps or Caps(), progress or Silent()
-    events = registry.ledger.reread()
-    found = survey(remote, caps)
-    if found is None:
-        _bring(remote, MARKER, (registry.folder / MARKER).read_bytes())
+    here = _read(registry)
+    found = survey(remote, caps, registry.seal.memory)
     num_there = found.num_entries if found else 0
-    num_common = min(len(events), num_there)
-    must_share(lambda number: entry_of(registry, events[number]), remote, num_common, caps)
-    theirs = found.notes if found else ()
-    if num_there <= len(events):
-        must_agree(events, dict.fromkeys(theirs, b""), source=remote.address)
-    num_blobs, num_bytes = _bring_blobs(registry, remote, events[num_common:], progress)
-    with progress.task("entries", total=len(events) - num_common, unit="entries") as task:
-        for event in events[num_common:]:
-            _bring_entry(registry, remote, events, event, caps)
+    num_common = min(len(here.events), num_there)
+    if found is not None:
+        _must_go_on(registry, here, remote, found, caps)
+    for name in here.names:
+        _bring(remote, name, _content(registry, name))
+    num_blobs, num_bytes = _bring_blobs(registry, remote, here.events[num_common:], progress)
+    with progress.task("entries", total=len(here.events) - num_common, unit="entries") as task:
+        for event in here.events[num_common:]:
+            _bring_entry(registry, remote, here.events, event, caps)
             task.advance(1)
-    notes = [name for name in notes_of(registry) if name not in theirs]
-    for name in notes:
-        _bring(remote, name, (registry.folder / name).read_bytes())
+    there = (*found.keys, *found.notes) if found else ()
+    brought = [name for name in here.beside if name not in there]
+    for name in brought:
+        _bring(remote, name, _content(registry, name))
     for name in pages():
         if (registry.folder / name).exists():
-            remote.create(name, (registry.folder / name).read_bytes())
+            remote.create(name, _content(registry, name))
     remote.finish()
     return Pushed(
-        num_entries=len(events) - num_common,
+        num_entries=len(here.events) - num_common,
         num_blobs=num_blobs,
         num_bytes=num_bytes,
-        num_notes=len(notes),
+        num_notes=sum(number_of(name) is not None for name in brought),
         num_behind=num_there - num_common,
+    )
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Here:
+    """What this registry has, checked."""
+
+    events: Sequence[Event]
+    names: tuple[str, ...]
+    """Of the files that say what it is."""
+    origins: Sequence[str]
+    beside: tuple[str, ...]
+    """Names of its checkpoints and of the public keys beside them."""
+    known: Remembered | None
+    """What this machine remembers of it, from before it was read."""
+
+
+def _read(registry: Registry) -> _Here:
+    known = registry.seal.memory.recall(registry.origin)  # first: others append meanwhile, and remember that
+    events = registry.ledger.reread()
+    names = names_of(registry)
+    here = _Here(
+        events=events,
+        names=names,
+        origins=names_in(_content(registry, ORIGIN)) if ORIGIN in names else [registry.origin] if events else [],
+        beside=tuple(beside_of(registry)),
+        known=known,
+    )
+    notes = {name: _content(registry, name) for name in here.beside if number_of(name) is not None}
+    _must_agree(registry, here, notes, str(registry.folder))
+    return here
+
+
+def _must_go_on(registry: Registry, here: _Here, remote: Remote, found: Survey, caps: Caps) -> None:
+    """Check that what is there is a beginning of this registry, or the other way round."""
+    num_common = min(len(here.events), found.num_entries)
+    must_share(lambda number: entry_of(registry, here.events[number]), remote, num_common, caps)
+    must_be_called(registry.origin, found, remote, here=str(registry.folder))
+    strange = {name for name in found.notes if (number_of(name) or 0) <= len(here.events)} - set(here.beside)
+    with as_content():
+        _must_agree(registry, here, {name: remote.get(name, caps.note) for name in strange}, remote.address)
+
+
+def _must_agree(registry: Registry, here: _Here, notes: Mapping[str, bytes], source: str) -> None:
+    must_agree(
+        here.events,
+        notes,
+        origins=here.origins,
+        known=here.known,
+        payload=registry.payload,
+        source=source,
+        may_be_behind=True,
     )
 
 
@@ -78,9 +131,20 @@ def entry_of(registry: Registry, event: Event) -> bytes:
     return content
 
 
-def notes_of(registry: Registry) -> Iterator[str]:
-    """Names of the registry's checkpoints, oldest first."""
-    return (f"checkpoints/{place.name}" for place in sorted((registry.folder / "checkpoints").glob("*.note")))
+def names_of(registry: Registry) -> tuple[str, ...]:
+    """Names of the files that say what the registry is; one from before registries had names has only the first."""
+    return tuple(name for name in (MARKER, ORIGIN) if name == MARKER or (registry.folder / name).exists())
+
+
+def beside_of(registry: Registry) -> Iterator[str]:
+    """Names of the public keys and of the checkpoints, keys first and these oldest first."""
+    places = sorted((registry.folder / "checkpoints").glob("*"), key=lambda place: (place.suffix != ".pem", place.name))
+    names = (f"checkpoints/{place.name}" for place in places)
+    return (name for name in names if key_start(name) or number_of(name) is not None)
+
+
+def _content(registry: Registry, name: str) -> bytes:
+    return (registry.folder / name).read_bytes()
 
 
 def _bring_blobs(registry: Registry, remote: Remote, events: Sequence[Event], progress: Progress) -> tuple[int, int]:

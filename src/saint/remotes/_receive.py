@@ -2,7 +2,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from saint import records
@@ -12,11 +12,16 @@ from saint.registry import Store
 _READ_ONLY = 0o444
 
 
-def receive(store: Store, digest: str, pieces: Iterable[bytes]) -> int:
+def receive(
+    store: Store, digest: str, pieces: Iterable[bytes], *, must_be: Callable[[Path, str], object] | None = None
+) -> int:
     """Keep what arrives as the content that has `digest`, or keep nothing; returns how many bytes arrived.
 
     The bytes are never in memory at once: they go to a file beside, are hashed on the way, and get their name only
     when they are what they have to be.
+
+    Args:
+        must_be: Is given the file and the digest before that, and raises what `receive` is to raise.
 
     Raises:
         RemoteContentError: Other bytes arrived.
@@ -42,6 +47,8 @@ def receive(store: Store, digest: str, pieces: Iterable[bytes]) -> int:
             with _disk_may_refuse(place):
                 os.fchmod(file.fileno(), _READ_ONLY)
                 os.fsync(file.fileno())
+        if must_be is not None:
+            must_be(draft, digest)
         with _disk_may_refuse(place):
             _give_name(store, draft, place, digest)
     finally:

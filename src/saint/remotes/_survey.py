@@ -1,12 +1,14 @@
 """What a remote says that it holds, and where two histories part."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
 from saint.errors import ForkError, NewerFormatError, RemoteContentError
-from saint.remotes._names import MARKER, Caps, entry_name, number_of
+from saint.registry import Memory, Remembered, names_in, origin_after
+from saint.remotes._names import MARKER, ORIGIN, Caps, entry_name, key_start, number_of
 from saint.remotes._remote import AbsentError, Remote
 
 _FORMAT = 1
@@ -17,17 +19,31 @@ _FORMAT = 1
 class Survey:
     """What a remote lists; of it nothing is believed before it is fetched."""
 
+    origins: tuple[str, ...]
+    """The registry's name, and those that it had; none for one without entries that nobody gave one."""
+    origin_file: bytes
+    """What of that is written; nothing for a registry from before they had names."""
+    known: Remembered | None
+    """What this machine remembers of a registry of that name, from before its entries were counted."""
     num_entries: int
     notes: tuple[str, ...]
     """Names of its checkpoints."""
+    keys: tuple[str, ...]
+    """Names of the files with public keys beside them."""
+
+    @property
+    def origin(self) -> str:
+        """The registry's name; "" for none."""
+        return self.origins[0] if self.origins else ""
 
 
-def survey(remote: Remote, caps: Caps) -> Survey | None:
+def survey(remote: Remote, caps: Caps, memory: Memory) -> Survey | None:
     """Look at what is there; None where no registry is.
 
     Raises:
         NewerFormatError: A newer version wrote it.
         RemoteContentError: It cannot be a registry, or entries are missing.
+        RememberedError: What this machine remembers of it cannot be read.
         RemoteError: It cannot be looked at.
     """
     try:
@@ -38,12 +54,43 @@ def survey(remote: Remote, caps: Caps) -> Survey | None:
                 f"{remote.address} has entries but no {MARKER}; copy that file there from another copy"
             ) from None
         return None
+    origins, origin_file = _origins(remote, caps)
+    known = memory.recall(origins[0]) if origins else None
+    beside = sorted(remote.names("checkpoints", caps=caps))  # before the entries: whoever pushes brings them after
+    notes = {name: number for name in beside if (number := number_of(name)) is not None}
     numbers = {number_of(name) for name in remote.names("log", caps=caps)}
     if gaps := set(range(len(numbers))) - numbers:
         raise RemoteContentError(
             f"entry {min(gaps)} is missing from {remote.address} though later ones are there; use another copy"
         )
-    return Survey(num_entries=len(numbers), notes=tuple(sorted(remote.names("checkpoints", caps=caps))))
+    if notes and (latest := max(notes, key=notes.__getitem__)) and notes[latest] > len(numbers):
+        raise RemoteContentError(
+            f"{latest} at {remote.address} was written when there were {notes[latest]} entries, and there are "
+            f"{len(numbers)}: the last ones were cut off, so use another copy"
+        )
+    return Survey(
+        origins=origins,
+        origin_file=origin_file,
+        known=known,
+        num_entries=len(numbers),
+        notes=tuple(notes),
+        keys=tuple(name for name in beside if key_start(name)),
+    )
+
+
+def _origins(remote: Remote, caps: Caps) -> tuple[tuple[str, ...], bytes]:
+    """The names of a registry, and what is written of them."""
+    try:
+        content = remote.get(ORIGIN, caps.marker)
+    except AbsentError:
+        try:
+            first = remote.get(entry_name(0), caps.entry)
+        except AbsentError:
+            return (), b""
+        return (origin_after(hashlib.sha256(first).hexdigest()),), b""
+    if not (names := names_in(content)):
+        raise RemoteContentError(f"{ORIGIN} at {remote.address} is not what a registry has there; use another copy")
+    return tuple(names), content
 
 
 def must_share(
@@ -74,6 +121,19 @@ def must_share(
         "past without each other: pull it into a new folder, look at both with `saint log`, and submit again in one "
         "of them what is worth keeping of the other"
     )
+
+
+def must_be_called(origin: str, found: Survey, remote: Remote, *, here: str) -> None:
+    """Check that both sides are copies of one registry, where both have a name.
+
+    Raises:
+        RemoteContentError: They are not.
+    """
+    if origin and found.origin and origin != found.origin:
+        raise RemoteContentError(
+            f"{remote.address} is the registry {found.origin}, {here} is {origin}; give another place, or pull "
+            "it into a new folder"
+        )
 
 
 def _must_be_readable(remote: Remote, content: bytes) -> None:

@@ -27,6 +27,7 @@ from saint.signing._key import (
     load_public as load_public,
     make_key as make_key,
 )
+from saint.signing._log_keys import log_keys as log_keys
 from saint.signing._note import NoteSigner as NoteSigner, NoteVerifier as NoteVerifier
 from saint.signing._statement import (
     DECISION as DECISION,

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from saint.cli.main import main
 from saint.registry import Registry, collect, examine, find, repair, verify
 from saint.registry._store import Store
+from saint.remotes import FolderRemote
 
 DAY = 86400.0
 
@@ -73,12 +74,12 @@ def test_what_rotted_or_is_missing_is_taken_from_a_copy(registry: Registry, copy
     entries[3].unlink()
     overwrite(blobs[1], b"rot")
     blobs[4].unlink()
-    done = repair(Registry.open(registry.folder), copy)
+    done = repair(Registry.open(registry.folder), FolderRemote(copy))
     assert (done.entries, len(done.blobs), done.problems) == ((0, 3), 2, ())
     assert {path: path.read_bytes() for path in before} == before
     assert verify(Registry.open(registry.folder)).problems == ()
     assert len(list(registry.folder.glob("trash/*"))) == 2
-    assert repair(registry, copy).blobs == ()
+    assert repair(registry, FolderRemote(copy)).blobs == ()
 
 
 def test_a_copy_is_not_believed(registry: Registry, copy: Path) -> None:
@@ -86,7 +87,7 @@ def test_a_copy_is_not_believed(registry: Registry, copy: Path) -> None:
     overwrite(blob, b"rot")
     theirs = copy / blob.relative_to(registry.folder)
     overwrite(theirs, b"what they would like")
-    [problem] = repair(registry, copy).problems
+    [problem] = repair(registry, FolderRemote(copy)).problems
     assert f"{copy} does not have it either" in problem
     assert blob.read_bytes() == b"rot"
     content = entry.read_bytes()
@@ -101,7 +102,7 @@ def test_a_copy_is_not_believed(registry: Registry, copy: Path) -> None:
 def test_a_damaged_last_entry_is_nothing_that_a_copy_can_prove(registry: Registry, copy: Path) -> None:
     last = sorted(registry.folder.glob("log/*/*"))[-1]
     overwrite(last, b"{")
-    [problem] = repair(registry, copy).problems
+    [problem] = repair(registry, FolderRemote(copy)).problems
     assert last.name in problem
     assert "the last one" in problem
 

@@ -10,10 +10,11 @@ from click.testing import CliRunner
 
 from made_up_registry import contents, registry_of
 from saint.cli.main import main
-from saint.errors import ConfigError, ForkError, MissingPackageError, RemoteError
-from saint.registry import verify
+from saint.errors import ConfigError, ForkError, MissingPackageError, RemoteContentError, RemoteError
+from saint.registry import Standing, repair, verify
 from saint.remotes import AbsentError, Remote, S3Remote, open_remote, pull, push
 from saint.remotes._names import entry_name
+from signed_garden import Machines, with_roles
 
 pytest.importorskip("s3fs")
 moto_server = pytest.importorskip("moto.server")
@@ -50,10 +51,36 @@ def test_push_pull_and_verify(bucket: str, tmp_path: Path) -> None:
     assert (pushed.num_entries, pushed.num_blobs) == (5, 5)
     copy, _ = pull(S3Remote(f"s3://{bucket}/garden"), tmp_path / "copy")
     assert contents(copy.folder) == contents(registry.folder)
-    assert verify(copy).problems == ()
+    assert copy.origin == registry.origin
+    found = verify(copy)
+    assert (found.standing, found.problems, found.unchecked) == (Standing.EXTENDS, (), ())
     registry.write("noted", {}, contents=[b"one more"])
     assert push(registry, S3Remote(f"s3://{bucket}/garden")).num_entries == 1
     assert pull(S3Remote(f"s3://{bucket}/garden"), copy.folder)[1].num_entries == 1
+
+
+def test_signed_checkpoints_travel_and_a_bucket_that_was_cut_short_is_refused(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "machines").mkdir()
+    machines = Machines(tmp_path / "machines", monkeypatch)
+    registry, _ = with_roles(tmp_path / "here", machines)
+    registry.write("noted", {}, contents=[b"seed"])
+    registry.seal.seal()
+    push(registry, S3Remote(f"s3://{bucket}/garden"))
+    machines.at("reader")
+    copy, pulled = pull(S3Remote(f"s3://{bucket}/garden"), tmp_path / "copy")
+    assert (pulled.num_notes, len(pulled.unchecked), verify(copy).unchecked) == (1, 1, ())
+    assert contents(copy.folder) == contents(registry.folder)
+    import boto3
+
+    for name in (entry_name(1), "checkpoints/000000002.note"):
+        boto3.client("s3").delete_object(Bucket=bucket, Key=f"garden/{name}")
+    with pytest.raises(RemoteContentError, match="has 1 entries, and 2 entries were verified here"):
+        pull(S3Remote(f"s3://{bucket}/garden"), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    next(copy.folder.glob("blobs/*/*")).unlink()
+    assert len(repair(copy, S3Remote(f"s3://{bucket}/garden")).blobs) == 1
 
 
 def test_the_second_to_create_a_file_is_told_and_the_first_one_stays(bucket: str) -> None:
