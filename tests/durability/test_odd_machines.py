@@ -50,6 +50,7 @@ def test_a_folder_that_may_only_be_read_is_read_and_refuses_writes(
     for folder in folders:
         folder.chmod(0o555)
     monkeypatch.chdir(tmp_path)  # what is above it is not for everybody's eyes
+    monkeypatch.setenv("SAINT_HOME", "home")  # nor is the home of whoever runs the tests
     try:
         with as_somebody_without_rights():
             registry = Registry.open("registry")
