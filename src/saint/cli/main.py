@@ -14,7 +14,7 @@ from saint.cli.keys import keys
 from saint.cli.kinds import kinds
 from saint.cli.ledger import log, report, rollback, show, status, verify
 from saint.cli.mapping import map_sites
-from saint.cli.remoting import bundle, pull, push, unbundle
+from saint.cli.remoting import bundle, import_registry, pull, push, unbundle
 from saint.cli.studying import study
 from saint.cli.submitting import submit
 from saint.cli.upkeep import doctor, gc, repair
@@ -57,6 +57,7 @@ for command in (
     pull,
     bundle,
     unbundle,
+    import_registry,
     compare,
     study,
     bench,
