@@ -12,14 +12,9 @@ from unittest import mock
 import pytest
 from click.testing import CliRunner, Result
 
-<<<<<<< HEAD
+from saint.cli.main import main
 from saint.errors import LedgerError, StorageError
 from saint.registry import Ledger, Registry, verify
-=======
-from saint.cli.main import main
-from saint.errors import StorageError
-from saint.registry import Registry, verify
->>>>>>> 6d1e144 (saint import: a registry of an older form becomes one of today's, its log the same to the byte)
 
 _NOBODY = 65534
 _OLDER = Path(__file__).parents[1] / "data" / "registry-of-format-1"

@@ -17,12 +17,8 @@ from saint.cli.kinds import kinds
 from saint.cli.ledger import log, report, rollback, show, status, verify
 from saint.cli.library import library
 from saint.cli.mapping import map_sites
-<<<<<<< HEAD
 from saint.cli.rejudging import rejudge
-from saint.cli.remoting import bundle, pull, push, unbundle
-=======
 from saint.cli.remoting import bundle, import_registry, pull, push, unbundle
->>>>>>> 6d1e144 (saint import: a registry of an older form becomes one of today's, its log the same to the byte)
 from saint.cli.studying import study
 from saint.cli.submitting import submit
 from saint.cli.upkeep import doctor, gc, repair
@@ -69,11 +65,8 @@ for command in (
     pull,
     bundle,
     unbundle,
-<<<<<<< HEAD
     library,
-=======
     import_registry,
->>>>>>> 6d1e144 (saint import: a registry of an older form becomes one of today's, its log the same to the byte)
     compare,
     study,
     bench,
