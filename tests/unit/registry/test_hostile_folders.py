@@ -18,6 +18,7 @@ from saint import records
 from saint.cli.main import main
 from saint.errors import ConfigError, LedgerError, NotARegistryError, StorageError
 from saint.registry import Registry, find, repair, verify
+from saint.remotes import FolderRemote
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +72,7 @@ def test_a_copy_full_of_pipes_is_not_waited_for(registry: Registry, tmp_path: Pa
     for folder in (registry.folder, tmp_path / "copy"):
         [blob, *_] = sorted(folder.glob("blobs/*/*"))
         instead(blob, Path.touch if folder == registry.folder else os.mkfifo)
-    [problem] = repair(registry, tmp_path / "copy").problems
+    [problem] = repair(registry, FolderRemote(tmp_path / "copy")).problems
     assert "does not have it either" in problem
 
 
@@ -147,7 +148,7 @@ def test_bytes_that_are_no_text_are_a_wrong_usage(registry: Registry) -> None:
 def test_a_stray_number_does_not_stop_a_repair(registry: Registry, tmp_path: Path) -> None:
     shutil.copytree(registry.folder, tmp_path / "copy")
     (registry.folder / "log" / "000000" / "\u00b2.json").touch()
-    assert repair(registry, tmp_path / "copy").entries == ()
+    assert repair(registry, FolderRemote(tmp_path / "copy")).entries == ()
 
 
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x, '', 'noted', '' FROM c"
