@@ -1,6 +1,7 @@
 """A clock that goes back, a folder that may only be read, and a registry from before."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,9 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from click.testing import CliRunner, Result
 
+from saint.cli.main import main
 from saint.errors import LedgerError, StorageError
 from saint.registry import Ledger, Registry, verify
 
@@ -87,9 +90,9 @@ def test_a_digest_in_capitals_is_no_name_of_a_blob_though_the_disk_finds_it(tmp_
     there.write_bytes(b"content")  # as a disk has it that takes both for one name
     with pytest.raises(LedgerError):
         registry.store.get(shouted)
-    with pytest.raises(LedgerError, match="lacks what every entry has"):
+    with pytest.raises(LedgerError, match="does not have what every entry has"):
         Ledger(registry.store).append("noted", lambda _: {}, blobs=[shouted])
-    with pytest.raises(LedgerError, match="lacks what every entry has"):
+    with pytest.raises(LedgerError, match="does not have what every entry has"):
         Registry.open(tmp_path).ledger.events()
 
 
@@ -104,3 +107,52 @@ def test_a_registry_of_the_first_format_is_read_and_written_on(tmp_path: Path) -
     assert [len(part) for part in (state.judged, state.standing, state.queries, state.others)] == [3, 0, 1, 0]
     registry.write("noted", {"row": "of today"})
     assert verify(Registry.open(tmp_path / "older")).num_entries == 13
+
+
+def imported(old: Path, new: Path) -> Result:
+    return CliRunner().invoke(main, ["import", str(old), str(new)])
+
+
+def files(folder: Path, what: str) -> dict[str, bytes]:
+    return {str(place.relative_to(folder)): place.read_bytes() for place in folder.glob(what)}
+
+
+def test_an_older_form_is_imported_and_the_old_one_left_alone(tmp_path: Path) -> None:
+    older = shutil.copytree(_OLDER, tmp_path / "older")
+    before = files(older, "**/*.*")
+    done = imported(older, tmp_path / "new")
+    assert done.exit_code == 3, done.output  # nobody here can know whether its end was cut off before
+    assert "12 entries, 6 blobs (37 bytes)" in done.output
+    assert "not checked: whether entries are missing at the end" in done.output
+    assert files(tmp_path / "new", "log/*/*") == files(older, "log/*/*")
+    assert files(tmp_path / "new", "blobs/*/*") == files(older, "blobs/*/*")
+    first = next(iter(Registry.open(older).ledger))
+    assert (tmp_path / "new" / "origin").read_text() == f"saint-g-{first.digest[:32]}\n"
+    assert {"FORMAT.md", "verify.py"} <= {place.name for place in (tmp_path / "new").iterdir()}
+    assert files(older, "**/*.*") == before
+    found = verify(Registry.open(tmp_path / "new", must_exist=True))
+    assert (found.num_entries, found.problems, found.unchecked) == (12, (), ())
+    assert imported(older, tmp_path / "again").exit_code == 0  # now this machine knows it
+
+
+def test_what_cannot_be_imported_is_refused_in_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    newer, rotten = (shutil.copytree(_OLDER, tmp_path / name) for name in ("newer", "rotten"))
+    (newer / "registry.json").chmod(0o644)
+    (newer / "registry.json").write_text('{"format":2,"hash":"sha256"}')
+    blob = next(rotten.glob("blobs/*/*"))
+    blob.chmod(0o644)
+    blob.write_bytes(b"rot")
+    (tmp_path / "empty").mkdir()
+    for old, said in (
+        (newer, "update saint-g"),
+        (rotten, "came as blob .* use another copy"),
+        (tmp_path / "empty", "there is no registry"),
+    ):
+        done = imported(old, tmp_path / "new")
+        assert done.exit_code in (1, 2, 3), done.output
+        assert re.search(said, done.output), done.output
+        assert "Traceback" not in done.output
+        assert not (tmp_path / "new").exists()
+    done = imported(_OLDER, tmp_path)
+    assert done.exit_code == 2
+    assert "is there already; name a new folder" in done.output

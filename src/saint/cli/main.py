@@ -18,7 +18,7 @@ from saint.cli.ledger import log, report, rollback, show, status, verify
 from saint.cli.library import library
 from saint.cli.mapping import map_sites
 from saint.cli.rejudging import rejudge
-from saint.cli.remoting import bundle, pull, push, unbundle
+from saint.cli.remoting import bundle, import_registry, pull, push, unbundle
 from saint.cli.studying import study
 from saint.cli.submitting import submit
 from saint.cli.upkeep import doctor, gc, repair
@@ -66,6 +66,7 @@ for command in (
     bundle,
     unbundle,
     library,
+    import_registry,
     compare,
     study,
     bench,

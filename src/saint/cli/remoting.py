@@ -54,6 +54,26 @@ def pull(remote: str, folder: str, largest_blob: int | None, *, as_json: bool) -
     _say_pulled(pulled, remote, folder, as_json=as_json)
 
 
+@click.command("import")
+@click.argument("old", type=click.Path(exists=True, file_okay=False))
+@click.argument("new", type=click.Path())
+@json_option
+def import_registry(old: str, new: str, *, as_json: bool) -> None:
+    """Copy the registry in the folder OLD, of this or an older form, into the new folder NEW, in today's form.
+
+    The log stays what it is, to the byte: NEW gets the name and the pages that older forms lack. All is checked as by
+    `saint pull`, and where this machine never verified OLD the exit status is 3. OLD is left as it is.
+    """
+    from saint.errors import ConfigError
+    from saint.remotes import FolderRemote, pull as pull_registry
+
+    if Path(new).exists():
+        raise ConfigError(f"{new} is there already; name a new folder, or bring it up to date with `saint pull`")
+    with watching(models=False) as progress:
+        _, pulled = pull_registry(FolderRemote(Path(old)), Path(new), progress=progress)
+    _say_pulled(pulled, old, new, as_json=as_json)
+
+
 def _say_pulled(pulled: "Pulled", source: str, folder: str, *, as_json: bool) -> None:
     """And end with 3 when something could not be checked, as `saint verify` does."""
     from saint.records import to_plain

@@ -83,8 +83,8 @@ def _must_be_publishable(entry: Entry, state: State) -> None:
         )
     if entry.unvalidated:
         raise LibraryError(
-            f"graft {name} is unvalidated: what it was judged on has changed, so its figures do not hold; "
-            "have it judged again on what stands first"
+            f"graft {name} is unvalidated: what it was judged on has changed, so its figures do not hold; judge it "
+            "again on what stands with `saint rejudge` first"
         )
     if not state.created.get("base", {}).get("identity"):
         raise LibraryError(

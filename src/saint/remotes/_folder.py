@@ -6,7 +6,7 @@ from typing import final
 
 from typing_extensions import override
 
-from saint.errors import RemoteError
+from saint.errors import RemoteContentError, RemoteError
 from saint.registry import Store
 from saint.remotes._remote import AbsentError, Remote
 
@@ -35,7 +35,7 @@ class FolderRemote(Remote):
             raise RemoteError(f"{self.address}/{name} cannot be read ({error.strerror}); use another copy") from error
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise RemoteError(f"{self.address}/{name} is not a file; use another copy of the registry")
+            raise RemoteContentError(f"{self.address}/{name} is not a file; use another copy of the registry")
         with os.fdopen(descriptor, "rb") as file:
             while piece := file.read(_PIECE_BYTES):
                 yield piece

@@ -6,10 +6,6 @@ from pathlib import Path
 
 from saint.errors import GraftFileError, RemoteContentError
 from saint.registry import Event
-from saint.weights import AS_STORED, Caps, check_weights, read_weights
-
-_CAPS = replace(AS_STORED, num_bytes=Caps().num_bytes)
-"""How large numbers are is not asked: registries keep grafts that were rejected for it, and have to come back."""
 
 
 def grafts_of(events: Iterable[Event]) -> Iterator[str]:
@@ -23,11 +19,16 @@ def grafts_of(events: Iterable[Event]) -> Iterator[str]:
 def must_be_weights(place: Path, digest: str) -> None:
     """Refuse a file that is no graft's, whatever its digest, as reading a graft does, and without PyTorch.
 
+    How large its numbers are is not asked: registries keep grafts that were rejected for that, and have to come back.
+
     Raises:
         RemoteContentError: It is something else.
     """
+    from saint.weights import AS_STORED, Caps, check_weights, read_weights  # they load NumPy, which few pulls need
+
+    caps = replace(AS_STORED, num_bytes=Caps().num_bytes)
     try:
-        check_weights(read_weights(place, caps=_CAPS), caps=_CAPS)
+        check_weights(read_weights(place, caps=caps), caps=caps)
     except GraftFileError as error:
         raise RemoteContentError(
             f"graft {digest[:12]} is no file of weights that may be opened: {error}; no entry of it was taken"

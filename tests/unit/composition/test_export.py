@@ -36,7 +36,7 @@ Export = Callable[[FrozenBase, Sequence[Graft], Path], None]
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def plain_folder(tmp_path: Path) -> Path:
     """Where a user has the plain model."""
     small_model("llama").save_pretrained(tmp_path / "base")
     return tmp_path / "base"
@@ -71,13 +71,13 @@ def difference(one: Any, other: Any) -> float:
 
 @pytest.mark.parametrize("form", EXPORTS)
 @pytest.mark.parametrize("stack", STACKS)
-def test_peft_says_what_the_composed_model_says(form: str, stack: str, home: Path, tmp_path: Path) -> None:
-    base = saint.freeze(home)
+def test_peft_says_what_the_composed_model_says(form: str, stack: str, plain_folder: Path, tmp_path: Path) -> None:
+    base = saint.freeze(plain_folder)
     grafts = STACKS[stack](base)
     EXPORTS[form](base, grafts, tmp_path / "adapter")
     composed = compose(base, grafts)
     assert difference(composed, base.model) > 1e-2
-    assert difference(loaded_by_peft(home, tmp_path / "adapter"), composed) < 1e-4
+    assert difference(loaded_by_peft(plain_folder, tmp_path / "adapter"), composed) < 1e-4
     assert exported_difference(base, grafts, tmp_path / "adapter") < 1e-4
     base.check()
 
@@ -115,8 +115,8 @@ def test_peft_agrees_on_a_tied_head(architecture: str, roles: str, tmp_path: Pat
     assert difference(loaded_by_peft(tmp_path / "base", tmp_path / "adapter"), composed) < 1e-4
 
 
-def test_a_rank_pattern_stores_less_than_one_rank_for_all(home: Path, tmp_path: Path) -> None:
-    base = saint.freeze(home)
+def test_a_rank_pattern_stores_less_than_one_rank_for_all(plain_folder: Path, tmp_path: Path) -> None:
+    base = saint.freeze(plain_folder)
     grafts = [graft_at(base, "q k v o", "lora", rank=1), graft_at(base, "up", "phi", rank=16)]
     sizes = {}
     for form, export in EXPORTS.items():
@@ -124,12 +124,12 @@ def test_a_rank_pattern_stores_less_than_one_rank_for_all(home: Path, tmp_path: 
         sizes[form] = (tmp_path / form / "adapter_model.safetensors").stat().st_size
         adapter = json.loads((tmp_path / form / "adapter_config.json").read_text(encoding="utf-8"))
         assert adapter["r"] == 16
-        assert adapter["base_model_name_or_path"] == str(home)
+        assert adapter["base_model_name_or_path"] == str(plain_folder)
     assert sizes["peft"] < 0.6 * sizes["lora"]
 
 
-def test_a_wrong_file_shows_in_the_measured_difference(home: Path, tmp_path: Path) -> None:
-    base = saint.freeze(home)
+def test_a_wrong_file_shows_in_the_measured_difference(plain_folder: Path, tmp_path: Path) -> None:
+    base = saint.freeze(plain_folder)
     grafts = STACKS["phi"](base)
     export_peft(base, grafts, tmp_path / "adapter")
     grafts[0].set_strength(0.4)
@@ -137,8 +137,8 @@ def test_a_wrong_file_shows_in_the_measured_difference(home: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("form", EXPORTS)
-def test_a_block_cannot_be_said_as_lora(form: str, home: Path, tmp_path: Path) -> None:
-    base = saint.freeze(home)
+def test_a_block_cannot_be_said_as_lora(form: str, plain_folder: Path, tmp_path: Path) -> None:
+    base = saint.freeze(plain_folder)
     stack = [*STACKS["phi"](base), graft_at(base, "block", "block", width=3)]
     with pytest.raises(ExportError, match="of kind block is not a low-rank change"):
         EXPORTS[form](base, stack, tmp_path / "adapter")
@@ -148,14 +148,14 @@ def test_a_block_cannot_be_said_as_lora(form: str, home: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("form", EXPORTS)
-def test_an_empty_stack_has_nothing_to_export(form: str, home: Path, tmp_path: Path) -> None:
+def test_an_empty_stack_has_nothing_to_export(form: str, plain_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="nothing to export"):
-        EXPORTS[form](saint.freeze(home), [], tmp_path / "adapter")
+        EXPORTS[form](saint.freeze(plain_folder), [], tmp_path / "adapter")
 
 
 @pytest.mark.parametrize("form", EXPORTS)
-def test_an_existing_folder_is_left_as_it_is(form: str, home: Path, tmp_path: Path) -> None:
-    base = saint.freeze(home)
+def test_an_existing_folder_is_left_as_it_is(form: str, plain_folder: Path, tmp_path: Path) -> None:
+    base = saint.freeze(plain_folder)
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "mine").write_text("kept", encoding="utf-8")
     with pytest.raises(ExportError, match="exists already"):

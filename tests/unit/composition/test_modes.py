@@ -21,9 +21,9 @@ from small_bases import moved, small_model
 
 PROMPT = torch.arange(8)[None] + 3
 STACKS: Mapping[str, tuple[str, ...]] = {
-    "code": ("up", "layer"),
-    "prose": ("dora", "layer", "second layer"),  # the layer has another slot of the cache in each
+    "prose": ("dora", "layer", "second layer"),
     "both": ("second layer", "layer", "up", "dora"),
+    "code": ("up", "layer"),  # where the layer has another slot of the cache than in the one before
 }
 
 

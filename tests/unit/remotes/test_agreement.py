@@ -417,3 +417,10 @@ def test_a_folder_that_held_another_registry_is_not_filled_with_a_strange_one(
     with pytest.raises(RemoteContentError, match=f"held the registry {one.origin} when it was last seen here"):
         pull(FolderRemote(other.folder), tmp_path / "copy")
     pull(FolderRemote(one.folder), tmp_path / "copy")
+
+
+def test_the_names_that_a_registry_had_before_are_kept(tmp_path: Path) -> None:
+    registry = registry_of(tmp_path / "here", 1)
+    overwrite(registry.folder / "origin", f"{registry.origin}\nsaint-g-{'1' * 32}\n".encode())
+    pull(FolderRemote(registry.folder), tmp_path / "copy")
+    assert (tmp_path / "copy" / "origin").read_bytes() == (registry.folder / "origin").read_bytes()
