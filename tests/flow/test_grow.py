@@ -18,6 +18,7 @@ from saint.composition import newborn
 from saint.data import DataPlan, Domain, Splits, open_splits, save_splits
 from saint.errors import (
     BaseChangedError,
+    BusyError,
     ConfigError,
     DataError,
     Interrupted,
@@ -322,14 +323,16 @@ def test_while_another_process_grows_it_growth_waits_and_can_be_stopped(workshop
 
 
 @pytest.mark.slow
-def test_a_rollback_while_a_round_is_judged_costs_that_round_and_nothing_else(workshop: Workshop) -> None:
+def test_a_stack_changed_while_a_round_is_judged_costs_that_round_and_nothing_else(workshop: Workshop) -> None:
     one, other, said = begin(workshop, "controls.after=never"), Registry.open(workshop.registry), []
 
     class RollsBackWhileItIsJudged(Silent):
         def task(self, description: str, *, total: int, unit: str) -> AbstractContextManager[Task]:
             last = other.ledger.events()[-1]
             if last.name == "trained" and other.state.standing and not said:
-                other.rollback(other.state.standing[0], reason="it was wrong")
+                with pytest.raises(BusyError):
+                    other.rollback(other.state.standing[0], reason="it was wrong")
+                other.take_out(other.state.standing[0], reason="by somebody who does not ask who holds it")
             return super().task(description, total=total, unit=unit)
 
         def note(self, message: str) -> None:

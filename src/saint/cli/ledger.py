@@ -1,5 +1,6 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,14 +78,16 @@ def show(registry: str, graft: str, *, as_json: bool) -> None:
 def rollback(registry: str, graft: str, reason: str, base_name: str | None, *, at_once: bool) -> None:
     """Take GRAFT out of the stack, wherever it is in it; nothing is deleted.
 
-    Grafts that were judged on top of it stay, unvalidated. Not while another process grows REGISTRY: stop that first.
+    Grafts that were judged on top of it stay, unvalidated. While another process grows REGISTRY this waits for the end
+    of its round; or stop that, and nothing of the round is lost.
     """
     from saint.registry import compositions_in
 
     if base_name and not at_once:
         raise click.UsageError("--base is for --rejudge; a rollback alone does not load the base")
     opened = open_registry(registry)
-    digest = opened.rollback(graft, reason=reason)
+    waiting = f"another process grows {registry}: waiting for its round to end"
+    digest = opened.rollback(graft, reason=reason, waiting=cache(lambda: click.echo(waiting, err=True)))  # said once
     click.echo(f"rolled back {digest[:12]}; {len(opened.accepted())} grafts stand")
     left = [entry.digest for entry in opened.accepted() if entry.unvalidated]
     for unvalidated in left:

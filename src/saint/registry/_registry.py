@@ -279,17 +279,20 @@ class Registry:
             self.append("approved", body)
         return self.entry(entry.digest)
 
-    def rollback(self, digest: str, *, reason: str) -> str:
+    def rollback(self, digest: str, *, reason: str, waiting: Callable[[], object] | None = None) -> str:
         """Take an accepted graft out of the stack, wherever it is in it; nothing is deleted. Returns its full digest.
 
         Not while another process is at work on what stands: what that measures would be written down about a stack
         that is another one by then. Such a process can be stopped at any time.
 
+        Args:
+            waiting: As for `alone`.
+
         Raises:
-            BusyError: Another process is at work on this registry.
+            BusyError: Another process is at work on this registry, and nobody is to wait.
             UnknownNameError: No such graft stands.
         """
-        with held(self.work):
+        with held(self.work, waiting):
             return self.take_out(digest, reason=reason)
 
     def take_out(self, digest: str, *, reason: str) -> str:

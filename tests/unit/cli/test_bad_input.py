@@ -143,7 +143,9 @@ def test_a_graft_that_does_not_exist(workshop: Workshop) -> None:
 def test_exporting_nothing(workshop: Workshop) -> None:
     assert init(workshop).exit_code == 0
     out = workshop.root / "out"
-    assert_refused(run("export", workshop.registry, "--format", "lora", "--output-dir", out), 2, "no graft stands")
+    assert_refused(
+        run("export", workshop.registry, "--format", "lora", "--output-dir", out), 2, "standing has no grafts"
+    )
     assert not out.exists()
 
 
