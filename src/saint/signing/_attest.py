@@ -104,7 +104,7 @@ class Attester:
             self._course = Course(self._registry.origin, self._registry.payload)
             known = remembered(self._registry.origin)
             self._course.read(past)
-            must_not_go_back(self._course.trust, known)
+            must_not_go_back(self._course.trust, known, past=self._course.trusts)
         else:
             self._course.read(past[self._course.num_read :])
         if self._begun is not None and self._course.trust is not None:

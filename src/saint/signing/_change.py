@@ -21,7 +21,7 @@ def trust_of(registry: Registry) -> Trust | None:
     course = Course(registry.origin, registry.payload)
     course.read(registry.ledger)
     if course.origin:
-        must_not_go_back(course.trust, remembered(course.origin))
+        must_not_go_back(course.trust, remembered(course.origin), past=course.trusts)
     return course.trust
 
 
@@ -94,7 +94,7 @@ def change_trust(registry: Registry, envelope: Envelope, *, reason: str) -> Trus
         course = Course(registry.origin, registry.payload)
         course.read(past)
         found.append(follow(course.trust, envelope, origin=registry.origin))
-        must_not_go_back(found[-1], remembered(registry.origin))
+        must_not_go_back(found[-1], remembered(registry.origin), past={*course.trusts, found[-1].digest})
         return {"version": found[-1].version, "trust": blob, "reason": reason}
 
     registry.ledger.append("trust_set", body, blobs=[blob])

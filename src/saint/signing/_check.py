@@ -175,7 +175,7 @@ class _Checker:
         try:
             known = remembered(self._course.origin) if self._course.origin else None
             if not self._is_lost:
-                must_not_go_back(trust, known)
+                must_not_go_back(trust, known, past=self._course.trusts)
         except RememberedError as error:
             known = None
             unchecked = [str(error)]

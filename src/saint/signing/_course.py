@@ -27,6 +27,8 @@ class Course:
         self.origin, self._payload, self._now = origin, payload, now
         self.num_read = 0
         self.trust: Trust | None = None
+        self.trusts: set[str] = set()
+        """Digests of all trust files so far."""
         self.clock = datetime.min.replace(tzinfo=UTC).isoformat()
         """The latest time of any entry: an entry that is dated back does not bring back an expired key.
 
@@ -67,7 +69,7 @@ class Course:
         if not self.is_ahead(event):
             self.clock = max(self.clock, event.time, key=moment)
         if "trust" in event.body:
-            self.trust = self.changed(event)
+            self.take(event)
         if event.name == "created":
             self.created = event.body
         elif event.name == "policy_set":
@@ -79,6 +81,16 @@ class Course:
         """Whether an entry is from the future, by more than clocks differ."""
         now = moment(self._now) if self._now else datetime.now(UTC)
         return moment(event.time) > now + CLOCKS_DIFFER
+
+    def take(self, event: Event) -> Trust:
+        """Put the trust file of an entry in the place of the one before it.
+
+        Raises:
+            SignatureError: It may not.
+        """
+        self.trust = self.changed(event)
+        self.trusts.add(self.trust.digest)
+        return self.trust
 
     def changed(self, event: Event) -> Trust:
         """The trust file that an entry puts in the place of the one before it.

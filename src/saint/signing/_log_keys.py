@@ -1,9 +1,8 @@
 from collections.abc import Callable, Iterable
 
-from saint.errors import SignatureError
 from saint.registry import FOR_EVER, Event
 from saint.signing._course import Course
-from saint.signing._pinned import remembered
+from saint.signing._pinned import must_not_go_back, remembered
 
 
 def log_keys(origin: str, events: Iterable[Event], payload: Callable[[str], bytes]) -> dict[bytes, int]:
@@ -22,18 +21,12 @@ def log_keys(origin: str, events: Iterable[Event], payload: Callable[[str], byte
         SignatureError: One does not follow, or the one that is remembered is not there.
         SaintError: The content of one cannot be had.
     """
-    course, known = Course(origin, payload), remembered(origin) if origin else None
+    course = Course(origin, payload)
     keys: dict[bytes, int] = {}
-    is_there = known is None
     for event in events:
         if "trust" in event.body:
-            trust = course.trust = course.changed(event)
-            is_there = is_there or (known is not None and trust.digest == known.digest)
+            trust = course.take(event)
             keys = {key: min(size, event.number) for key, size in keys.items()}
             keys |= {trust.public(key).public: FOR_EVER for key in trust.roles["log"].keys}
-    if known is not None and not is_there:
-        raise SignatureError(
-            f"the trust file that this machine remembers, version {known.version}, is not in the log: it was cut or "
-            "written anew; compare it with other copies"
-        )
+    must_not_go_back(course.trust, remembered(origin) if origin else None, past=course.trusts)
     return keys

@@ -1,6 +1,7 @@
 """The trust file that this machine remembers of a registry: what is in the registry cannot take it back."""
 
 import re
+from collections.abc import Container
 from pathlib import Path
 
 from saint import records
@@ -63,8 +64,12 @@ def forget(trust: Trust) -> None:
         trust_path(trust.origin).unlink(missing_ok=True)
 
 
-def must_not_go_back(trust: Trust | None, known: Trust | None) -> None:
-    """Refuse a registry whose trust file is older than what is remembered of it, or another one of the same version.
+def must_not_go_back(trust: Trust | None, known: Trust | None, *, past: Container[str] | None = None) -> None:
+    """Refuse a registry whose trust file does not follow from the one that is remembered of it.
+
+    Args:
+        past: Digests of all trust files of its log, where they were read; a log that was written anew, by whoever, may
+            have a higher version, and never the one that is remembered.
 
     Raises:
         SignatureError: It is.
@@ -81,4 +86,9 @@ def must_not_go_back(trust: Trust | None, known: Trust | None) -> None:
         raise SignatureError(
             f"version {version} of the registry's trust file is another one than was seen before: the log was written "
             "anew, or has split; compare it with other copies"
+        )
+    if past is not None and known.digest not in past:
+        raise SignatureError(
+            f"the trust file that this machine remembers, version {known.version}, is not in the log: it was "
+            "written anew; compare it with other copies"
         )

@@ -222,7 +222,10 @@ def test_12_attestations_do_not_move_between_entries(garden: Registry) -> None:
     assert sum("about something else" in problem for problem in check(garden).problems) == 2
 
 
-def test_13_a_log_that_was_written_anew_with_another_key_is_seen(garden: Registry, machines: Machines) -> None:
+@pytest.mark.parametrize("is_newer", [False, True])
+def test_13_a_log_that_was_written_anew_with_another_key_is_seen(
+    garden: Registry, machines: Machines, *, is_newer: bool
+) -> None:
     judge(garden, ROSE)
     name = (garden.folder / "origin").read_bytes()
     shutil.rmtree(garden.folder)
@@ -234,9 +237,15 @@ def test_13_a_log_that_was_written_anew_with_another_key_is_seen(garden: Registr
     forged = Registry.open(garden.folder)
     sign_entries(forged)
     judge(forged, LILY)
+    if is_newer:
+        assert run("keys", "make", "new").exit_code == 0
+        rotated = run("keys", "rotate", forged.folder, "local", "new", "--reason", "to be newer than the owner's")
+        assert rotated.exit_code == 0, rotated.output
+        forged = Registry.open(garden.folder)
     assert check(forged).problems == ()  # by itself it looks well
     machines.at("owner")
-    assert any("written anew" in problem for problem in check(forged).problems)
+    for _ in range(2):  # and it is not remembered in the place of the owner's
+        assert any("written anew" in problem for problem in check(forged).problems)
 
 
 def test_14_entries_that_nobody_signed_are_seen(garden: Registry) -> None:
