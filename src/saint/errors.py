@@ -36,6 +36,10 @@ class DataError(SaintError, ValueError):
     exit_status = 2
 
 
+class DamagedTextError(SaintError, RuntimeError):
+    """A file of prepared text is not the one that its manifest or its own record describes."""
+
+
 class JudgeError(SaintError, RuntimeError):
     """A judge of generated text failed, so that a safety suite could not be measured."""
 
