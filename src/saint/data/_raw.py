@@ -164,6 +164,7 @@ class Reader:
     _num_copies: int = 0
     _spent: int = 0
     _pending: int = 0
+    _full: bool = False
     _tokens: list[Tokens] = field(default_factory=list)
     _documents: list[RawDocument] = field(default_factory=list)
 
@@ -209,11 +210,12 @@ class Reader:
         encoded = dict(zip((document.digest for document in group), self.encode(group), strict=True))
         before = self._spent
         for document in group:
-            if not self._keep(document, encoded[document.digest]):
-                return False
+            self._full = not self._keep(document, encoded[document.digest])
+            if self._full:
+                break
             self._num_read, self._last_read = self._num_read + 1, document.digest
         self.task.advance(self._spent - before)
-        return True
+        return not self._full
 
     def _keep(self, document: Document, tokens: Tokens) -> bool:
         """Take a document unless it is a copy; False where the budget has no room for it."""
@@ -235,9 +237,9 @@ class Reader:
 
     def _commit(self, *, finished: bool) -> None:
         if not self._spent and finished:
-            room = f"; its first document does not fit into {self.budget:,} tokens" if self._num_read < 1 else ""
+            room = f" that fit into {self.budget:,} tokens" if self._full else ""
             raise DataError(
-                f"{self.stream.name} has no {self.stream.main_split} documents{room}: give more text or a larger "
+                f"{self.stream.name} has no {self.stream.main_split} documents{room}; give more text or a larger "
                 "--max-tokens"
             )
         record = {

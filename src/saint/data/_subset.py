@@ -77,13 +77,17 @@ def derive_subset(
         return _same(folder, derived_from)
     draft = folder.parent / f".{folder.name}.draft"
     with alone_in(draft):
-        _empty(draft)
-        manifest = _derive(opened, draft, derived_from, _placer(copy_mode, progress or Silent()), progress or Silent())
         try:
+            _empty(draft)
+            manifest = _derive(
+                opened, draft, derived_from, _placer(copy_mode, progress or Silent()), progress or Silent()
+            )
             draft.rename(folder)
             flush_folder(folder.parent)
         except OSError as error:
             raise StorageError(f"{folder} was not written ({error}); choose another place") from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     return manifest
 
 
