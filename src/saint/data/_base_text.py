@@ -22,8 +22,8 @@ from saint.progress import Progress, Silent
 
 _RAW = "_raw"
 _PLAN = "plan.json"
-_DRAFT = ".plan.json.draft"  # what is left of a run that was killed as it began
 _TOKENIZER = "tokenizer"
+_BEGINNING = (_PLAN, f".{_PLAN}.draft", _TOKENIZER)  # what is in _raw after a run that came to nothing
 _SAMPLE_BYTES = 1 << 24  # of each language: more text changes the merges little
 _BALANCED = 0.9  # of the largest language's tokens: less is worth a word
 _BYTES_PER_TOKEN = 8  # generous: about what the tokenizer is trained on is what will be tokenised
@@ -125,10 +125,10 @@ def clean_raw(folder: Path) -> None:
 
 
 def _begun(folder: Path, given: Mapping[str, Any]) -> TextPlan | None:
-    """The plan that a folder was begun with, if it agrees with what is given; None of a folder with nothing in it."""
+    """The plan that a folder was begun with, if it agrees with what is given; None as long as nothing was made."""
     manifest = read_manifest(folder)
     plain = manifest["options"] if manifest else _begun_in(folder).get("options")
-    if plain is None:
+    if plain is None or not (folder / _TOKENIZER).is_dir():
         return None
     must_agree(folder, plain, given)
     return config.build(plain, TextPlan, where=str(folder))
@@ -165,12 +165,15 @@ def _begun_in(folder: Path) -> dict[str, Any]:
 
 
 def _begin(folder: Path, given: Mapping[str, Any]) -> TextPlan:
-    plan = TextPlan(**given)
+    """Write down the plan: what is given, and otherwise what an earlier run that came to nothing was given."""
+    plain = {**_begun_in(folder).get("options", {}), **records.to_plain(given)}
+    plan = config.build(plain, TextPlan, where=str(folder))
     if plan.max_tokens and plan.max_tokens < len(plan.langs):
         raise ConfigError(
             f"--max-tokens is {plan.max_tokens}, nothing for each of {len(plan.langs)} languages; raise it"
         )
-    foreign = [path.name for path in (*folder.iterdir(), *(folder / _RAW).glob("*")) if path.name not in (_RAW, _DRAFT)]
+    foreign = [path.name for path in folder.iterdir() if path.name != _RAW]
+    foreign += [path.name for path in (folder / _RAW).glob("*") if path.name not in _BEGINNING]
     if foreign:
         raise DataError(f"{folder} has other files in it, such as {min(foreign)}; give a new folder")
     streams = streams_of(plan.source, plan.langs, text_key=plan.text_key)  # found out before anything is written

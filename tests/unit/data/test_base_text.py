@@ -268,12 +268,26 @@ def test_a_source_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     assert "which is no folder" in said
 
 
-def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "text").mkdir()
-    (tmp_path / "text" / "thesis.txt").write_text("mine")
+def test_a_mistake_that_came_to_nothing_may_be_corrected(tmp_path: Path) -> None:
+    source, given = write_source(tmp_path / "source"), {"vocab_size": 256, "held_out_share": 0.1}
+    refusal(DataError, folder=tmp_path / "text", **options(source, **given))
+    manifest = prepare_text({"vocab_size": 290}, tmp_path / "text")
+    assert manifest["options"] == {
+        **manifest["options"],
+        "vocab_size": 290,
+        "source": str(source),
+        "held_out_share": 0.1,
+    }
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "_raw/thesis.txt", "tokenizer/tokenizer.json"])
+def test_a_folder_with_other_files_is_left_alone(name: str, tmp_path: Path) -> None:
+    mine = tmp_path / "text" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
     said = refusal(DataError, folder=tmp_path / "text", **options(write_source(tmp_path / "source")))
-    assert "has other files in it, such as thesis.txt" in said
-    assert content_of(tmp_path / "text") == {"thesis.txt": b"mine"}
+    assert f"has other files in it, such as {name.removeprefix('_raw/').split('/')[0]}" in said
+    assert content_of(tmp_path / "text") == {name: b"mine"}
 
 
 def test_finalizing_needs_raw_shards_and_all_of_them(folder: Path, tmp_path: Path) -> None:
