@@ -140,6 +140,10 @@ class HoldOutError(SaintError, RuntimeError):
     exit_status = 3
 
 
+class CheckpointError(SaintError, RuntimeError):
+    """A checkpoint on disk is of another run, or not what was saved."""
+
+
 class DivergedError(SaintError, ArithmeticError):
     """Training ran away: the loss or its gradient is no longer a number."""
 

@@ -1,0 +1,242 @@
+"""A base trained from a file of settings: one process, resumed to the same bits, with its metrics beside it."""
+
+import json
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from math import exp, log
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from saint import records
+from saint.data import Corpus, TokenShards, open_shards
+from saint.errors import ConfigError, DivergedError, Interrupted
+from saint.folders import write_file
+from saint.models import document_nats, family_of, must_read, rows_together
+from saint.progress import Progress, Silent, Task
+from saint.training._run_checkpoint import Checkpoints
+from saint.training._run_plan import RunPlan
+from saint.training._train import model_config
+
+
+def train_run(plan: RunPlan, *, device: str = "cpu", progress: Progress | None = None) -> dict[str, Any]:
+    """Train a base from nothing, or on from the newest checkpoint in `save_dir`; returns the last line of its metrics.
+
+    What it comes to does not depend on where it was stopped: a step's text, its learning rate and its dropout follow
+    from its number, and a checkpoint has the weights and the optimiser's moments to the bit.
+
+    Args:
+        device: Of PyTorch's names, such as `cuda`.
+
+    Raises:
+        ConfigError: A setting is unknown to the model or cannot be met, or the device is not there.
+        DataError, DamagedTextError: The text is missing, too short or damaged.
+        CheckpointError: `save_dir` holds another run, or its newest checkpoint is damaged.
+        DivergedError: The loss stopped being a number.
+        Interrupted: A stop was asked for; a checkpoint was written.
+    """
+    progress = progress or Silent()
+    text = open_shards(plan.data_dir, verify=True)
+    run = Run(plan, text, _device(device))
+    if run.cut_warmup:
+        progress.note(f"the warm-up is cut from {plan.warmup_tokens:,} tokens to a tenth of the run")
+    with progress.task("training the base", total=run.num_tokens, unit="tokens") as task:
+        task.advance(run.step * plan.tokens_per_step)
+        with torch.random.fork_rng():
+            return run.finish(task)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"--device is {name!r}, which cannot be used here ({reason}); try cpu") from error
+    return device
+
+
+@final
+class Run:
+    """A model, its optimiser and its place in the text."""
+
+    def __init__(self, plan: RunPlan, text: TokenShards, device: torch.device) -> None:
+        self._plan, self._text, self._device = plan, text, device
+        config = model_config(plan.model_type, plan.model, text.tokenizer)
+        text.must_fit(config.vocab_size)
+        must_read(config, plan.seq_len)
+        identity = {"plan": plan.identity, "text": records.file_digest(text.folder / "manifest.json")}
+        self._folder = Path(plan.save_dir)
+        self._checkpoints = Checkpoints(
+            folder=self._folder, identity=records.digest(identity), keep=plan.save_total_limit
+        )
+        newest = self._checkpoints.newest()
+        self._model = _made(plan, config, newest)
+        nn.Module.to(self._model, device)
+        if plan.gradient_checkpointing:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # of a new name that not all of transformers 5 has
+                self._model.gradient_checkpointing_enable()
+        self._optimizer = optimizer_of(self._model, plan)
+        self.step = 0 if newest is None else self._checkpoints.restore(newest, self._model, self._optimizer)
+        self._batches = text.train.batches(batch_size=plan.batch_size, seq_len=plan.seq_len, seed=plan.seed)
+        self._forward: nn.Module = torch.compile(self._model) if plan.compile else self._model  # type: ignore[assignment]
+        self._metrics = Metrics(self._folder / "metrics.jsonl", until=self.step)
+        self._held_out = text.corpora["val"].evenly(plan.eval_tokens) if "val" in text.corpora else None
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the whole run."""
+        return self._plan.num_steps * self._plan.tokens_per_step
+
+    @property
+    def cut_warmup(self) -> bool:
+        """Whether the plan's warm-up is longer than a run of this length has."""
+        return self._plan.warmup_tokens > self.num_tokens // 10
+
+    def finish(self, task: Task) -> dict[str, Any]:
+        """Take the steps that are left; returns the last line of the metrics."""
+        plan = self._plan
+        try:
+            while self.step < plan.num_steps:
+                self._take_step()
+                if self.step % plan.save_interval == 0:
+                    self._save()
+                task.advance(plan.tokens_per_step)
+        except Interrupted:
+            self._save()
+            raise
+        self._save()
+        return self._metrics.last
+
+    def _save(self) -> None:
+        self._checkpoints.save(self.step, self._model, self._text.tokenizer, self._optimizer)
+
+    def _take_step(self) -> None:
+        plan, began = self._plan, time.monotonic()
+        lr = plan.lr_at((self.step + 1) * plan.tokens_per_step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        loss, norm = self._gradients()
+        if not torch.isfinite(norm):
+            raise DivergedError(
+                f"the loss or its gradient stopped being a number at step {self.step}; lower learning_rate, and go on "
+                "from the newest checkpoint or in another save_dir"
+            )
+        self._optimizer.step()
+        self.step += 1
+        at = {"step": self.step, "tokens": self.step * plan.tokens_per_step}
+        is_last = self.step == plan.num_steps
+        if is_last or self.step % plan.log_interval == 0:
+            speed = plan.tokens_per_step / (time.monotonic() - began)
+            found = {"loss": float(loss), "grad_norm": float(norm), "lr": lr, "tokens_per_s": round(speed)}
+            self._metrics.write({**at, **found, "peak_memory_mib": _peak_mib(self._device)})
+        if self._held_out is not None and (is_last or self.step % plan.eval_interval == 0):
+            self._metrics.write({**at, **self._evaluate(self._held_out)})
+
+    def _gradients(self) -> tuple[Tensor, Tensor]:
+        """Mean loss of a step's passes, and the norm of its gradient before it is clipped."""
+        plan = self._plan
+        torch.manual_seed(plan.seed * plan.num_steps + self.step)  # dropout follows from the step, as the text does
+        self._model.train()
+        self._optimizer.zero_grad()
+        total = torch.zeros((), device=self._device)
+        for rows in self._rows():
+            tokens, targets = rows[:, :-1], rows[:, 1:].contiguous()
+            with self._precision():
+                found = self._forward(input_ids=tokens, labels=targets, shift_labels=targets, use_cache=False)
+            loss = found.loss / plan.gradient_accumulation_steps
+            loss.backward()
+            total += loss.detach()
+        return total, nn.utils.clip_grad_norm_(self._model.parameters(), plan.max_grad_norm)
+
+    def _rows(self) -> Iterator[Tensor]:
+        each = self._plan.batch_size * self._plan.seq_len
+        for index in range(self._plan.gradient_accumulation_steps):
+            yield self._batches.at(self.step * self._plan.tokens_per_step + index * each).to(self._device)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        bf16 = self._plan.mixed_precision == "bf16"
+        return torch.autocast(self._device.type, dtype=torch.bfloat16) if bf16 else nullcontext()
+
+    @torch.no_grad()
+    def _evaluate(self, text: Corpus) -> dict[str, float | int]:
+        self._model.eval()
+        rows = rows_together(self._plan.seq_len, self._device)
+        windows = text.windows(seq_len=self._plan.seq_len, batch_size=rows)
+        with self._precision():
+            nats = float(document_nats(self._model, windows, text.num_documents).sum())
+        num_tokens = text.num_tokens - text.num_documents
+        mean = nats / num_tokens
+        bpb = nats / log(2) / text.num_bytes
+        return {"val_loss": mean, "val_perplexity": exp(min(mean, 700)), "val_bpb": bpb, "val_tokens": num_tokens}
+
+
+def _made(plan: RunPlan, config: Any, checkpoint: Path | None) -> PreTrainedModel:
+    """The model as a checkpoint has it, or with random weights that follow from the seed."""
+    family = family_of(config)
+    model: PreTrainedModel
+    if checkpoint is not None:
+        model = family.from_pretrained(checkpoint, dtype=torch.float32)
+        return model
+    with torch.random.fork_rng():
+        torch.manual_seed(plan.seed)
+        model = family.from_config(config)
+    return model
+
+
+def optimizer_of(model: nn.Module, plan: RunPlan) -> torch.optim.AdamW:
+    """AdamW, whose decay shrinks the matrices of linear layers only, and no matrix that is also an embedding."""
+    embeddings = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    linear = {module.weight for module in model.modules() if isinstance(module, nn.Linear | Conv1D)}
+    decaying = [parameter for parameter in model.parameters() if parameter in linear - embeddings]
+    others = [parameter for parameter in model.parameters() if parameter not in linear - embeddings]
+    groups = [{"params": decaying, "weight_decay": plan.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    betas = (plan.adam_beta1, plan.adam_beta2)
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=plan.learning_rate, betas=betas)
+
+
+@final
+class Metrics:
+    """A file of JSON lines, one curve whatever was interrupted: what came after the checkpoint is written anew."""
+
+    def __init__(self, file: Path, *, until: int) -> None:
+        self._file = file
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lines = _whole_lines(file) if until else []
+        kept = [line for line in lines if line["step"] <= until]
+        self.last: dict[str, Any] = kept[-1] if kept else {}
+        write_file(file, [(json.dumps(line) + "\n").encode() for line in kept])
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Add a line."""
+        self.last = line
+        with self._file.open("a", encoding="utf-8") as opened:
+            opened.write(json.dumps(line) + "\n")
+
+
+def _whole_lines(file: Path) -> list[dict[str, Any]]:
+    """The lines of a file, but for the last one if a kill cut it."""
+    found = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+    return found
+
+
+def _peak_mib(device: torch.device) -> int:
+    """The most memory that was in use: of the device, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) >> 20
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
