@@ -78,6 +78,8 @@ def _train_run(file: Path, settings: tuple[str, ...], device: str, *, as_json: b
     plan = load_run(file, overrides=settings)
     with watching() as progress:
         last = train_run(plan, device=device, progress=progress)
+    if not last:
+        return  # the first of several processes speaks for all
     if as_json:
         say_json({"save_dir": plan.save_dir, **last})
         return

@@ -1,11 +1,11 @@
-"""A base trained from a file of settings: one process, resumed to the same bits, with its metrics beside it."""
+"""A base trained from a file of settings: resumed to the same bits, with its metrics beside it."""
 
 import json
+import os
 import resource
 import sys
 import time
 import warnings
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from math import exp, log
 from pathlib import Path
@@ -19,9 +19,10 @@ from transformers.pytorch_utils import Conv1D
 from saint import records
 from saint.data import Corpus, TokenShards, open_shards
 from saint.errors import ConfigError, DivergedError, Interrupted
-from saint.folders import write_file
+from saint.folders import alone_in, write_file
 from saint.models import document_nats, family_of, must_read, rows_together
 from saint.progress import Progress, Silent, Task
+from saint.training._processes import Processes, together
 from saint.training._run_checkpoint import Checkpoints
 from saint.training._run_plan import RunPlan
 from saint.training._train import model_config
@@ -31,7 +32,8 @@ def train_run(plan: RunPlan, *, device: str = "cpu", progress: Progress | None =
     """Train a base from nothing, or on from the newest checkpoint in `save_dir`; returns the last line of its metrics.
 
     What it comes to does not depend on where it was stopped: a step's text, its learning rate and its dropout follow
-    from its number, and a checkpoint has the weights and the optimiser's moments to the bit.
+    from its number, and a checkpoint has the weights and the optimiser's moments to the bit. Under torchrun several
+    processes share a step's passes: the step is the same, its sums are rounded differently.
 
     Args:
         device: Of PyTorch's names, such as `cuda`.
@@ -45,18 +47,27 @@ def train_run(plan: RunPlan, *, device: str = "cpu", progress: Progress | None =
     """
     progress = progress or Silent()
     text = open_shards(plan.data_dir, verify=True)
-    run = Run(plan, text, _device(device))
-    if run.cut_warmup:
-        progress.note(f"the warm-up is cut from {plan.warmup_tokens:,} tokens to a tenth of the run")
-    with progress.task("training the base", total=run.num_tokens, unit="tokens") as task:
-        task.advance(run.step * plan.tokens_per_step)
-        with torch.random.fork_rng():
+    place = _device(device)
+    with together(place) as processes, _alone(plan, processes), torch.random.fork_rng():
+        progress = progress if processes.is_first else Silent()
+        run = Run(plan, text, place, processes)
+        if run.cut_warmup:
+            progress.note(f"the warm-up is cut from {plan.warmup_tokens:,} tokens to a tenth of the run")
+        with progress.task("training the base", total=run.num_tokens, unit="tokens") as task:
+            task.advance(run.step * plan.tokens_per_step)
             return run.finish(task)
 
 
+def _alone(plan: RunPlan, processes: Processes) -> AbstractContextManager[None]:
+    return alone_in(Path(plan.save_dir)) if processes.is_first else nullcontext()
+
+
 def _device(name: str) -> torch.device:
+    """The device of that name; of several processes each has its own."""
     try:
         device = torch.device(name)
+        if name == "cuda":
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
@@ -68,8 +79,9 @@ def _device(name: str) -> torch.device:
 class Run:
     """A model, its optimiser and its place in the text."""
 
-    def __init__(self, plan: RunPlan, text: TokenShards, device: torch.device) -> None:
-        self._plan, self._text, self._device = plan, text, device
+    def __init__(self, plan: RunPlan, text: TokenShards, device: torch.device, processes: Processes) -> None:
+        self._plan, self._text, self._device, self._processes = plan, text, device, processes
+        self._passes = processes.share(plan.gradient_accumulation_steps)
         config = model_config(plan.model_type, plan.model, text.tokenizer)
         text.must_fit(config.vocab_size)
         must_read(config, plan.seq_len)
@@ -89,7 +101,7 @@ class Run:
         self.step = 0 if newest is None else self._checkpoints.restore(newest, self._model, self._optimizer)
         self._batches = text.train.batches(batch_size=plan.batch_size, seq_len=plan.seq_len, seed=plan.seed)
         self._forward: nn.Module = torch.compile(self._model) if plan.compile else self._model  # type: ignore[assignment]
-        self._metrics = Metrics(self._folder / "metrics.jsonl", until=self.step)
+        self._metrics = Metrics(self._folder / "metrics.jsonl" if processes.is_first else None, until=self.step)
         self._held_out = text.corpora["val"].evenly(plan.eval_tokens) if "val" in text.corpora else None
 
     @property
@@ -115,10 +127,11 @@ class Run:
             self._save()
             raise
         self._save()
-        return self._metrics.last
+        return self._metrics.last if self._processes.is_first else {}
 
     def _save(self) -> None:
-        self._checkpoints.save(self.step, self._model, self._text.tokenizer, self._optimizer)
+        if self._processes.is_first:
+            self._checkpoints.save(self.step, self._model, self._text.tokenizer, self._optimizer)
 
     def _take_step(self) -> None:
         plan, began = self._plan, time.monotonic()
@@ -139,29 +152,27 @@ class Run:
             speed = plan.tokens_per_step / (time.monotonic() - began)
             found = {"loss": float(loss), "grad_norm": float(norm), "lr": lr, "tokens_per_s": round(speed)}
             self._metrics.write({**at, **found, "peak_memory_mib": _peak_mib(self._device)})
-        if self._held_out is not None and (is_last or self.step % plan.eval_interval == 0):
+        if self._held_out is not None and self._processes.is_first and (is_last or self.step % plan.eval_interval == 0):
             self._metrics.write({**at, **self._evaluate(self._held_out)})
 
     def _gradients(self) -> tuple[Tensor, Tensor]:
         """Mean loss of a step's passes, and the norm of its gradient before it is clipped."""
         plan = self._plan
-        torch.manual_seed(plan.seed * plan.num_steps + self.step)  # dropout follows from the step, as the text does
         self._model.train()
         self._optimizer.zero_grad()
         total = torch.zeros((), device=self._device)
-        for rows in self._rows():
+        for index in self._passes:
+            number = self.step * plan.gradient_accumulation_steps + index
+            rows = self._batches.at(number * plan.batch_size * plan.seq_len).to(self._device)
             tokens, targets = rows[:, :-1], rows[:, 1:].contiguous()
+            torch.manual_seed((plan.seed << 32) + number)  # dropout follows from the pass, as the text does
             with self._precision():
                 found = self._forward(input_ids=tokens, labels=targets, shift_labels=targets, use_cache=False)
             loss = found.loss / plan.gradient_accumulation_steps
             loss.backward()
             total += loss.detach()
+        self._processes.add_up(total, self._model.parameters())
         return total, nn.utils.clip_grad_norm_(self._model.parameters(), plan.max_grad_norm)
-
-    def _rows(self) -> Iterator[Tensor]:
-        each = self._plan.batch_size * self._plan.seq_len
-        for index in range(self._plan.gradient_accumulation_steps):
-            yield self._batches.at(self.step * self._plan.tokens_per_step + index * each).to(self._device)
 
     def _precision(self) -> AbstractContextManager[Any]:
         bf16 = self._plan.mixed_precision == "bf16"
@@ -201,24 +212,29 @@ def optimizer_of(model: nn.Module, plan: RunPlan) -> torch.optim.AdamW:
     others = [parameter for parameter in model.parameters() if parameter not in linear - embeddings]
     groups = [{"params": decaying, "weight_decay": plan.weight_decay}, {"params": others, "weight_decay": 0.0}]
     betas = (plan.adam_beta1, plan.adam_beta2)
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=plan.learning_rate, betas=betas)
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=betas, fused=True)
 
 
 @final
 class Metrics:
     """A file of JSON lines, one curve whatever was interrupted: what came after the checkpoint is written anew."""
 
-    def __init__(self, file: Path, *, until: int) -> None:
+    def __init__(self, file: Path | None, *, until: int) -> None:
+        """Take up the lines of the steps until a checkpoint; None for nobody's."""
         self._file = file
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lines = _whole_lines(file) if until else []
-        kept = [line for line in lines if line["step"] <= until]
-        self.last: dict[str, Any] = kept[-1] if kept else {}
+        self.last: dict[str, Any] = {}
+        if file is None:
+            return
+        kept = [line for line in _whole_lines(file) if line["step"] <= until]
+        self.last = kept[-1] if kept else {}
         write_file(file, [(json.dumps(line) + "\n").encode() for line in kept])
 
     def write(self, line: dict[str, Any]) -> None:
         """Add a line."""
         self.last = line
+        if self._file is None:
+            return
         with self._file.open("a", encoding="utf-8") as opened:
             opened.write(json.dumps(line) + "\n")
 

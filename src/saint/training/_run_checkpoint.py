@@ -57,7 +57,7 @@ class Checkpoints:
         moments = load_file(checkpoint / _OPTIMIZER)
         for name, parameter in model.named_parameters():
             optimizer.state[parameter] = {
-                moment: moments[f"{moment}.{name}"].to("cpu" if moment == "step" else parameter.device)
+                moment: moments[f"{moment}.{name}"].to(parameter.device)
                 for moment in _MOMENTS
                 if f"{moment}.{name}" in moments
             }

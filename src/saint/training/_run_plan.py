@@ -47,7 +47,7 @@ class RunPlan:
     adam_beta1: float = 0.9
     adam_beta2: float = 0.95
     max_grad_norm: float = 1.0
-    mixed_precision: Literal["no", "bf16"] = "no"
+    mixed_precision: Literal["fp32", "bf16"] = "fp32"
     gradient_checkpointing: bool = False
     compile: bool = False
     seed: int = 42

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,14 @@ from transformers import AutoModelForCausalLM
 from interrupting import StopsAfter
 from multilingual import content_of, write_source
 from saint.data import open_shards, prepare_text
-from saint.errors import CheckpointError, ConfigError, DataError, DivergedError, Interrupted
+from saint.errors import BusyError, CheckpointError, ConfigError, DataError, DivergedError, Interrupted
+from saint.folders import alone_in
 from saint.models import document_nats
 from saint.training import RunPlan, load_run, train_run
+from saint.training._processes import Processes
 from saint.training._run import optimizer_of
 
+SCRIPTS = Path(__file__).parents[3] / "scripts"
 SETTINGS = """
 # a tiny one
 model_type: llama
@@ -121,6 +127,49 @@ def test_a_run_that_was_killed_goes_on_from_its_newest_checkpoint(whole: Path, t
     assert all(torch.equal(final[0][name], final[1][name]) for name in final[1])
 
 
+@pytest.mark.slow
+def test_a_kill_while_it_trains_changes_nothing(whole: Path, text: Path, tmp_path: Path) -> None:
+    arguments = ["data_dir=" + str(text), f"save_dir={tmp_path / 'run'}", "save_interval=2"]
+    made = plan(tmp_path, text, "save_interval=2")
+    command = [sys.executable, "-m", "saint.cli", "train", "--config", str(tmp_path / "tiny.yaml"), "--override"]
+    with subprocess.Popen([*command, *arguments], stderr=subprocess.DEVNULL) as child:
+        while child.poll() is None and not (tmp_path / "run" / "step_00000004").exists():
+            time.sleep(0.005)
+        child.kill()
+    assert (tmp_path / "run" / "step_00000004").exists()
+    train_run(made)
+    final = [load_file(folder / "run" / "step_00000020" / "model.safetensors") for folder in (tmp_path, whole)]
+    assert all(torch.equal(final[0][name], final[1][name]) for name in final[1])
+    assert lasting(tmp_path)[1] == lasting(whole)[1]
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_two_processes_follow_the_curve_of_one(whole: Path, text: Path, tmp_path: Path) -> None:
+    plan(tmp_path, text)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [str(SCRIPTS / "train_distributed.py"), "--config", str(tmp_path / "tiny.yaml"), "--json", "--override"]
+    settings = [f"data_dir={text}", f"save_dir={tmp_path / 'run'}"]
+    done = subprocess.run([*launch, *command, *settings], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["step"] == 20  # one process speaks
+    found, expected = lines_of(tmp_path), lines_of(whole)
+    for key in ("loss", "grad_norm", "val_loss"):
+        curve, other = ([line[key] for line in lines if key in line] for lines in (found, expected))
+        assert curve == pytest.approx(other, rel=1e-3)
+
+
+def test_processes_must_share_the_passes_equally(text: Path, tmp_path: Path) -> None:
+    assert [list(Processes(rank=rank, size=2).share(4)) for rank in (0, 1)] == [[0, 2], [1, 3]]
+    with pytest.raises(ConfigError, match="is 3, which 2 processes cannot share equally; give a multiple of 2"):
+        Processes(size=2).share(plan(tmp_path, text, "gradient_accumulation_steps=3").gradient_accumulation_steps)
+
+
+def test_two_runs_do_not_share_a_folder(text: Path, tmp_path: Path) -> None:
+    with alone_in(tmp_path / "run"), pytest.raises(BusyError, match="another process is at work"):
+        train_run(plan(tmp_path, text))
+
+
 def test_a_finished_run_is_left_as_it_is(whole: Path, text: Path) -> None:
     before = content_of(whole / "run")
     last = train_run(plan(whole, text))
@@ -186,7 +235,7 @@ def test_old_checkpoints_are_removed(text: Path, tmp_path: Path) -> None:
         ("model_type=lama", "no architecture 'lama'"),
         ("vocab_size=299", "the model has a vocabulary of 299 and the shards in"),
         ("seq_len=64", "the model reads at most 32 tokens"),
-        ("mixed_precision=fp16", "mixed_precision"),
+        ("mixed_precision=fp16", "mixed_precision: expected 'fp32' or 'bf16'"),
         ("nonsense", "--override is 'nonsense'; expected key=value"),
         ("num_attention_heads=3", "heads"),
     ],
