@@ -1,9 +1,6 @@
 """A base trained from a file of settings: resumed to the same bits, with its metrics beside it."""
 
-import json
 import os
-import resource
-import sys
 import time
 import warnings
 from contextlib import AbstractContextManager, nullcontext
@@ -19,11 +16,12 @@ from transformers.pytorch_utils import Conv1D
 from saint import records
 from saint.data import Corpus, TokenShards, open_shards
 from saint.errors import ConfigError, DivergedError, Interrupted
-from saint.folders import alone_in, write_file
+from saint.folders import alone_in
 from saint.models import document_nats, family_of, must_read, rows_together
 from saint.progress import Progress, Silent, Task
 from saint.training._processes import Processes, together
 from saint.training._run_checkpoint import Checkpoints
+from saint.training._run_metrics import Metrics, flops_of_a_row, peak_flops, peak_memory_mib
 from saint.training._run_plan import RunPlan
 from saint.training._train import model_config
 
@@ -93,6 +91,9 @@ class Run:
         newest = self._checkpoints.newest()
         self._model = _made(plan, config, newest)
         nn.Module.to(self._model, device)
+        row = torch.zeros(1, plan.seq_len, dtype=torch.int64, device=device)
+        self._flops_per_step = flops_of_a_row(self._model, row) * plan.tokens_per_step // plan.seq_len
+        self._peak_flops = peak_flops(device, plan.peak_tflops)
         if plan.gradient_checkpointing:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # of a new name that not all of transformers 5 has
@@ -101,7 +102,8 @@ class Run:
         self.step = 0 if newest is None else self._checkpoints.restore(newest, self._model, self._optimizer)
         self._batches = text.train.batches(batch_size=plan.batch_size, seq_len=plan.seq_len, seed=plan.seed)
         self._forward: nn.Module = torch.compile(self._model) if plan.compile else self._model  # type: ignore[assignment]
-        self._metrics = Metrics(self._folder / "metrics.jsonl" if processes.is_first else None, until=self.step)
+        folder = self._folder if processes.is_first else None
+        self._metrics = Metrics(folder, until=self.step, tensorboard=plan.tensorboard)
         self._held_out = text.corpora["val"].evenly(plan.eval_tokens) if "val" in text.corpora else None
 
     @property
@@ -123,10 +125,12 @@ class Run:
                 if self.step % plan.save_interval == 0:
                     self._save()
                 task.advance(plan.tokens_per_step)
+            self._save()
         except Interrupted:
             self._save()
             raise
-        self._save()
+        finally:
+            self._metrics.close()
         return self._metrics.last if self._processes.is_first else {}
 
     def _save(self) -> None:
@@ -149,11 +153,20 @@ class Run:
         at = {"step": self.step, "tokens": self.step * plan.tokens_per_step}
         is_last = self.step == plan.num_steps
         if is_last or self.step % plan.log_interval == 0:
-            speed = plan.tokens_per_step / (time.monotonic() - began)
-            found = {"loss": float(loss), "grad_norm": float(norm), "lr": lr, "tokens_per_s": round(speed)}
-            self._metrics.write({**at, **found, "peak_memory_mib": _peak_mib(self._device)})
+            found = {"loss": float(loss), "grad_norm": float(norm), "lr": lr}
+            self._metrics.write({**at, **found, **self._speed(time.monotonic() - began)})
         if self._held_out is not None and self._processes.is_first and (is_last or self.step % plan.eval_interval == 0):
             self._metrics.write({**at, **self._evaluate(self._held_out)})
+
+    def _speed(self, time_s: float) -> dict[str, float | int]:
+        """How fast a step of so many seconds was, and what of the devices it used."""
+        flops = self._flops_per_step / time_s / self._processes.size
+        found: dict[str, float | int] = {
+            "tokens_per_s": round(self._plan.tokens_per_step / time_s),
+            "tflops_per_s": flops / 1e12,
+            "peak_memory_mib": peak_memory_mib(self._device),
+        }
+        return found if self._peak_flops is None else {**found, "mfu": flops / self._peak_flops}
 
     def _gradients(self) -> tuple[Tensor, Tensor]:
         """Mean loss of a step's passes, and the norm of its gradient before it is clipped."""
@@ -214,45 +227,3 @@ def optimizer_of(model: nn.Module, plan: RunPlan) -> torch.optim.AdamW:
     betas = (plan.adam_beta1, plan.adam_beta2)
     groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=betas, fused=True)
-
-
-@final
-class Metrics:
-    """A file of JSON lines, one curve whatever was interrupted: what came after the checkpoint is written anew."""
-
-    def __init__(self, file: Path | None, *, until: int) -> None:
-        """Take up the lines of the steps until a checkpoint; None for nobody's."""
-        self._file = file
-        self.last: dict[str, Any] = {}
-        if file is None:
-            return
-        kept = [line for line in _whole_lines(file) if line["step"] <= until]
-        self.last = kept[-1] if kept else {}
-        write_file(file, [(json.dumps(line) + "\n").encode() for line in kept])
-
-    def write(self, line: dict[str, Any]) -> None:
-        """Add a line."""
-        self.last = line
-        if self._file is None:
-            return
-        with self._file.open("a", encoding="utf-8") as opened:
-            opened.write(json.dumps(line) + "\n")
-
-
-def _whole_lines(file: Path) -> list[dict[str, Any]]:
-    """The lines of a file, but for the last one if a kill cut it."""
-    found = []
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            break
-    return found
-
-
-def _peak_mib(device: torch.device) -> int:
-    """The most memory that was in use: of the device, or of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) >> 20
-    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit

@@ -13,7 +13,7 @@ from saint.errors import ConfigError
 
 _SIZES = ("total_tokens", "batch_size", "gradient_accumulation_steps", "seq_len")
 _INTERVALS = ("log_interval", "eval_interval", "eval_tokens", "save_interval", "save_total_limit")
-_WATCHING = ("save_dir", "data_dir", "log_interval", "save_interval", "save_total_limit")
+_WATCHING = ("save_dir", "data_dir", "log_interval", "save_interval", "save_total_limit", "tensorboard", "peak_tflops")
 """What changes nothing of what is learnt."""
 
 
@@ -59,6 +59,11 @@ class RunPlan:
     save_interval: int = 500
     save_total_limit: int = 5
     """Checkpoints to keep."""
+    tensorboard: bool = False
+    """Whether metrics also go to `save_dir/tensorboard`; needs that package."""
+    peak_tflops: float = 0.0
+    """Of a device, in 10^12 operations a second, for the share of them that is used (MFU); 0 for what is known of its
+    name."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""

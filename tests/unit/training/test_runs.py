@@ -17,7 +17,15 @@ from transformers import AutoModelForCausalLM
 from interrupting import StopsAfter
 from multilingual import content_of, write_source
 from saint.data import open_shards, prepare_text
-from saint.errors import BusyError, CheckpointError, ConfigError, DataError, DivergedError, Interrupted
+from saint.errors import (
+    BusyError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    DivergedError,
+    Interrupted,
+    MissingPackageError,
+)
 from saint.folders import alone_in
 from saint.models import document_nats
 from saint.training import RunPlan, load_run, train_run
@@ -68,7 +76,7 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
 
 def lasting(folder: Path) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
     """What must not depend on interruptions."""
-    measured = ("tokens_per_s", "peak_memory_mib")
+    measured = ("tokens_per_s", "tflops_per_s", "peak_memory_mib")
     lines = [{key: value for key, value in line.items() if key not in measured} for line in lines_of(folder)]
     files = content_of(folder / "run")
     return {name: content for name, content in files.items() if name != "metrics.jsonl"}, lines
@@ -218,6 +226,30 @@ def test_bfloat16_and_recomputing_come_close(text: Path, tmp_path: Path, whole: 
     found, expected = ([line["loss"] for line in lines_of(folder) if "loss" in line] for folder in (tmp_path, whole))
     assert found != expected
     assert found == pytest.approx(expected, abs=0.1)
+
+
+def test_operations_are_counted_and_held_against_what_the_device_can_do(text: Path, tmp_path: Path) -> None:
+    train_run(plan(tmp_path, text, "peak_tflops=1.0", "total_tokens=64"))
+    line = lines_of(tmp_path)[0]
+    assert line["mfu"] == pytest.approx(line["tflops_per_s"])
+    per_token = line["tflops_per_s"] * 1e12 / line["tokens_per_s"]
+    matrices = 2 * (2 * 16 * 16 + 2 * 16 * 8 + 3 * 16 * 32) + 300 * 16  # of two layers and the head
+    assert 6 * matrices < per_token * 1.05 < 8 * matrices  # attention over 16 tokens comes on top
+    assert "mfu" not in lines_of(tmp_path)[-1]
+
+
+def test_metrics_go_to_tensorboard_too(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = "the package tensorboard is not installed"
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason=reason)
+    train_run(plan(tmp_path, text, "tensorboard=true"))
+    found = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    found.Reload()
+    expected = [line["loss"] for line in lines_of(tmp_path) if "loss" in line]
+    assert [scalar.value for scalar in found.Scalars("loss")] == pytest.approx(expected)
+    assert [scalar.step for scalar in found.Scalars("val_loss")] == [10, 20]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingPackageError, match=r"pip install 'saint-g\[tensorboard\]'"):
+        train_run(plan(tmp_path, text, "tensorboard=true"))
 
 
 def test_old_checkpoints_are_removed(text: Path, tmp_path: Path) -> None:
