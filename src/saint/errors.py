@@ -36,6 +36,10 @@ class DataError(SaintError, ValueError):
     exit_status = 2
 
 
+class DamagedTextError(SaintError, RuntimeError):
+    """A file of prepared text is not the one that its manifest or its own record describes."""
+
+
 class JudgeError(SaintError, RuntimeError):
     """A judge of generated text failed, so that a safety suite could not be measured."""
 
@@ -138,6 +142,10 @@ class HoldOutError(SaintError, RuntimeError):
     """Sealed text may not be asked any more: it was retired, has expired, or has no documents left."""
 
     exit_status = 3
+
+
+class CheckpointError(SaintError, RuntimeError):
+    """A checkpoint on disk is of another run, or not what was saved."""
 
 
 class DivergedError(SaintError, ArithmeticError):

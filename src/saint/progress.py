@@ -23,8 +23,8 @@ class Task(Protocol):
 class Progress(Protocol):
     """Whoever watches: a terminal, a log, or nobody."""
 
-    def task(self, description: str, *, total: int, unit: str) -> AbstractContextManager[Task]:
-        """Announce work of `total` units; it ends with the `with` block."""
+    def task(self, description: str, *, total: int | None, unit: str) -> AbstractContextManager[Task]:
+        """Announce work of `total` units, None where nobody knows; it ends with the `with` block."""
         ...
 
     def note(self, message: str) -> None:
@@ -40,7 +40,7 @@ class Silent(Progress):
         """Do nothing."""
 
     @override
-    def task(self, description: str, *, total: int, unit: str) -> AbstractContextManager[Task]:
+    def task(self, description: str, *, total: int | None, unit: str) -> AbstractContextManager[Task]:
         return nullcontext(self)
 
     @override

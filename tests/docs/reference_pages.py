@@ -27,7 +27,7 @@ from saint.judges import Judge
 from saint.records import Budget
 from saint.sensitivity import Map, Sensitivity
 from saint.studies import SetPlan, StudyPlan, StudyTargets
-from saint.training import BasePlan, Rung, Schedule, Search
+from saint.training import BasePlan, Rung, RunPlan, Schedule, Search
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -110,6 +110,7 @@ def plans_page() -> str:
         ("`[overgrow]`", Overgrow),
         ("`[controls]`", Controls),
         ("A base plan", BasePlan),
+        ("A run: flat YAML, for `saint train --config`", RunPlan),
         ("A comparison's plan", ComparisonPlan),
         ("`[[arms]]`", ArmPlan),
         ("`[targets]`", Targets),

@@ -167,7 +167,7 @@ class Terminal(Progress):
 
     @override
     @contextmanager
-    def task(self, description: str, *, total: int, unit: str) -> Iterator[Task]:
+    def task(self, description: str, *, total: int | None, unit: str) -> Iterator[Task]:
         task = self._bars.add_task(description, total=total, rate="")
         try:
             yield _Bar(self, self._bars, task, unit)

@@ -1,8 +1,11 @@
 from pathlib import Path
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from saint.cli._terminal import json_option, say_json, watching
+from saint.cli.preparing import prepare_base_text, text_options
 
 
 @click.group()
@@ -11,15 +14,42 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("plan_path", metavar="PLAN", type=click.Path())
-@click.option("--output-dir", required=True, type=click.Path(), help="A new folder for the tokenised splits.")
-@click.option("--tokenizer", "tokenizer_name", help="Folder or hub name of the base whose tokenizer is to be used.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the plan.")
+@click.argument("plan_path", metavar="[PLAN]", required=False, type=click.Path())
+@click.option("--output-dir", required=True, type=click.Path(), help="The folder for the text.")
+@click.option("--tokenizer", "tokenizer_name", help="With PLAN: folder or hub name of the base whose tokenizer it is.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="With PLAN: change a setting of it.")
+@text_options
 @json_option
 def prepare(
+    plan_path: str | None,
+    output_dir: str,
+    tokenizer_name: str | None,
+    overrides: tuple[str, ...],
+    *,
+    as_json: bool,
+    **told: Any,
+) -> None:
+    """Prepare text: to train a base on, or, with PLAN, to grow one on.
+
+    PLAN is a TOML file with domains; their splits go to a new folder, in one go.
+
+    Without PLAN the text is of several languages. It is read once, tokenised by a tokenizer that is trained on it, and
+    mixed evenly into token shards. The same command goes on where an earlier run was stopped.
+    """
+    if plan_path is None:
+        if tokenizer_name or overrides:
+            raise click.UsageError("--tokenizer and --set need a PLAN.")
+        prepare_base_text(Path(output_dir), told, as_json=as_json)
+        return
+    typed = click.get_current_context().get_parameter_source
+    if any(typed(name) is ParameterSource.COMMANDLINE for name in told):
+        raise click.UsageError("With a PLAN there are --output-dir, --tokenizer, --set and --json only.")
+    _prepare_splits(plan_path, output_dir, tokenizer_name, overrides, as_json=as_json)
+
+
+def _prepare_splits(
     plan_path: str, output_dir: str, tokenizer_name: str | None, overrides: tuple[str, ...], *, as_json: bool
 ) -> None:
-    """Prepare the text that PLAN (a TOML file with domains) describes."""
     from saint import config
     from saint.data import DataPlan, describe_suites, load_tokenizer, read_splits, save_splits
     from saint.errors import DataError

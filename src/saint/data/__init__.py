@@ -1,5 +1,11 @@
 """Text: documents with digests, splits that never mix, tokens in shards, batches that resume anywhere."""
 
+from saint.data._base_text import (
+    TextPlan as TextPlan,
+    clean_raw as clean_raw,
+    finalize_text as finalize_text,
+    prepare_text as prepare_text,
+)
 from saint.data._canaries import as_corpus as as_corpus, controls_of as controls_of
 from saint.data._classes import TOKEN_CLASSES as TOKEN_CLASSES, token_classes as token_classes
 from saint.data._contamination import (
@@ -16,6 +22,7 @@ from saint.data._prepared import (
     read_splits as read_splits,
     save_splits as save_splits,
 )
+from saint.data._shards import TokenShards as TokenShards, open_shards as open_shards
 from saint.data._splits import (
     SHARES as SHARES,
     Domain as Domain,
@@ -23,6 +30,8 @@ from saint.data._splits import (
     read_corpus as read_corpus,
     split_documents as split_documents,
 )
+from saint.data._streams import NICKNAMES as NICKNAMES
+from saint.data._subset import CopyMode as CopyMode, derive_subset as derive_subset
 from saint.data._suites import (
     PART_SHARES as PART_SHARES,
     Item as Item,

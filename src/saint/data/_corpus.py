@@ -181,7 +181,22 @@ class Batches:
 
     def __getitem__(self, step: int) -> Int[Tensor, "batch seq"]:
         """The batch of `step`: (batch_size, seq_len + 1) token ids."""
-        places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        return self.at(step * self.batch_size * self.seq_len)
+
+    def at(self, position: int) -> Int[Tensor, "batch seq"]:
+        """The batch that comes after `position` tokens, whatever sizes of batches those were seen in.
+
+        All that has to be kept to go on is the position; it grows by batch_size * seq_len.
+
+        Raises:
+            DataError: No window begins there.
+        """
+        first, inside = divmod(position, self.seq_len)
+        if inside or position < 0:
+            raise DataError(
+                f"position {position} is no multiple of seq_len {self.seq_len}; go on with the seq_len of before"
+            )
+        places = np.arange(first, first + self.batch_size)
         starts = np.array([self._start(*divmod(int(place), self.num_windows)) for place in places])
         return self.corpus._rows(starts, np.full(self.batch_size, self.seq_len + 1))
 

@@ -122,6 +122,10 @@ def open_splits(folder: str | Path, *, verify: bool = False) -> Splits:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise DataError(f"{folder} is not prepared data ({error}); make it with `saint data prepare`") from error
+    if "kind" in manifest:
+        raise DataError(
+            f"{folder} holds {manifest['kind']} to train a base on, and no splits; prepare those with a PLAN"
+        )
     if manifest.get("format") != _FORMAT:
         raise NewerFormatError(
             f"{folder} has data format {manifest.get('format')}, this version reads {_FORMAT}; update saint-g"
@@ -135,7 +139,7 @@ def open_splits(folder: str | Path, *, verify: bool = False) -> Splits:
         ):
             raise DataError(f"{file} is not the file that was prepared; run `saint data prepare` again")
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
-    corpora = {name: _open_corpus(folder / name, name, manifest["tokenizer"]) for name in manifest["splits"]}
+    corpora = {name: open_corpus(folder / name, name, manifest["tokenizer"]) for name in manifest["splits"]}
     for name, described in manifest["splits"].items():
         if corpora[name].digest != described["digest"]:
             raise DataError(f"{folder / name} does not have the digest of its manifest; run `saint data prepare` again")
@@ -216,7 +220,8 @@ def _shards(corpus: Corpus) -> list[Tokens]:
     return [np.concatenate(piece) for piece in pieces if piece]
 
 
-def _open_corpus(folder: Path, name: str, tokenizer: str) -> Corpus:
+def open_corpus(folder: Path, name: str, tokenizer: str) -> Corpus:
+    """The corpus of shards and a list of documents that lie in a folder."""
     listed = [json.loads(line) for line in (folder / "documents.jsonl").read_text(encoding="utf-8").splitlines()]
     return Corpus(
         name=name,

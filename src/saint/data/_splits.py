@@ -316,6 +316,11 @@ def _place(document: Document, shares: Mapping[str, float], seed: int) -> str | 
     return None
 
 
+def held_out_or_train(document: Document, share: float) -> str:
+    """`val` or `test` for that share of all documents each, as a document's own text decides; `train` for the rest."""
+    return _place(document, {"val": share, "test": share}, seed=0) or "train"
+
+
 def _point(document: Document, seed: int) -> float:
     """A number in [0, 1) that depends on the text and the seed only."""
     return int(hashlib.sha256(f"{seed}:{document.digest}".encode()).hexdigest()[:13], 16) / 16**13

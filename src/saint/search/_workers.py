@@ -191,7 +191,7 @@ class _Listening(Progress):
 
     @override
     @contextmanager
-    def task(self, description: str, *, total: int, unit: str) -> Iterator[Task]:
+    def task(self, description: str, *, total: int | None, unit: str) -> Iterator[Task]:
         yield self
 
     @override

@@ -11,6 +11,8 @@ from saint.training._many import (
     train_many as train_many,
 )
 from saint.training._rates import best_try as best_try, rate_tries as rate_tries
+from saint.training._run import train_run as train_run
+from saint.training._run_plan import RunPlan as RunPlan, load_run as load_run
 from saint.training._schedule import Schedule as Schedule
 from saint.training._search import Rung as Rung, Search as Search, halving as halving, promote as promote
 from saint.training._tokens import check_tokenizer as check_tokenizer

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
@@ -136,7 +137,7 @@ def untrained(plan: BasePlan, tokenizer: Any) -> PreTrainedModel:
     Raises:
         ConfigError: The architecture or one of its settings is unknown.
     """
-    config = _model_config(plan, tokenizer)
+    config = model_config(plan.architecture, plan.model, tokenizer)
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
         model: PreTrainedModel = family_of(config).from_config(config).eval()
@@ -174,17 +175,22 @@ def _learn_whole(
     return learner.finish(keep_best=select is not None)
 
 
-def _model_config(plan: BasePlan, tokenizer: Any) -> Any:
+def model_config(architecture: str, settings: Mapping[str, Any], tokenizer: Any) -> Any:
+    """The configuration of an architecture of transformers; its tokens are those of the tokenizer.
+
+    Raises:
+        ConfigError: The architecture or one of its settings is unknown.
+    """
     try:
-        defaults = AutoConfig.for_model(plan.architecture)
+        defaults = AutoConfig.for_model(architecture)
     except ValueError as error:
-        raise ConfigError(f"transformers knows no architecture {plan.architecture!r}; try 'llama' or 'gpt2'") from error
+        raise ConfigError(f"transformers knows no architecture {architecture!r}; try 'llama' or 'gpt2'") from error
     known = [*defaults.to_dict(), *defaults.attribute_map]
-    for key in plan.model:
+    for key in settings:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"see the configuration of {plan.architecture}"
-            raise ConfigError(f"model: {plan.architecture} has no setting {key!r}; {hint}")
+            hint = f"did you mean {near[0]!r}?" if near else f"see the configuration of {architecture}"
+            raise ConfigError(f"model: {architecture} has no setting {key!r}; {hint}")
     tokens = {
         "vocab_size": len(tokenizer),
         "bos_token_id": tokenizer.bos_token_id,
@@ -193,6 +199,6 @@ def _model_config(plan: BasePlan, tokenizer: Any) -> Any:
     if defaults.is_encoder_decoder:  # what `generate` begins with
         tokens["decoder_start_token_id"] = start_token(tokenizer)
     try:
-        return AutoConfig.for_model(plan.architecture, **{**tokens, "pad_token_id": None, **plan.model})
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"model: {plan.architecture} refuses these settings ({error})") from error
+        return AutoConfig.for_model(architecture, **{**tokens, "pad_token_id": None, **settings})
+    except (TypeError, ValueError, StrictDataclassError) as error:
+        raise ConfigError(f"model: {architecture} refuses these settings ({' '.join(str(error).split())})") from error

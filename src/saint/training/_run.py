@@ -1,0 +1,229 @@
+"""A base trained from a file of settings: resumed to the same bits, with its metrics beside it."""
+
+import os
+import time
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from math import exp, log
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from saint import records
+from saint.data import Corpus, TokenShards, open_shards
+from saint.errors import ConfigError, DivergedError, Interrupted
+from saint.folders import alone_in
+from saint.models import document_nats, family_of, must_read, rows_together
+from saint.progress import Progress, Silent, Task
+from saint.training._processes import Processes, together
+from saint.training._run_checkpoint import Checkpoints
+from saint.training._run_metrics import Metrics, flops_of_a_row, peak_flops, peak_memory_mib
+from saint.training._run_plan import RunPlan
+from saint.training._train import model_config
+
+
+def train_run(plan: RunPlan, *, device: str = "cpu", progress: Progress | None = None) -> dict[str, Any]:
+    """Train a base from nothing, or on from the newest checkpoint in `save_dir`; returns the last line of its metrics.
+
+    What it comes to does not depend on where it was stopped: a step's text, its learning rate and its dropout follow
+    from its number, and a checkpoint has the weights and the optimiser's moments to the bit. Under torchrun several
+    processes share a step's passes: the step is the same, its sums are rounded differently.
+
+    Args:
+        device: Of PyTorch's names, such as `cuda`.
+
+    Raises:
+        ConfigError: A setting is unknown to the model or cannot be met, or the device is not there.
+        DataError, DamagedTextError: The text is missing, too short or damaged.
+        CheckpointError: `save_dir` holds another run, or its newest checkpoint is damaged.
+        DivergedError: The loss stopped being a number.
+        Interrupted: A stop was asked for; a checkpoint was written.
+    """
+    progress = progress or Silent()
+    text = open_shards(plan.data_dir, verify=True)
+    place = _device(device)
+    with together(place) as processes, _alone(plan, processes), torch.random.fork_rng():
+        progress = progress if processes.is_first else Silent()
+        run = Run(plan, text, place, processes)
+        if run.cut_warmup:
+            progress.note(f"the warm-up is cut from {plan.warmup_tokens:,} tokens to a tenth of the run")
+        with progress.task("training the base", total=run.num_tokens, unit="tokens") as task:
+            task.advance(run.step * plan.tokens_per_step)
+            return run.finish(task)
+
+
+def _alone(plan: RunPlan, processes: Processes) -> AbstractContextManager[None]:
+    return alone_in(Path(plan.save_dir)) if processes.is_first else nullcontext()
+
+
+def _device(name: str) -> torch.device:
+    """The device of that name; of several processes each has its own."""
+    try:
+        device = torch.device(name)
+        if name == "cuda":
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"--device is {name!r}, which cannot be used here ({reason}); try cpu") from error
+    return device
+
+
+@final
+class Run:
+    """A model, its optimiser and its place in the text."""
+
+    def __init__(self, plan: RunPlan, text: TokenShards, device: torch.device, processes: Processes) -> None:
+        self._plan, self._text, self._device, self._processes = plan, text, device, processes
+        self._passes = processes.share(plan.gradient_accumulation_steps)
+        config = model_config(plan.model_type, plan.model, text.tokenizer)
+        text.must_fit(config.vocab_size)
+        must_read(config, plan.seq_len)
+        identity = {"plan": plan.identity, "text": records.file_digest(text.folder / "manifest.json")}
+        self._folder = Path(plan.save_dir)
+        self._checkpoints = Checkpoints(
+            folder=self._folder, identity=records.digest(identity), keep=plan.save_total_limit
+        )
+        newest = self._checkpoints.newest()
+        self._model = _made(plan, config, newest)
+        nn.Module.to(self._model, device)
+        row = torch.zeros(1, plan.seq_len, dtype=torch.int64, device=device)
+        self._flops_per_step = flops_of_a_row(self._model, row) * plan.tokens_per_step // plan.seq_len
+        self._peak_flops = peak_flops(device, plan.peak_tflops)
+        if plan.gradient_checkpointing:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # of a new name that not all of transformers 5 has
+                self._model.gradient_checkpointing_enable()
+        self._optimizer = optimizer_of(self._model, plan)
+        self.step = 0 if newest is None else self._checkpoints.restore(newest, self._model, self._optimizer)
+        self._batches = text.train.batches(batch_size=plan.batch_size, seq_len=plan.seq_len, seed=plan.seed)
+        self._forward: nn.Module = torch.compile(self._model) if plan.compile else self._model  # type: ignore[assignment]
+        folder = self._folder if processes.is_first else None
+        self._metrics = Metrics(folder, until=self.step, tensorboard=plan.tensorboard)
+        self._held_out = text.corpora["val"].evenly(plan.eval_tokens) if "val" in text.corpora else None
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the whole run."""
+        return self._plan.num_steps * self._plan.tokens_per_step
+
+    @property
+    def cut_warmup(self) -> bool:
+        """Whether the plan's warm-up is longer than a run of this length has."""
+        return self._plan.warmup_tokens > self.num_tokens // 10
+
+    def finish(self, task: Task) -> dict[str, Any]:
+        """Take the steps that are left; returns the last line of the metrics."""
+        plan = self._plan
+        try:
+            while self.step < plan.num_steps:
+                self._take_step()
+                if self.step % plan.save_interval == 0:
+                    self._save()
+                task.advance(plan.tokens_per_step)
+            self._save()
+        except Interrupted:
+            self._save()
+            raise
+        finally:
+            self._metrics.close()
+        return self._metrics.last if self._processes.is_first else {}
+
+    def _save(self) -> None:
+        if self._processes.is_first:
+            self._checkpoints.save(self.step, self._model, self._text.tokenizer, self._optimizer)
+
+    def _take_step(self) -> None:
+        plan, began = self._plan, time.monotonic()
+        lr = plan.lr_at((self.step + 1) * plan.tokens_per_step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        loss, norm = self._gradients()
+        if not torch.isfinite(norm):
+            raise DivergedError(
+                f"the loss or its gradient stopped being a number at step {self.step}; lower learning_rate, and go on "
+                "from the newest checkpoint or in another save_dir"
+            )
+        self._optimizer.step()
+        self.step += 1
+        at = {"step": self.step, "tokens": self.step * plan.tokens_per_step}
+        is_last = self.step == plan.num_steps
+        if is_last or self.step % plan.log_interval == 0:
+            found = {"loss": float(loss), "grad_norm": float(norm), "lr": lr}
+            self._metrics.write({**at, **found, **self._speed(time.monotonic() - began)})
+        if self._held_out is not None and self._processes.is_first and (is_last or self.step % plan.eval_interval == 0):
+            self._metrics.write({**at, **self._evaluate(self._held_out)})
+
+    def _speed(self, time_s: float) -> dict[str, float | int]:
+        """How fast a step of so many seconds was, and what of the devices it used."""
+        flops = self._flops_per_step / time_s / self._processes.size
+        found: dict[str, float | int] = {
+            "tokens_per_s": round(self._plan.tokens_per_step / time_s),
+            "tflops_per_s": flops / 1e12,
+            "peak_memory_mib": peak_memory_mib(self._device),
+        }
+        return found if self._peak_flops is None else {**found, "mfu": flops / self._peak_flops}
+
+    def _gradients(self) -> tuple[Tensor, Tensor]:
+        """Mean loss of a step's passes, and the norm of its gradient before it is clipped."""
+        plan = self._plan
+        self._model.train()
+        self._optimizer.zero_grad()
+        total = torch.zeros((), device=self._device)
+        for index in self._passes:
+            number = self.step * plan.gradient_accumulation_steps + index
+            rows = self._batches.at(number * plan.batch_size * plan.seq_len).to(self._device)
+            tokens, targets = rows[:, :-1], rows[:, 1:].contiguous()
+            torch.manual_seed((plan.seed << 32) + number)  # dropout follows from the pass, as the text does
+            with self._precision():
+                found = self._forward(input_ids=tokens, labels=targets, shift_labels=targets, use_cache=False)
+            loss = found.loss / plan.gradient_accumulation_steps
+            loss.backward()
+            total += loss.detach()
+        self._processes.add_up(total, self._model.parameters())
+        return total, nn.utils.clip_grad_norm_(self._model.parameters(), plan.max_grad_norm)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        bf16 = self._plan.mixed_precision == "bf16"
+        return torch.autocast(self._device.type, dtype=torch.bfloat16) if bf16 else nullcontext()
+
+    @torch.no_grad()
+    def _evaluate(self, text: Corpus) -> dict[str, float | int]:
+        self._model.eval()
+        rows = rows_together(self._plan.seq_len, self._device)
+        windows = text.windows(seq_len=self._plan.seq_len, batch_size=rows)
+        with self._precision():
+            nats = float(document_nats(self._model, windows, text.num_documents).sum())
+        num_tokens = text.num_tokens - text.num_documents
+        mean = nats / num_tokens
+        bpb = nats / log(2) / text.num_bytes
+        return {"val_loss": mean, "val_perplexity": exp(min(mean, 700)), "val_bpb": bpb, "val_tokens": num_tokens}
+
+
+def _made(plan: RunPlan, config: Any, checkpoint: Path | None) -> PreTrainedModel:
+    """The model as a checkpoint has it, or with random weights that follow from the seed."""
+    family = family_of(config)
+    model: PreTrainedModel
+    if checkpoint is not None:
+        model = family.from_pretrained(checkpoint, dtype=torch.float32)
+        return model
+    with torch.random.fork_rng():
+        torch.manual_seed(plan.seed)
+        model = family.from_config(config)
+    return model
+
+
+def optimizer_of(model: nn.Module, plan: RunPlan) -> torch.optim.AdamW:
+    """AdamW, whose decay shrinks the matrices of linear layers only, and no matrix that is also an embedding."""
+    embeddings = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    linear = {module.weight for module in model.modules() if isinstance(module, nn.Linear | Conv1D)}
+    decaying = [parameter for parameter in model.parameters() if parameter in linear - embeddings]
+    others = [parameter for parameter in model.parameters() if parameter not in linear - embeddings]
+    groups = [{"params": decaying, "weight_decay": plan.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    betas = (plan.adam_beta1, plan.adam_beta2)
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=betas, fused=True)
