@@ -137,6 +137,7 @@ class _Trace(TorchFunctionMode):
         self._stacks = stacks
         self._d_out = {name: sizes(linear)[1] for name, linear in linears(model).items()}
         self._encoder = model.get_encoder() if getattr(model.config, "is_encoder_decoder", False) else None
+        self._in_block = False
         self.roles: dict[str, str] = {}
         self.widths: dict[str, int] = {}
 
@@ -153,6 +154,7 @@ class _Trace(TorchFunctionMode):
                 attached.enter_context(linear.register_forward_hook(self._after_linear(name)))
             for stack, blocks in self._stacks.items():
                 for index, block in enumerate(blocks):
+                    attached.enter_context(block.register_forward_pre_hook(self._before_block, with_kwargs=True))
                     hook = self._after_block(f"{stack}.{index}")
                     attached.enter_context(block.register_forward_hook(hook, with_kwargs=True))
             if self._encoder is not None:
@@ -223,7 +225,11 @@ class _Trace(TorchFunctionMode):
                 self.roles.setdefault(name, "gate_up")
 
     def _after_linear(self, name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        stands_outside = not any(name.startswith(f"{stack}.") for stack in self._stacks)
+
         def hook(_module: nn.Module, args: Any, output: Tensor) -> None:
+            if stands_outside and self._in_block:  # one that the blocks share: it passes on what it reads
+                return
             came = _flow(args[0])
             if came.mixed:
                 self.roles.setdefault(name, "cross_o" if came.cross else "o")
@@ -235,8 +241,14 @@ class _Trace(TorchFunctionMode):
 
         return hook
 
+    def _before_block(self, _module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        self._in_block = True
+        for tensor in _tensors((args, kwargs)):  # what a gate before the first block did is not that block's business
+            setattr(tensor, _ATTRIBUTE, _Flow(encoded=_flow(tensor).encoded))
+
     def _after_block(self, name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+            self._in_block = False
             before, after = next(_tensors((args, kwargs)), None), next(_tensors(output), None)
             if before is not None and after is not None and before.shape == after.shape:
                 self.widths[name] = after.shape[-1]
