@@ -120,7 +120,7 @@ def _triangle(dim: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """
     rows, columns = torch.triu_indices(dim, dim, device=like.device)
     places = torch.arange(rows.numel(), device=like.device)
-    once = like.new_zeros(dim * dim, width - dim)
+    once = torch.zeros(dim * dim, width - dim, dtype=like.dtype, device=like.device)
     once[rows * dim + columns, places] = 1
     both = once.clone()
     both[columns * dim + rows, places] = 1

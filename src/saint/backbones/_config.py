@@ -13,7 +13,17 @@ Mode = Literal["causal", "parity"]
 WIDEST_FEATURES = 256
 """The widest head that fused attention takes on every device; wider features are evaluated in tiles."""
 
-_SIZES = "vocab_size max_seq_len d_model n_layers n_heads d_ff d_manifold metric_hidden metric_rank n_anchors".split()
+_AT_LEAST_1: tuple[str, ...] = (
+    "vocab_size",
+    "max_seq_len",
+    "d_model",
+    "n_layers",
+    "n_heads",
+    "d_ff",
+    "d_manifold",
+    "metric_hidden",
+)
+_AT_LEAST_1 = (*_AT_LEAST_1, "metric_rank", "n_anchors", "gravity_n_rff")
 
 
 @final
@@ -22,8 +32,9 @@ class DrmConfig(PreTrainedConfig):
     """The sizes of a DRM decoder, under their published names.
 
     In mode "causal" no token sees a later one: gravity is that of the tokens before, nothing is divided by a mean over
-    a row, positions turn the manifold, and each head has its own map to it and its own temperature. In mode "parity" everything is as published, to the
-    number: the mean over a row and the sum of gravity run over all positions, so that a token sees later ones.
+    a row, positions turn the manifold, and each head has its own map to it and its own temperature. In mode "parity"
+    everything is as published, to the number: the mean over a row and the sum of gravity run over all positions, so
+    that a token sees later ones.
 
     `gamma_c` None is the square root of `d_manifold`. The weights of the penalties are those of what `loss` adds to the
     cross-entropy: how large the metric's factors are, how far from orthonormal, how their variance differs from
@@ -122,7 +133,7 @@ class DrmConfig(PreTrainedConfig):
     def _must_fit(self) -> None:
         if self.mode not in ("causal", "parity"):
             raise ConfigError(f"mode is {self.mode!r}, expected 'causal' or 'parity'")
-        for name in (*_SIZES, "gravity_n_rff"):
+        for name in _AT_LEAST_1:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.d_model % self.n_heads:

@@ -1,6 +1,7 @@
 """The blocks of a DRM decoder."""
 
-from typing import NamedTuple, final
+from dataclasses import dataclass
+from typing import final
 
 import torch
 from jaxtyping import Bool, Float
@@ -24,7 +25,9 @@ from saint.backbones._geometry import (
 )
 
 
-class Shared(NamedTuple):
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shared:
     """What all layers use, with what holds for one call of the model."""
 
     metric_net: MetricNet
@@ -73,7 +76,7 @@ class DrmAttention(nn.Module):
         return written, penalties
 
     def _heads(self, x: Float[Tensor, "batch seq width"]) -> Float[Tensor, "batch heads seq d"]:
-        return x.unflatten(-1, (self.config.n_heads, -1)).transpose(1, 2)
+        return x.view(*x.shape[:-1], self.config.n_heads, -1).transpose(1, 2)
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, shared: Shared, past: Cache | None

