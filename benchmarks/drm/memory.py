@@ -1,4 +1,4 @@
-"""What training one sequence takes: bytes kept for the backward pass, counted, and the peak of a process that does it."""
+"""What training one sequence takes: bytes kept for the backward pass, counted, and the peak of a real process."""
 
 import json
 import resource

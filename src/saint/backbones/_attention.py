@@ -7,13 +7,14 @@ and what is left is ordinary attention with s_i psi_i as queries and phi_j as ke
 
 import logging
 from functools import cache
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, final, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+from typing_extensions import override
 
 from saint.backbones._config import WIDEST_FEATURES, DrmConfig
 
@@ -96,13 +97,38 @@ def by_features(
 
 def query_features(query: Float[Tensor, "*batch dim"], metric: Metric, width: int) -> Float[Tensor, "*batch width"]:
     """The features s [2 G a, -svec(G)] and zeros up to `width`, off-diagonal entries of G counted twice."""
-    dim, sharpness = query.shape[-1], metric.sharpness
-    factor = metric.factor * sharpness.sqrt().unsqueeze(-1)  # so that no product as wide as the features is needed
-    along = (factor * query.unsqueeze(-1)).sum(-2)
-    straight = sharpness * query + (factor * along.unsqueeze(-2)).sum(-1)
+    dim = query.shape[-1]
     both, _ = _triangle(dim, width, query)
-    change = (factor @ factor.mT).flatten(-2) @ both
-    return torch.cat((2 * straight, -change - sharpness * both[:: dim + 1].sum(0)), dim=-1)
+    unit = torch.eye(dim, dtype=query.dtype, device=query.device)
+    sharpness = metric.sharpness.unsqueeze(-1)
+    change: Tensor = _Square.apply(metric.factor * sharpness.sqrt())  # type: ignore[no-untyped-call]
+    sharp = change + sharpness * unit  # s G
+    straight = (sharp * query.unsqueeze(-2)).sum(-1)
+    return torch.cat((2 * straight, sharp.flatten(-2) @ -both), dim=-1)
+
+
+@final
+class _Square(torch.autograd.Function):
+    """U -> U U^T (..., D, D) with one product in the backward pass, where autograd would make two."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    @override
+    def forward(factor: Tensor) -> Tensor:
+        return factor @ factor.mT
+
+    @staticmethod
+    @override
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    @override
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        [factor] = ctx.saved_tensors
+        back: Tensor = (gradient + gradient.mT) @ factor
+        return back
 
 
 def key_features(key: Float[Tensor, "*batch dim"], width: int) -> Float[Tensor, "*batch width"]:

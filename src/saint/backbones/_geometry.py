@@ -20,7 +20,7 @@ from saint.backbones._config import DrmConfig
 
 _ROTARY_BASE = 10000.0
 _FIELD_WIDTH = 0.5  # of the kernel that random features stand for, as published
-_FASTEST, _HIGHEST_GAMMA = 0.999, 3.0  # share of c that a distance counts as at most, and the factor's bound
+_HIGHEST_GAMMA, _ROUNDING = 3.0, 1e-8  # published bounds of the Lorentz factor
 _TINY = 1e-6
 
 
@@ -175,10 +175,9 @@ def sharpening(
     """1 + alpha ln gamma, gamma the Lorentz factor of the distance to the nearest anchor against c."""
     places = anchors.to(point.dtype) - 0.5
     squares = point.square().sum(-1, keepdim=True) - 2 * point @ places.mT + places.square().sum(-1)
-    nearest = squares.amin(-1, keepdim=True).clamp(min=_TINY**2).sqrt()
-    speed = nearest.clamp(max=_FASTEST * c) / c
-    gamma = torch.rsqrt(1 - speed.square() + 1e-8).clamp(max=_HIGHEST_GAMMA)
-    return 1 + alpha * gamma.log()
+    nearest = squares.amin(-1, keepdim=True)
+    slowed = (1 + _ROUNDING - nearest / c**2).clamp(min=_HIGHEST_GAMMA**-2)  # gamma is its inverse root
+    return 1 - 0.5 * alpha * slowed.log()
 
 
 def mean_distance(

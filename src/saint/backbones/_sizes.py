@@ -11,7 +11,6 @@ from saint.backbones._config import DrmConfig, Mode
 from saint.backbones._model import DrmForCausalLM
 from saint.errors import UnknownNameError
 
-
 _SMALLEST_MANIFOLD = 6
 
 

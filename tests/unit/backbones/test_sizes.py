@@ -6,7 +6,7 @@ from transformers import LlamaForCausalLM
 from saint.backbones import SIZES, DrmForCausalLM, count_params, drm_config, rival_config
 from saint.errors import UnknownNameError
 from saint.grafts import num_params
-from saint.records import Candidate, Site
+from saint.records import Site
 
 PUBLISHED = {"1m": 3_468_581, "5m": 5_699_059, "10m": 10_489_779, "15m": 19_169_255, "50m": 59_443_657}
 PUBLISHED |= {"125m": 152_285_049, "350m": 455_011_929}
