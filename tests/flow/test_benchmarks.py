@@ -85,3 +85,14 @@ def test_hostile_files_are_answered_and_say_a_line_for_each_figure() -> None:
     assert values["hostile_files_peak_mb"] < 64
     wrong = ("files_wrongly_answered", "mutations_crashed", "mutations_read_otherwise")
     assert [values[f"hostile_{name}"] for name in wrong] == [0, 0, 0]
+
+
+@pytest.mark.slow
+def test_the_drm_is_held_against_a_plain_gpt() -> None:
+    command = [sys.executable, "-m", "benchmarks.drm", "--size", "tiny"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    values = {n: float(v) for _, n, v, *_ in map(str.split, done.stdout.splitlines()[-5:])}
+    assert all(name.startswith("smoke_drm_") for name in values)
+    assert values["smoke_drm_activations_over_gpt"] <= 1.5  # bytes that are counted, however few the tokens
+    assert 0.1 < values["smoke_drm_1m_peak_gib"] < 2

@@ -92,8 +92,8 @@ class DrmForCausalLM(PreTrainedModel, GenerationMixin):
         shared = self._shared(hidden, attention_mask, position_ids, past, penalised=labels is not None)
         seen, penalties = [hidden], hidden.new_zeros(3, dtype=torch.float32)
         for block in self.blocks:
-            hidden, penalty = block(hidden, shared=shared, past_key_values=past)
-            penalties = penalties + penalty
+            hidden, *penalty = block(hidden, shared=shared, past_key_values=past)
+            penalties = sum(penalty, penalties)  # none where something else stands in for a block
             seen.append(hidden)
         hidden = self.final_norm(hidden)
         logits = self.lm_head(slice_logits_to_keep(hidden, logits_to_keep))
@@ -164,7 +164,6 @@ class DrmForCausalLM(PreTrainedModel, GenerationMixin):
     @override
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Parts come before what they are parts of, so that a whole may draw its parts anew."""
         std = self.config.initializer_range
         if isinstance(module, nn.RMSNorm):
             init.ones_(module.weight)
@@ -181,15 +180,8 @@ class DrmForCausalLM(PreTrainedModel, GenerationMixin):
             init.constant_(module.temperature, self.config.temperature_init)
         elif isinstance(module, DrmAttention):
             init.constant_(module.log_temperature, math.log(self.config.temperature_init or 1.0))
-            _spread(module.q_proj, module.k_proj)
-        elif isinstance(module, MetricNet | GravityField) and not self.config.is_parity:
-            _spread(*(part for part in module.modules() if isinstance(part, nn.Linear)))
-
-
-def _spread(*linears: nn.Linear) -> None:
-    """Weights from which numbers of the size of 1 come out as such, so that geometry begins with a shape."""
-    for linear in linears:
-        init.normal_(linear.weight, std=linear.in_features**-0.5)
+            for to_manifold in (module.q_proj, module.k_proj):  # points begin all over the cube, not in its middle
+                init.normal_(to_manifold.weight, std=self.config.d_model**-0.5)
 
 
 AutoConfig.register("drm", DrmConfig)

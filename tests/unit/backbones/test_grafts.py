@@ -5,10 +5,10 @@ import torch
 
 import saint
 from saint.backbones import DrmConfig, DrmForCausalLM
-from saint.composition import compose, newborn
+from saint.composition import Above, Below, boundary_of, compose, newborn
 from saint.models import FrozenBase, forward_cost, token_nats
 from saint.records import Candidate
-from saint.testing import assert_base_untouched, assert_identity
+from saint.testing import assert_base_untouched, assert_identity, assert_same_function
 from small_bases import moved
 
 OPTIONS: dict[str, dict[str, int | float | str]] = {"phi": {"rank": 6}, "lora": {"rank": 3}, "block": {"width": 5}}
@@ -56,3 +56,23 @@ def test_a_graft_is_born_as_nothing_learns_and_goes(base: FrozenBase, kind: str)
     assert not torch.equal(token_nats(compose(base, [graft]), tokens), before)
     assert torch.equal(token_nats(compose(base, []), tokens), before)
     assert_base_untouched(base)
+
+
+def test_a_model_that_starts_at_the_boundary_answers_as_the_whole_one(base: FrozenBase) -> None:
+    site = next(site for site in base.sites() if site.module == "blocks.1.ffn.up_proj")
+    graft = moved(newborn(base, Candidate(sites=(site,), kind="lora", options=OPTIONS["lora"], seed=7)))
+    boundary = boundary_of(base, (), [site])
+    assert boundary == 1
+    below = Below(base, (), [boundary])
+    above = Above(base, (), [graft], boundary, lambda ids: below.read(ids)[boundary])
+    tokens = torch.arange(40).view(2, 20)
+    with torch.no_grad():
+        found, right = (token_nats(model, tokens) for model in (above, compose(base, [graft])))
+    assert torch.equal(found, right)
+
+
+def test_merging_a_graft_gives_a_plain_drm(base: FrozenBase) -> None:
+    sites = tuple(site for site in base.sites() if site.role in ("q", "o", "down"))
+    graft = moved(newborn(base, Candidate(sites=sites, kind="lora", options=OPTIONS["lora"], seed=7)))
+    merged = saint.merge(base, [graft])
+    assert_same_function(compose(base, [graft]), merged.model, max_abs_difference=1e-4)

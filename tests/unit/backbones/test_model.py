@@ -142,6 +142,17 @@ def test_a_published_state_dict_loads() -> None:
     assert (missing, unexpected) == ([], ["blocks.0.attn.rope.inv_freq"])
 
 
+def test_points_begin_all_over_the_cube_and_the_metric_as_the_euclidean_one() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = DrmForCausalLM(DrmConfig(**SMALL)).eval()
+    assert float(model.blocks[0].attn.q_proj.weight.detach().std()) == pytest.approx(24**-0.5, rel=0.1)
+    assert model.gravity_field is not None
+    assert float(model.gravity_field.W.std()) == pytest.approx(2.0, rel=0.1)
+    tokens = some_tokens(2, 20)
+    assert 0 < model(input_ids=tokens, labels=tokens).metric_size.item() < 1e-4
+
+
 def test_penalties_are_part_of_the_loss() -> None:
     weights = {"metric_size_weight": 0.5, "orthogonality_weight": 0.25, "spread_weight": 0.125}
     model, tokens = a_model(**weights), some_tokens(2, 20)
