@@ -22,7 +22,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no gamma": {"gamma_enabled": False},
     "no gate": {"variable_dim": False},
     "tiles": {"d_manifold": 22},
-    "narrow": {"d_manifold": 2, "metric_rank": 1},
+    "narrow": {"d_manifold": 4, "metric_rank": 1},
 }
 
 
