@@ -13,17 +13,12 @@ Mode = Literal["causal", "parity"]
 WIDEST_FEATURES = 256
 """The widest head that fused attention takes on every device; wider features are evaluated in tiles."""
 
-_AT_LEAST_1: tuple[str, ...] = (
-    "vocab_size",
-    "max_seq_len",
-    "d_model",
-    "n_layers",
-    "n_heads",
-    "d_ff",
-    "d_manifold",
-    "metric_hidden",
+# fmt: off
+_AT_LEAST_1 = (
+    "vocab_size", "max_seq_len", "d_model", "n_layers", "n_heads", "d_ff",
+    "d_manifold", "metric_hidden", "metric_rank", "n_anchors", "gravity_n_rff",
 )
-_AT_LEAST_1 = (*_AT_LEAST_1, "metric_rank", "n_anchors", "gravity_n_rff")
+# fmt: on
 
 
 @final
