@@ -14,6 +14,10 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2
 bench-search: $(DEVELOPMENT)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.search $(foreach group,$(ONLY),--only $(group))
 
+# The DRM backbone against the direct evaluation and a plain GPT, on one thread. ONLY=speed runs one group.
+bench-drm: $(DEVELOPMENT)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.drm $(foreach group,$(ONLY),--only $(group))
+
 # Error rates, attacks, documents needed and time of the gates, and real grafts, on one thread. ONLY=null runs one group.
 bench-gates: $(DEVELOPMENT)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.gates $(foreach group,$(ONLY),--only $(group))
@@ -22,7 +26,7 @@ bench-gates: $(DEVELOPMENT)
 test-registry: $(DEVELOPMENT)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.registry $(foreach group,$(ONLY),--only $(group))
 
-.PHONY: bench-gates bench-search test-registry demo test check format lint types contracts clean
+.PHONY: bench-drm bench-gates bench-search test-registry demo test check format lint types contracts clean
 .DEFAULT_GOAL := check
 
 demo: $(RUNTIME)

@@ -99,3 +99,14 @@ def test_every_group_about_a_registry_is_run_and_flips_are_found(tmp_path: Path)
     assert figures["flips_of_checkpoint_tried"] > 30
     assert {name for name, value in figures.items() if name.endswith("_missed") and value} == set()
     assert len(figures) == 10
+
+
+@pytest.mark.slow
+def test_the_drm_is_held_against_a_plain_gpt() -> None:
+    command = [sys.executable, "-m", "benchmarks.drm", "--size", "tiny"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    values = {n: float(v) for _, n, v, *_ in map(str.split, done.stdout.splitlines()[-5:])}
+    assert all(name.startswith("smoke_drm_") for name in values)
+    assert values["smoke_drm_activations_over_gpt"] <= 1.5  # bytes that are counted, however few the tokens
+    assert 0.1 < values["smoke_drm_1m_peak_gib"] < 2

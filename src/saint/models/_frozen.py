@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel
 
+import saint.backbones  # noqa: F401 - so that transformers knows our own
 from saint import records
 from saint.errors import BaseChangedError, BaseModelError
 from saint.models import _quantised

@@ -104,7 +104,9 @@ class _Flow:
 
     linears: frozenset[str] = frozenset()
     activated: frozenset[str] = frozenset()
+    product: tuple["_Flow", "_Flow"] | None = None
     scores: tuple["_Flow", "_Flow"] | None = None
+    """A product that went through a softmax, so that the next one is attention's."""
     mixed: bool = False
     cross: bool = False
     encoded: bool = False
@@ -137,6 +139,7 @@ class _Trace(TorchFunctionMode):
         self._stacks = stacks
         self._d_out = {name: sizes(linear)[1] for name, linear in linears(model).items()}
         self._encoder = model.get_encoder() if getattr(model.config, "is_encoder_decoder", False) else None
+        self._in_block = False
         self.roles: dict[str, str] = {}
         self.widths: dict[str, int] = {}
 
@@ -153,6 +156,7 @@ class _Trace(TorchFunctionMode):
                 attached.enter_context(linear.register_forward_hook(self._after_linear(name)))
             for stack, blocks in self._stacks.items():
                 for index, block in enumerate(blocks):
+                    attached.enter_context(block.register_forward_pre_hook(self._before_block, with_kwargs=True))
                     hook = self._after_block(f"{stack}.{index}")
                     attached.enter_context(block.register_forward_hook(hook, with_kwargs=True))
             if self._encoder is not None:
@@ -197,10 +201,12 @@ class _Trace(TorchFunctionMode):
             left, right = flows
             if left.scores is not None:
                 return self._attend(*left.scores, right)
-            return replace(_union(flows), scores=(left, right))
+            return replace(_union(flows), product=(left, right))
         if name in _PRODUCTS and len(flows) == 2:
             self._gate(*flows, width=max(tensor.shape[-1] for tensor in _tensors(args)))
         union = _union(flows)
+        if name == "softmax":
+            return replace(union, scores=union.product)
         return replace(union, activated=union.linears) if name in _ACTIVATIONS else union
 
     def _attend(self, query: _Flow, key: _Flow, value: _Flow) -> _Flow:
@@ -223,7 +229,11 @@ class _Trace(TorchFunctionMode):
                 self.roles.setdefault(name, "gate_up")
 
     def _after_linear(self, name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        stands_outside = not any(name.startswith(f"{stack}.") for stack in self._stacks)
+
         def hook(_module: nn.Module, args: Any, output: Tensor) -> None:
+            if stands_outside and self._in_block:  # one that the blocks share: it passes on what it reads
+                return
             came = _flow(args[0])
             if came.mixed:
                 self.roles.setdefault(name, "cross_o" if came.cross else "o")
@@ -235,8 +245,14 @@ class _Trace(TorchFunctionMode):
 
         return hook
 
+    def _before_block(self, _module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        self._in_block = True
+        for tensor in _tensors((args, kwargs)):  # what a gate before the first block did is not that block's business
+            setattr(tensor, _ATTRIBUTE, _Flow(encoded=_flow(tensor).encoded))
+
     def _after_block(self, name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+            self._in_block = False
             before, after = next(_tensors((args, kwargs)), None), next(_tensors(output), None)
             if before is not None and after is not None and before.shape == after.shape:
                 self.widths[name] = after.shape[-1]
@@ -250,6 +266,7 @@ def _union(flows: list[_Flow]) -> _Flow:
     return _Flow(
         linears=frozenset().union(*(flow.linears for flow in flows)),
         activated=frozenset().union(*(flow.activated for flow in flows)),
+        product=next((flow.product for flow in flows if flow.product is not None), None),
         scores=next((flow.scores for flow in flows if flow.scores is not None), None),
         mixed=any(flow.mixed for flow in flows),
         cross=any(flow.cross for flow in flows),

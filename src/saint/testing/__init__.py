@@ -1,6 +1,6 @@
 """What a kind, gate, judge, map, policy or model has to prove, as suites and assertions; for plug-ins' authors too.
 
-Also the search written down plainly, which the engine must agree with.
+Also what is fast elsewhere, written down plainly, which it must agree with: the search, and attention by distance.
 """
 
 from saint.testing._assertions import (
@@ -8,6 +8,7 @@ from saint.testing._assertions import (
     assert_identity as assert_identity,
     assert_same_function as assert_same_function,
 )
+from saint.testing._direct import by_differences as by_differences, evaluated_directly as evaluated_directly
 from saint.testing._gates import GateSuite as GateSuite, an_evidence as an_evidence
 from saint.testing._grafts import GraftSuite as GraftSuite
 from saint.testing._judges import JudgeSuite as JudgeSuite
@@ -19,4 +20,5 @@ from saint.testing._naive import (
     naive_train as naive_train,
 )
 from saint.testing._policies import PolicySuite as PolicySuite
+from saint.testing._published import published_logits as published_logits
 from saint.testing._tiny import double_base as double_base, tiny_base as tiny_base, tiny_splits as tiny_splits

@@ -1,0 +1,17 @@
+"""Our own backbones, as Hugging Face models: importing this room makes the Auto classes know them."""
+
+from saint.backbones._attention import (
+    Evaluation as Evaluation,
+    Metric as Metric,
+    by_features as by_features,
+    by_tiles as by_tiles,
+)
+from saint.backbones._config import DrmConfig as DrmConfig, Mode as Mode
+from saint.backbones._model import DrmForCausalLM as DrmForCausalLM, DrmOutput as DrmOutput
+from saint.backbones._sizes import (
+    SIZES as SIZES,
+    DrmSize as DrmSize,
+    count_params as count_params,
+    drm_config as drm_config,
+    rival_config as rival_config,
+)

@@ -1,0 +1,196 @@
+"""The manifold on which attention measures distances: coordinates, metric, gravity and anchors.
+
+Coordinates lie in the unit cube and are kept about its middle, in (-1/2, 1/2): distances depend on differences only,
+and a product of centred coordinates keeps the digits that one of coordinates near 1/2 loses. In mode "causal" positions
+are rotations of the manifold about that middle, metric and all, so that a score depends on what two tokens are and on
+how far apart they stand: |R_i a - R_j b| under R_i G R_i^T is |a - R_(j-i) b| under G. B is the batch, H heads,
+T tokens, D the manifold's dimensions, R the rank of the metric's change.
+"""
+
+import math
+from typing import NamedTuple, final
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from typing_extensions import override
+
+from saint.backbones._config import DrmConfig
+
+_ROTARY_BASE = 10000.0
+_FIELD_WIDTH = 0.5  # of the kernel that random features stand for, as published
+_HIGHEST_GAMMA, _ROUNDING = 3.0, 1e-8  # published bounds of the Lorentz factor
+_TINY = 1e-6
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """In float32 at least."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def rotation(positions: Float[Tensor, "batch seq"], dim: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (B, 1, T, dim) of rotary positions (arXiv:2104.09864); m and m + dim/2 make a plane."""
+    planes = torch.arange(0, dim, 2, device=positions.device, dtype=positions.dtype)
+    angles = positions[:, None, :, None] * _ROTARY_BASE ** (-planes / dim)
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Float[Tensor, "batch heads seq dim"], by: tuple[Tensor, Tensor]) -> Float[Tensor, "batch heads seq dim"]:
+    """Turn each plane by the angle of its token's position."""
+    cosines, sines = by
+    left, right = x.chunk(2, dim=-1)
+    turned: Tensor = x * cosines + torch.cat((-right, left), dim=-1) * sines
+    return turned.to(x.dtype)
+
+
+def rotate_columns(
+    factor: Float[Tensor, "batch heads seq dim rank"], by: tuple[Tensor, Tensor]
+) -> Float[Tensor, "batch heads seq dim rank"]:
+    """Turn each column of a metric's factor with the point that it is at."""
+    cosines, sines = (each.unsqueeze(-1) for each in by)
+    left, right = factor.chunk(2, dim=-2)
+    turned: Tensor = factor * cosines + torch.cat((-right, left), dim=-2) * sines
+    return turned
+
+
+def centred(raw: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+    """The coordinates sigmoid(x) - 1/2, in float32 at least."""
+    return 0.5 * torch.tanh(0.5 * wide(raw))
+
+
+@final
+class ToManifold(nn.Module):
+    """From a head's queries or keys to the manifold, as published: one map (D, d) for all heads of a layer."""
+
+    def __init__(self, config: DrmConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(config.d_manifold, config.head_dim))
+
+    @override
+    def forward(self, x: Float[Tensor, "batch heads seq d"]) -> Float[Tensor, "batch heads seq dim"]:
+        return F.linear(x, self.weight.to(x.dtype))
+
+
+@final
+class MetricNet(nn.Module):
+    """The factor U of the metric I + U U^T at a point; one network for all layers and heads."""
+
+    def __init__(self, config: DrmConfig) -> None:
+        super().__init__()
+        dim, hidden, rank = config.d_manifold, config.metric_hidden, config.metric_rank
+        self._shape = (dim, rank)
+        self.net = nn.Sequential(
+            nn.Linear(dim, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, dim * rank)
+        )
+
+    @override
+    def forward(self, point: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim rank"]:
+        raw: Tensor = self.net((point + 0.5).to(next(self.parameters()).dtype))
+        return wide(raw).view(*point.shape[:-1], *self._shape)
+
+
+class Field(NamedTuple):
+    """What gravity knows of each token in a head."""
+
+    waves: Float[Tensor, "batch heads seq waves"]
+    """Random Fourier features, whose products are the kernel between two points."""
+    pull: Float[Tensor, "batch heads seq waves+1"]
+    """Its mass times its features, and its mass."""
+
+
+@final
+class GravityField(nn.Module):
+    """A field that masses on the manifold make, which scales the change of the metric by c^2.
+
+    In mode "causal" c^2 = exp(strength I), I the mean of the kernel to the tokens so far, weighted by their masses and
+    bounded, for |I| is at most 2. In mode "parity" it is 1 and strength times the sum over all tokens, in (-0.9, 5).
+    """
+
+    W: Tensor
+    b: Tensor
+
+    def __init__(self, config: DrmConfig) -> None:
+        super().__init__()
+        dim, waves = config.d_manifold, config.num_waves
+        self._strength, self._is_parity = config.gravity_strength, config.is_parity
+        self.register_buffer("W", torch.randn(dim, waves) / _FIELD_WIDTH)
+        self.register_buffer("b", torch.rand(waves) * 2 * math.pi)
+        self.mass_net = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, 1))
+
+    @override
+    def forward(
+        self, point: Float[Tensor, "batch heads seq dim"], counts: Bool[Tensor, "batch 1 seq 1"] | None = None
+    ) -> Field:
+        """The field of each token by itself.
+
+        Args:
+            counts: Which tokens have mass; the others are padding.
+        """
+        point = point + 0.5
+        weights = self.W.to(point.dtype)
+        waves = math.sqrt(2 / weights.shape[1]) * torch.cos(point @ weights + self.b.to(point.dtype))
+        mass = F.softplus(wide(self.mass_net(point.to(next(self.parameters()).dtype))))
+        if counts is not None:
+            mass = mass * counts
+        return Field(waves, torch.cat((mass * waves, mass), dim=-1))
+
+    def scale(
+        self,
+        waves: Float[Tensor, "batch heads seq waves"],
+        pull: Float[Tensor, "batch heads keys waves+1"],
+    ) -> Float[Tensor, "batch heads seq 1"]:
+        """c^2 at the last tokens, those whose waves are given, from the pull of all."""
+        if self._is_parity:
+            strength = (waves * pull[..., :-1].sum(-2, keepdim=True)).sum(-1, keepdim=True)
+            return 1 + (self._strength * strength).clamp(-0.9, 5.0) + _TINY
+        so_far = pull.cumsum(-2)[..., -waves.shape[-2] :, :]
+        mean = (waves * so_far[..., :-1]).sum(-1, keepdim=True) / so_far[..., -1:].clamp(min=_TINY)
+        return torch.exp(self._strength * mean)
+
+
+def anchors_at_birth(num_anchors: int, dim: int) -> Float[Tensor, "anchors dim"]:
+    """Where the published six anchors start, by name; further ones start anywhere."""
+    along = torch.arange(dim) / max(1, dim - 1)
+    even = torch.arange(dim) % 2 == 0
+    grounding = torch.full((dim,), 0.2)
+    grounding[-2:] = 0.8
+    named = torch.stack(
+        (
+            0.1 + 0.8 * along,  # truth
+            0.9 - 0.8 * along,  # ignorance
+            torch.where(even, 0.1, 0.9),  # safety
+            0.5 + 0.4 * torch.sin(math.pi * along),  # complexity
+            torch.where(even, 0.9, 0.1),  # creativity
+            grounding,
+        )
+    )
+    return torch.cat((named, torch.rand(max(0, num_anchors - len(named)), dim)))[:num_anchors]
+
+
+def sharpening(
+    point: Float[Tensor, "*batch dim"], anchors: Float[Tensor, "anchors dim"], *, c: float, alpha: float
+) -> Float[Tensor, "*batch 1"]:
+    """1 + alpha ln gamma, gamma the Lorentz factor of the distance to the nearest anchor against c."""
+    places = anchors.to(point.dtype) - 0.5
+    squares = point.square().sum(-1, keepdim=True) - 2 * point @ places.mT + places.square().sum(-1)
+    nearest = squares.amin(-1, keepdim=True)
+    slowed = (1 + _ROUNDING - nearest / c**2).clamp(min=_HIGHEST_GAMMA**-2)  # gamma is its inverse root
+    return 1 - 0.5 * alpha * slowed.log()
+
+
+def mean_distance(
+    query: Float[Tensor, "batch heads seq dim"],
+    factor: Float[Tensor, "batch heads seq dim rank"],
+    key: Float[Tensor, "batch heads keys dim"],
+) -> Float[Tensor, "batch heads seq 1"]:
+    """Of each query to all keys, under its metric, from the keys' mean and second moments alone."""
+    mean = key.mean(-2, keepdim=True)
+    spread = key - mean
+    moments = spread.mT @ spread / key.shape[-2]  # (B, H, D, D)
+    away = query - mean
+    along = (factor * away.unsqueeze(-1)).sum(-2)
+    stretched = ((factor.mT @ moments.unsqueeze(-3)) * factor.mT).sum((-1, -2))
+    total = away.square().sum(-1) + along.square().sum(-1) + moments.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True)
+    return (total + stretched).unsqueeze(-1)
