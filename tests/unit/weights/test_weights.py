@@ -154,6 +154,7 @@ OWN_WORK = {
     "composition/_export.py": "the adapter that was just written, read back",
     "growth/_controls.py": "a control's weights, after their digest was held against the ledger",
     "training/_learner.py": "a run's own checkpoint, in a folder of work",
+    "training/_run_checkpoint.py": "a run's own checkpoint, after its digest was held against what was written",
 }
 """Where safetensors reads what is neither a graft nor an adapter."""
 
