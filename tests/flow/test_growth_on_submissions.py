@@ -71,6 +71,7 @@ class Garden:
         return capture.get()
 
 
+@pytest.mark.slow
 def test_a_stage_with_nothing_to_refine_goes_on_once_a_submission_stands(workshop: Workshop) -> None:
     garden = Garden(workshop, f"stages=[{FINE}]", "controls.after=never")
     garden.grow()

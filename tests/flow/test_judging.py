@@ -66,6 +66,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [*map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_every_decision_of_a_grown_registry_is_worked_out_again(workshop: Workshop) -> None:
     garden = Garden(workshop, "controls.after=never").grow()
     assert replay_decisions(garden.registry).problems == ()

@@ -99,6 +99,7 @@ def test_what_is_rejected_is_taken_out_and_those_above_it_are_judged_again_in_tu
     assert replay_decisions(garden.registry).problems == ()
 
 
+@pytest.mark.slow
 def test_a_rejection_below_leaves_what_was_validated_above_it_to_be_judged_again(
     garden: Garden, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +134,7 @@ def _reject(monkeypatch: pytest.MonkeyPatch, graft: str) -> None:
     monkeypatch.setattr(module, "measure", harmful)
 
 
+@pytest.mark.slow
 def test_what_is_deferred_stays_and_is_not_asked_about_again_on_the_same_stack(
     garden: Garden, workshop: Workshop
 ) -> None:
@@ -156,6 +158,7 @@ def test_what_is_deferred_stays_and_is_not_asked_about_again_on_the_same_stack(
     assert replay_decisions(garden.registry).problems == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("entry", "times"), [("queried", 1), ("rejudged", 1), ("queried", 2), ("rejudged", 2)])
 def test_a_run_that_was_killed_is_taken_up_without_a_query_twice(
     garden: Garden, monkeypatch: pytest.MonkeyPatch, entry: str, times: int

@@ -72,6 +72,7 @@ def test_a_missing_zeroed_or_cut_index_is_made_anew(registry: Registry) -> None:
     assert answers_rightly(registry)
 
 
+@pytest.mark.slow
 def test_an_index_that_is_damaged_anywhere_is_made_anew(registry: Registry) -> None:
     draw, file = random.Random(0), registry.folder / "index.sqlite"
     expected = by_reading(registry, event="judged")

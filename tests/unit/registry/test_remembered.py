@@ -218,6 +218,7 @@ def test_every_flipped_bit_of_an_entry_is_found(tmp_path: Path) -> None:
     assert again(folder).problems == ()
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_a_checkpoint_is_found(tmp_path: Path) -> None:
     folder = tmp_path / "garden"
     registry = grown(folder)
