@@ -69,12 +69,14 @@ def test_looking_at_a_registry_loads_no_torch(tmp_path: Path) -> None:
     assert "torch" not in loaded_after(code)
 
 
+@pytest.mark.slow
 def test_every_room_imports_with_the_minimum_installed() -> None:
     blocked = f"sys.modules.update(dict.fromkeys({HEAVY_EXTRAS!r}))"  # importing any of them now fails
     imports = "\n".join(f"import {room}" for room in ROOMS if room not in ("saint.cli.__main__", "saint.peft"))
     assert "torch" in loaded_after(f"{blocked}\n{imports}")
 
 
+@pytest.mark.slow
 def test_the_room_that_extends_peft_says_how_to_get_it() -> None:
     program = "import sys\nsys.modules['peft'] = None\nimport saint.peft"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -192,6 +192,7 @@ def test_growing_a_finished_registry_does_nothing(grown: Grown) -> None:
     assert grown.registry.ledger.events() == before
 
 
+@pytest.mark.slow
 def test_a_graft_is_taken_back_without_touching_the_rest(workshop: Workshop) -> None:
     one = grow(begin(workshop, "gates.gain.at_least_bpb=-1.0", "rounds=3", "controls.after=never"))
     accepted = one.registry.accepted()
