@@ -1,10 +1,13 @@
 """A base trained from a file of settings: resumed to the same bits, with its metrics beside it."""
 
 import os
+import shutil
+import sys
 import time
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from math import exp, log
 from pathlib import Path
 from typing import Any, final
@@ -108,7 +111,7 @@ class Run:
         self.step = 0 if newest is None else self._checkpoints.restore(newest, self._model, self._optimizer)
         self._saved_step = self.step if newest else None
         self._batches = text.train.batches(batch_size=plan.batch_size, seq_len=plan.seq_len, seed=plan.seed)
-        self._forward: nn.Module = torch.compile(self._model) if plan.compile else self._model  # type: ignore[assignment]
+        self._forward: nn.Module = _compiled(self._model, device) if plan.compile else self._model
         folder = self._folder if processes.is_first else None
         self._metrics = Metrics(folder, until=self.step, tensorboard=plan.tensorboard)
         self._held_out = text.corpora["val"].evenly(plan.eval_tokens) if "val" in text.corpora else None
@@ -229,6 +232,20 @@ class Run:
 def _numbers(found: Mapping[str, Any]) -> dict[str, Tensor]:
     """What a model says its loss is, and is made of where it says that too."""
     return {name: value for name, value in found.items() if isinstance(value, Tensor) and not value.dim()}
+
+
+def _compiled(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model that makes its kernels at its first pass; both share all weights."""
+    named = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if device.type == "cpu" and shutil.which(named) is None:
+        raise ConfigError(
+            f"compile is true, but there is no C++ compiler {named!r} to make the CPU's kernels; install one or "
+            "name it in CXX, or leave compile out"
+        )
+    if device.type == "cuda" and find_spec("triton") is None:
+        raise ConfigError("compile is true, but triton, which makes the GPU's kernels, is missing; leave compile out")
+    compiled: nn.Module = torch.compile(model)  # type: ignore[assignment]
+    return compiled
 
 
 def _made(plan: RunPlan, config: Any, checkpoint: Path | None) -> PreTrainedModel:

@@ -1,6 +1,7 @@
 """A DRM trained from a file of settings: its penalties, its decay, several processes, a compiler."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -83,7 +84,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory, text: Path) -> Path:
 
 
 def launch(folder: Path, text: Path, size: int, *overrides: str) -> "subprocess.CompletedProcess[str]":
-    command = [*TORCHRUN, str(size), str(SCRIPT), "--config", str(folder / "tiny.yaml"), "--json", "--override"]
+    several = [*TORCHRUN, str(size)] if size else [sys.executable]
+    command = [*several, str(SCRIPT), "--config", str(folder / "tiny.yaml"), "--json", "--override"]
     settings = settings_of(folder, text, *overrides)
     return subprocess.run([*command, *settings], capture_output=True, text=True, check=False)
 
@@ -182,3 +184,39 @@ def test_a_model_is_not_divided_among_one(text: Path, tmp_path: Path) -> None:
         train_run(plan(tmp_path, text, "fsdp=true"))
     with pytest.raises(ConfigError, match="fsdp and compile are both true"):
         plan(tmp_path, text, "fsdp=true", "compile=true")
+
+
+@pytest.mark.slow
+def test_a_compiled_model_learns_the_same_and_resumes_to_the_same_bits(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
+        pytest.skip("no C++ compiler is installed")
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "kernels"))
+    settings = ("dropout=0", "total_tokens=384", "save_interval=2", "n_layers=1")
+    eager, whole, stopped = (tmp_path / name for name in ("eager", "whole", "stopped"))
+    eager.mkdir()
+    train_run(plan(eager, text, *settings))
+    whole.mkdir()
+    done = launch(whole, text, 0, *settings, "compile=true")
+    assert done.returncode == 0, done.stderr
+    assert curve(whole, "loss") != curve(eager, "loss")
+    assert curve(whole, "loss") == pytest.approx(curve(eager, "loss"), rel=1e-4)
+    shutil.copytree(whole, stopped)
+    for later in ("step_00000004", "step_00000006"):  # killed before they were there
+        shutil.rmtree(stopped / "run" / later)
+    done = launch(stopped, text, 0, *settings, "compile=true")
+    assert done.returncode == 0, done.stderr
+    for key in ("loss", "cross_entropy", "grad_norm", "val_loss"):
+        assert curve(stopped, key) == curve(whole, key)
+    for file in ("model.safetensors", "optimizer.safetensors"):
+        found, expected = (folder / "run" / "step_00000006" / file for folder in (stopped, whole))
+        assert found.read_bytes() == expected.read_bytes()
+
+
+def test_a_missing_compiler_is_said(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigError, match="compile is true, but there is no C\\+\\+ compiler 'no-such-compiler'"):
+        train_run(plan(tmp_path, text, "compile=true"))
+    assert not list(tmp_path.glob("run/step_*"))
