@@ -31,16 +31,16 @@ def divide(model: PreTrainedModel, device: torch.device) -> None:
 
 
 def weights_of(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Weights and buffers as they are kept, tied ones once; all processes must ask for them together."""
+    """Weights and buffers as they are kept, tied ones once, for the first process; all must ask for them together."""
     once = {name for name, _ in model.named_parameters()}
     again = {name for name, _ in model.named_parameters(remove_duplicate=False)} - once
-    return {name: put_together(value) for name, value in model.state_dict().items() if name not in again}
+    return {name: _for_the_first(value) for name, value in model.state_dict().items() if name not in again}
 
 
 def moments_of(model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What the optimiser knows of each parameter; all processes must ask for it together."""
+    """What the optimiser knows of each parameter, for the first process; all must ask for it together."""
     return {
-        f"{moment}.{name}": put_together(value).contiguous()
+        f"{moment}.{name}": _for_the_first(value).contiguous()
         for name, parameter in model.named_parameters()
         for moment, value in optimizer.state[parameter].items()
     }
@@ -49,6 +49,14 @@ def moments_of(model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict
 def put_together(value: Tensor) -> Tensor:
     """The whole of a tensor, of which each process may have a part."""
     return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def _for_the_first(value: Tensor) -> Tensor:
+    """The whole of a tensor in ordinary memory, where there is room for the model; others get nothing of it."""
+    if not isinstance(value, DTensor):
+        return value
+    whole = value.full_tensor()
+    return whole.cpu() if distributed.get_rank() == 0 else whole.new_empty(0)
 
 
 def divided_as(parameter: Tensor, value: Tensor) -> Tensor:
