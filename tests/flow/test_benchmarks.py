@@ -1,6 +1,7 @@
 """The benchmarks run, at a size at which ratios mean nothing, and count what they say they count."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +111,26 @@ def test_the_drm_is_held_against_a_plain_gpt() -> None:
     assert all(name.startswith("smoke_drm_") for name in values)
     assert values["smoke_drm_activations_over_gpt"] <= 1.5  # bytes that are counted, however few the tokens
     assert 0.1 < values["smoke_drm_1m_peak_gib"] < 2
+
+
+@pytest.mark.slow
+def test_the_gpu_benchmark_says_that_there_is_no_gpu() -> None:
+    command = [sys.executable, "-m", "benchmarks.gpu"]
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=hidden)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "There is no GPU here, so nothing was measured; --size tiny runs on a CPU.\n"
+
+
+@pytest.mark.slow
+def test_the_gpu_benchmark_measures_both_families_and_the_published_smoke() -> None:
+    command = [sys.executable, "-m", "benchmarks.gpu", "--size", "tiny"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines() if line.startswith("FIGURE ")]
+    values = {name: float(value) for _, name, value, *_ in lines}
+    names = {
+        f"smoke_gpu_{family}_1m_eager_{what}" for family in ("drm", "gpt") for what in ("tokens_per_s", "peak_gib")
+    }
+    assert names | {"smoke_gpu_drm_1m_eager_819200_tokens_s"} <= values.keys()
+    assert all(value > 0 for value in values.values())

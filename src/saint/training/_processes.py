@@ -25,6 +25,18 @@ class Processes:
         """Whether this is the one that writes and shows what all have done."""
         return self.rank == 0
 
+    def must_be_several(self) -> None:
+        """Refuse to divide a model among one.
+
+        Raises:
+            ConfigError: There is one process.
+        """
+        if self.size == 1:
+            raise ConfigError(
+                "fsdp is true, but there is one process and nobody to share the model with; start several with "
+                "torchrun --nproc-per-node, or leave fsdp out"
+            )
+
     def share(self, num_passes: int) -> range:
         """The passes that are this one's.
 
@@ -38,17 +50,24 @@ class Processes:
             )
         return range(self.rank, num_passes, self.size)
 
-    def add_up(self, loss: Tensor, parameters: Iterable[nn.Parameter]) -> None:
-        """Put the sum over all processes into the loss and into every gradient."""
+    def add_up(self, losses: Tensor, parameters: Iterable[nn.Parameter]) -> None:
+        """Put the sum over all processes into the losses and into every gradient."""
         if self.size == 1:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        whole = torch.cat([loss.reshape(1), *(gradient.reshape(-1) for gradient in gradients)])
+        whole = torch.cat([losses, *(gradient.reshape(-1) for gradient in gradients)])
         distributed.all_reduce(whole)
-        loss.copy_(whole[0])
-        parts = whole[1:].split([gradient.numel() for gradient in gradients])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view_as(gradient))
+        parts = whole.split([part.numel() for part in (losses, *gradients)])
+        for kept, part in zip((losses, *gradients), parts, strict=True):
+            kept.copy_(part.view_as(kept))
+
+    def any(self, found: bool, device: torch.device) -> bool:  # noqa: FBT001 - the name says what it means
+        """Whether any of them has found it."""
+        if self.size == 1:
+            return found
+        number = torch.tensor(float(found), device=device)
+        distributed.all_reduce(number)
+        return bool(number)
 
 
 @contextmanager

@@ -1,9 +1,13 @@
 """A base trained from a file of settings: resumed to the same bits, with its metrics beside it."""
 
 import os
+import shutil
+import sys
 import time
 import warnings
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from math import exp, log
 from pathlib import Path
 from typing import Any, final
@@ -23,6 +27,7 @@ from saint.training._processes import Processes, together
 from saint.training._run_checkpoint import Checkpoints
 from saint.training._run_metrics import Metrics, flops_of_a_row, peak_flops, peak_memory_mib
 from saint.training._run_plan import RunPlan
+from saint.training._sharding import divide, moments_of, put_together, weights_of
 from saint.training._train import model_config
 
 
@@ -31,7 +36,8 @@ def train_run(plan: RunPlan, *, device: str = "cpu", progress: Progress | None =
 
     What it comes to does not depend on where it was stopped: a step's text, its learning rate and its dropout follow
     from its number, and a checkpoint has the weights and the optimiser's moments to the bit. Under torchrun several
-    processes share a step's passes: the step is the same, its sums are rounded differently.
+    processes share a step's passes: the step is the same, its sums are rounded differently. With `fsdp` they share the
+    model too, and a checkpoint is as that of one process.
 
     Args:
         device: Of PyTorch's names, such as `cuda`.
@@ -90,6 +96,9 @@ class Run:
         )
         newest = self._checkpoints.newest()
         self._model = _made(plan, config, newest)
+        if plan.fsdp:
+            processes.must_be_several()
+            divide(self._model, device)
         nn.Module.to(self._model, device)
         row = torch.zeros(1, plan.seq_len, dtype=torch.int64, device=device)
         self._flops_per_step = flops_of_a_row(self._model, row) * plan.tokens_per_step // plan.seq_len
@@ -100,8 +109,9 @@ class Run:
                 self._model.gradient_checkpointing_enable()
         self._optimizer = optimizer_of(self._model, plan)
         self.step = 0 if newest is None else self._checkpoints.restore(newest, self._model, self._optimizer)
+        self._saved_step = self.step if newest else None
         self._batches = text.train.batches(batch_size=plan.batch_size, seq_len=plan.seq_len, seed=plan.seed)
-        self._forward: nn.Module = torch.compile(self._model) if plan.compile else self._model  # type: ignore[assignment]
+        self._forward: nn.Module = _compiled(self._model, device) if plan.compile else self._model
         folder = self._folder if processes.is_first else None
         self._metrics = Metrics(folder, until=self.step, tensorboard=plan.tensorboard)
         self._held_out = text.corpora["val"].evenly(plan.eval_tokens) if "val" in text.corpora else None
@@ -124,25 +134,37 @@ class Run:
                 self._take_step()
                 if self.step % plan.save_interval == 0:
                     self._save()
-                task.advance(plan.tokens_per_step)
+                self._tell(task)
             self._save()
-        except Interrupted:
-            self._save()
-            raise
         finally:
             self._metrics.close()
         return self._metrics.last if self._processes.is_first else {}
 
+    def _tell(self, task: Task) -> None:
+        """Report a step; a stop that one process was asked for stops all of them after the same step."""
+        asked = None
+        try:
+            task.advance(self._plan.tokens_per_step)
+        except Interrupted as error:
+            asked = error
+        if self._processes.any(asked is not None, self._device):
+            self._save()
+            raise asked or Interrupted("another process was asked to stop")
+
     def _save(self) -> None:
+        if self.step == self._saved_step or not (self._processes.is_first or self._plan.fsdp):
+            return
+        weights, moments = weights_of(self._model), moments_of(self._model, self._optimizer)
         if self._processes.is_first:
-            self._checkpoints.save(self.step, self._model, self._text.tokenizer, self._optimizer)
+            self._checkpoints.save(self.step, self._model, self._text.tokenizer, weights, moments)
+        self._saved_step = self.step
 
     def _take_step(self) -> None:
         plan, began = self._plan, time.monotonic()
         lr = plan.lr_at((self.step + 1) * plan.tokens_per_step)
         for group in self._optimizer.param_groups:
             group["lr"] = lr
-        loss, norm = self._gradients()
+        losses, norm = self._gradients()
         if not torch.isfinite(norm):
             raise DivergedError(
                 f"the loss or its gradient stopped being a number at step {self.step}; lower learning_rate, and go on "
@@ -153,9 +175,10 @@ class Run:
         at = {"step": self.step, "tokens": self.step * plan.tokens_per_step}
         is_last = self.step == plan.num_steps
         if is_last or self.step % plan.log_interval == 0:
-            found = {"loss": float(loss), "grad_norm": float(norm), "lr": lr}
+            found = {**losses, "grad_norm": float(norm), "lr": lr}
             self._metrics.write({**at, **found, **self._speed(time.monotonic() - began)})
-        if self._held_out is not None and self._processes.is_first and (is_last or self.step % plan.eval_interval == 0):
+        takes_part = self._processes.is_first or plan.fsdp  # a divided model needs everybody
+        if self._held_out is not None and takes_part and (is_last or self.step % plan.eval_interval == 0):
             self._metrics.write({**at, **self._evaluate(self._held_out)})
 
     def _speed(self, time_s: float) -> dict[str, float | int]:
@@ -168,12 +191,12 @@ class Run:
         }
         return found if self._peak_flops is None else {**found, "mfu": flops / self._peak_flops}
 
-    def _gradients(self) -> tuple[Tensor, Tensor]:
-        """Mean loss of a step's passes, and the norm of its gradient before it is clipped."""
+    def _gradients(self) -> tuple[dict[str, float], Tensor]:
+        """Means over a step's passes of the loss and of what it is made of, and the gradient's norm before clipping."""
         plan = self._plan
         self._model.train()
         self._optimizer.zero_grad()
-        total = torch.zeros((), device=self._device)
+        parts: dict[str, Tensor] = {}
         for index in self._passes:
             number = self.step * plan.gradient_accumulation_steps + index
             rows = self._batches.at(number * plan.batch_size * plan.seq_len).to(self._device)
@@ -181,11 +204,13 @@ class Run:
             torch.manual_seed((plan.seed << 32) + number)  # dropout follows from the pass, as the text does
             with self._precision():
                 found = self._forward(input_ids=tokens, labels=targets, shift_labels=targets, use_cache=False)
-            loss = found.loss / plan.gradient_accumulation_steps
-            loss.backward()
-            total += loss.detach()
-        self._processes.add_up(total, self._model.parameters())
-        return total, nn.utils.clip_grad_norm_(self._model.parameters(), plan.max_grad_norm)
+            (found.loss / plan.gradient_accumulation_steps).backward()
+            for name, value in _numbers(found).items():
+                parts[name] = parts.get(name, 0) + value.detach().float() / plan.gradient_accumulation_steps
+        losses = torch.stack(list(parts.values()))
+        self._processes.add_up(losses, () if plan.fsdp else self._model.parameters())
+        norm = nn.utils.clip_grad_norm_(self._model.parameters(), plan.max_grad_norm)
+        return dict(zip(parts, losses.tolist(), strict=True)), put_together(norm)
 
     def _precision(self) -> AbstractContextManager[Any]:
         bf16 = self._plan.mixed_precision == "bf16"
@@ -202,6 +227,25 @@ class Run:
         mean = nats / num_tokens
         bpb = nats / log(2) / text.num_bytes
         return {"val_loss": mean, "val_perplexity": exp(min(mean, 700)), "val_bpb": bpb, "val_tokens": num_tokens}
+
+
+def _numbers(found: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What a model says its loss is, and is made of where it says that too."""
+    return {name: value for name, value in found.items() if isinstance(value, Tensor) and not value.dim()}
+
+
+def _compiled(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model that makes its kernels at its first pass; both share all weights."""
+    named = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if device.type == "cpu" and shutil.which(named) is None:
+        raise ConfigError(
+            f"compile is true, but there is no C++ compiler {named!r} to make the CPU's kernels; install one or "
+            "name it in CXX, or leave compile out"
+        )
+    if device.type == "cuda" and find_spec("triton") is None:
+        raise ConfigError("compile is true, but triton, which makes the GPU's kernels, is missing; leave compile out")
+    compiled: nn.Module = torch.compile(model)  # type: ignore[assignment]
+    return compiled
 
 
 def _made(plan: RunPlan, config: Any, checkpoint: Path | None) -> PreTrainedModel:

@@ -10,12 +10,13 @@ from typing import Any, final
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from saint import records
 from saint.errors import CheckpointError, StorageError
 from saint.folders import flush_folder
+from saint.training._sharding import divided_as
 
 _RECORD = "run.json"
 _OPTIMIZER = "optimizer.safetensors"
@@ -57,30 +58,29 @@ class Checkpoints:
         moments = load_file(checkpoint / _OPTIMIZER)
         for name, parameter in model.named_parameters():
             optimizer.state[parameter] = {
-                moment: moments[f"{moment}.{name}"].to(parameter.device)
+                moment: divided_as(parameter, moments[f"{moment}.{name}"])
                 for moment in _MOMENTS
                 if f"{moment}.{name}" in moments
             }
         return int(self._record(checkpoint)["step"])
 
-    def save(self, step: int, model: PreTrainedModel, tokenizer: Any, optimizer: torch.optim.Optimizer) -> None:
+    def save(
+        self, step: int, model: PreTrainedModel, tokenizer: Any, weights: dict[str, Tensor], moments: dict[str, Tensor]
+    ) -> None:
         """Write a checkpoint, and remove those beyond the number to keep.
+
+        Args:
+            weights: Of the model, whole, by name; a divided model has only parts of them.
+            moments: Of the optimiser, whole.
 
         Raises:
             StorageError: The disk refused; the checkpoints before are there.
         """
         place, draft = self.folder / f"step_{step:08d}", self.folder / _DRAFT
-        if place.exists():
-            return
-        moments = {
-            f"{moment}.{name}": value.contiguous()
-            for name, parameter in model.named_parameters()
-            for moment, value in optimizer.state[parameter].items()
-        }
         try:
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(parents=True)
-            model.save_pretrained(draft)
+            model.save_pretrained(draft, state_dict=weights)
             tokenizer.save_pretrained(draft)
             save_file(moments, draft / _OPTIMIZER)
             files = {file.name: records.file_digest(file) for file in sorted(draft.iterdir())}

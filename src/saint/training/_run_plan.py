@@ -10,10 +10,15 @@ import yaml
 
 from saint import config, records
 from saint.errors import ConfigError
+from saint.training._published_keys import in_our_words
 
 _SIZES = ("total_tokens", "batch_size", "gradient_accumulation_steps", "seq_len")
 _INTERVALS = ("log_interval", "eval_interval", "eval_tokens", "save_interval", "save_total_limit")
-_WATCHING = ("save_dir", "data_dir", "log_interval", "save_interval", "save_total_limit", "tensorboard", "peak_tflops")
+# fmt: off
+_WATCHING = (
+    "save_dir", "data_dir", "log_interval", "save_interval", "save_total_limit", "tensorboard", "peak_tflops", "fsdp",
+)
+# fmt: on
 """What changes nothing of what is learnt."""
 
 
@@ -50,6 +55,9 @@ class RunPlan:
     mixed_precision: Literal["fp32", "bf16"] = "fp32"
     gradient_checkpointing: bool = False
     compile: bool = False
+    """Whether `torch.compile` makes kernels for the model first; the CPU needs a C++ compiler for that."""
+    fsdp: bool = False
+    """Whether the processes that torchrun started divide weights, gradients and moments among themselves."""
     seed: int = 42
     log_interval: int = 10
     """In steps, as all intervals."""
@@ -75,6 +83,8 @@ class RunPlan:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative")
         if not (self.learning_rate > 0 and self.max_grad_norm > 0 and 0 <= self.min_lr_ratio <= 1):
             raise ConfigError("learning_rate and max_grad_norm must be above 0, and min_lr_ratio between 0 and 1")
+        if self.fsdp and self.compile:
+            raise ConfigError("fsdp and compile are both true, and a divided model is not compiled; leave one out")
         if self.total_tokens < self.tokens_per_step:
             raise ConfigError(
                 f"total_tokens is {self.total_tokens:,}, less than the {self.tokens_per_step:,} of one step; raise it, "
@@ -110,7 +120,8 @@ class RunPlan:
 def load_run(file: Path, *, overrides: Iterable[str] = ()) -> RunPlan:
     """Read a YAML file of settings; `overrides` are `key=value` in YAML's spelling.
 
-    Keys that are no fields of `RunPlan` are settings of the model, which refuses those that it does not have.
+    Keys that are no fields of `RunPlan` are settings of the model, which refuses those that it does not have. What the
+    published files call otherwise is known too; what they have and this system has not is refused.
 
     Raises:
         ConfigError: The file or an override cannot be read, or a value has the wrong type.
@@ -121,11 +132,13 @@ def load_run(file: Path, *, overrides: Iterable[str] = ()) -> RunPlan:
         raise ConfigError(f"{file} cannot be read as YAML ({' '.join(str(error).split())}); correct it") from error
     if not isinstance(found, dict):
         raise ConfigError(f"{file} holds {type(found).__name__}; expected settings, one `key: value` a line")
+    changes = {}
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:
             raise ConfigError(f"--override is {override!r}; expected key=value, such as batch_size=1")
-        found[key] = yaml.safe_load(value)
+        changes[key] = yaml.safe_load(value)
+    found = in_our_words(found, changes)
     known = {one.name for one in fields(RunPlan)} - {"model"}
     plain: dict[str, Any] = {key: _number(value) for key, value in found.items() if key in known}
     plain["model"] = {key: _number(value) for key, value in found.items() if key not in known}

@@ -191,6 +191,8 @@ def model_config(architecture: str, settings: Mapping[str, Any], tokenizer: Any)
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"see the configuration of {architecture}"
             raise ConfigError(f"model: {architecture} has no setting {key!r}; {hint}")
+    whole = {key for key, value in settings.items() if type(value) is int}  # 0 is a fine weight, learning rate, share
+    settings = {**settings, **{key: float(settings[key]) for key in whole if type(getattr(defaults, key)) is float}}
     tokens = {
         "vocab_size": len(tokenizer),
         "bos_token_id": tokenizer.bos_token_id,
