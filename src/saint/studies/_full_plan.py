@@ -1,11 +1,13 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import Any, Literal, final
 
 from saint.data import DataPlan
 from saint.errors import ConfigError
 from saint.grafts import kind_and_options
 from saint.training import BasePlan, Schedule
+
+Equal = Literal["tokens", "time", "memory"]
 
 
 @final
@@ -16,7 +18,8 @@ class ScratchPlan:
     name: str
     plan: BasePlan
     lrs: tuple[float, ...] = ()
-    """Learning rates that are tried with the first seed; the best on *select* is taken. Empty for the plan's own."""
+    """Learning rates that are tried with the first seed at equal tokens, or in equal memory; the best on *select* is
+    taken. Empty for the plan's own."""
 
 
 @final
@@ -92,6 +95,8 @@ class FullPlan:
     arms: tuple[StandingPlan, ...]
     equal_to: str
     """The arm whose tokens, time and memory larger models are given."""
+    against: tuple[Equal, ...] = ("tokens", "time", "memory")
+    """What larger models are given as much of; empty to train none."""
     calibration: tuple[ScratchPlan, ...] = ()
     """Well-known architectures, trained from nothing on as many tokens as base and arm of the first backbone."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -107,14 +112,9 @@ class FullPlan:
             raise ConfigError("a study needs either data or data_plan, and not both")
         if not self.backbones:
             raise ConfigError("backbones is empty; give at least one")
-        _each_once("backbones", (one.name for one in self.backbones))
-        _each_once("arms", (*(arm.name for arm in self.arms), "base"))
-        _each_once("calibration", (one.name for one in self.calibration))
-        if self.equal_to not in (arm.name for arm in self.arms):
-            there = ", ".join(arm.name for arm in self.arms) or "none"
-            raise ConfigError(f"equal_to is {self.equal_to!r}, which is no arm; those are {there}")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise ConfigError(f"seeds is {list(self.seeds)}; give at least one, each once")
+        self._check_names()
+        if not self.seeds:
+            raise ConfigError("seeds is empty; give at least one")
         if self.evaluation_seq_len < 1:
             raise ConfigError(f"evaluation_seq_len is {self.evaluation_seq_len}; it must be at least 1")
         for arm in self.arms:
@@ -132,8 +132,19 @@ class FullPlan:
         """Tokens that base and arm learn from together."""
         return backbone.base.schedule.num_tokens + self.schedule.num_tokens
 
+    def _check_names(self) -> None:
+        _each_once("backbones", (one.name for one in self.backbones))
+        _each_once("arms", (*(arm.name for arm in self.arms), "base"))
+        _each_once("calibration", (one.name for one in self.calibration))
+        _each_once("seeds", self.seeds)
+        _each_once("against", self.against)
+        if self.equal_to not in (arm.name for arm in self.arms):
+            there = ", ".join(arm.name for arm in self.arms) or "none"
+            raise ConfigError(f"equal_to is {self.equal_to!r}, which is no arm; those are {there}")
 
-def _each_once(what: str, names: Iterable[str]) -> None:
+
+def _each_once(what: str, names: Iterable[str | int]) -> None:
     names = list(names)
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(f"{what}: two are called {twice[0]!r}; give each its own name")
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{what} has {name!r} twice; give each once, under a name of its own")

@@ -178,6 +178,8 @@ class _Asked:
 
 
 Demand = Generator[list[Work], list[Result], list[FullOutcome]]
+Found = dict[str, Any]
+"""What `tuned` has found of one."""
 
 
 def _of_backbone(asked: _Asked, backbone: BackbonePlan) -> Demand:
@@ -187,37 +189,61 @@ def _of_backbone(asked: _Asked, backbone: BackbonePlan) -> Demand:
     if failures := [one["failure"] for one in base["base"]["results"].values() if "failure" in one]:
         raise DivergedError(f"the base of {backbone.name!r} did not learn: {failures[0]}; lower its lr")
     arms = yield from asked.tuned({arm.name: _rates_of(backbone.base, arm) for arm in plan.arms})
-    full = yield from asked.tuned({"tokens": _scratch(backbone.full, plan.all_tokens(backbone))})
-    rest = yield from _equal(asked, backbone, base["base"], arms[plan.equal_to], full["tokens"])
     sorts: dict[str, Sort] = {arm.name: "ours" if plan.is_ours(arm) else "control" for arm in plan.arms}
     return [
         FullOutcome(backbone=backbone.name, name="base", sort="base", **base["base"]),
         *(FullOutcome(backbone=backbone.name, name=name, sort=sorts[name], **one) for name, one in arms.items()),
-        FullOutcome(backbone=backbone.name, name=backbone.full.name, sort="full", equal="tokens", **full["tokens"]),
-        *rest,
+        *(yield from _larger(asked, backbone, base["base"], arms[plan.equal_to])),
     ]
 
 
-def _equal(
-    asked: _Asked, backbone: BackbonePlan, base: Mapping[str, Any], arm: Mapping[str, Any], full: Mapping[str, Any]
-) -> Demand:
-    """Larger models in the time and in the memory of base and arm; none where one of these was not trained."""
-    measured = [*base["results"].values(), *arm["results"].values(), *full["results"].values()]
-    if any("failure" in one for one in measured):
-        return []
-    scratch = backbone.full
-    lrs = (full["lr"],)
-    in_time = {"time": _scratch(replace(scratch, lrs=lrs), _tokens_in_time(base, arm, full))}
-    most = max(one["memory_bytes"] for one in arm["results"].values())
-    fitting = _largest_in(asked.bench, (scratch, *backbone.others), most)
-    all_tokens = asked.plan.all_tokens(backbone)
-    in_memory = {} if fitting is None else {"memory": _scratch(fitting, all_tokens)}
-    found = yield from asked.tuned({**in_time, **in_memory})
-    names = {"time": scratch.name, "memory": fitting.name if fitting else "nothing fits"}
+def _larger(asked: _Asked, backbone: BackbonePlan, base: Found, arm: Found) -> Demand:
+    """Models from nothing on the tokens, in the time and in the memory of base and arm.
+
+    Where the arm failed there is nothing to be equal to but its tokens.
+    """
+    against, num_tokens = asked.plan.against, asked.plan.all_tokens(backbone)
+    names, wanted = {}, {}
+    if "tokens" in against:
+        names["tokens"], wanted["tokens"] = backbone.full.name, _scratch(backbone.full, num_tokens)
+    if "memory" in against and not _failed(arm):
+        fitting = _largest_in(asked.bench, (backbone.full, *backbone.others), arm)
+        names["memory"] = fitting.name if fitting else "nothing fits"
+        wanted |= {"memory": _scratch(fitting, num_tokens)} if fitting else {}
+    found = (yield from asked.tuned(wanted)) if wanted else {}
+    if "time" in against and not _failed(arm):
+        names["time"] = backbone.full.name
+        found |= yield from _in_time(asked, backbone.full, base, arm, found.get("tokens"))
     return [
         FullOutcome(backbone=backbone.name, name=names[equal], sort="full", equal=equal, **found.get(equal, {}))
-        for equal in names
+        for equal in against
+        if equal in names
     ]
+
+
+def _in_time(
+    asked: _Asked, full: ScratchPlan, base: Found, arm: Found, at_equal_tokens: Found | None
+) -> Generator[list[Work], list[Result], dict[str, Found]]:
+    """The full model on as many tokens as it learns from in the mean time that base and arm took.
+
+    Args:
+        at_equal_tokens: Says how fast it learns, and with which rate; without it one step is taken to see.
+    """
+    paced = at_equal_tokens
+    if paced is None or _failed(paced):
+        rate = replace(full, lrs=full.lrs[:1])
+        paced = (yield from asked.tuned({"pace": _scratch(rate, full.plan.schedule.tokens_per_step)}))["pace"]
+    if _failed(paced):
+        return {"time": paced}
+    seconds = sum(fmean(one["train_s"] for one in way["results"].values()) for way in (base, arm))
+    per_token = fmean(one["train_s"] / one["train_tokens"] for one in paced["results"].values())
+    num_tokens = ceil(seconds / per_token)
+    found = yield from asked.tuned({"time": _scratch(replace(full, lrs=(paced["lr"],)), num_tokens)})
+    return found
+
+
+def _failed(found: Found) -> bool:
+    return any("failure" in one for one in found["results"].values())
 
 
 def _calibration(asked: _Asked) -> Demand:
@@ -229,17 +255,11 @@ def _calibration(asked: _Asked) -> Demand:
     return [FullOutcome(backbone="", name=name, sort="calibration", **one) for name, one in found.items()]
 
 
-def _tokens_in_time(base: Mapping[str, Any], arm: Mapping[str, Any], full: Mapping[str, Any]) -> int:
-    """Tokens that the full model learns from in the mean time that base and arm took."""
-    seconds = sum(fmean(one["train_s"] for one in way["results"].values()) for way in (base, arm))
-    per_token = fmean(one["train_s"] / one["train_tokens"] for one in full["results"].values())
-    return ceil(seconds / per_token)
-
-
-def _largest_in(bench: FullBench, models: Sequence[ScratchPlan], memory_bytes: int) -> ScratchPlan | None:
-    """The one of the most parameters whose training fits into so much memory; None where none does."""
+def _largest_in(bench: FullBench, models: Sequence[ScratchPlan], arm: Found) -> ScratchPlan | None:
+    """The one of the most parameters whose training fits into the memory of the arm's; None where none does."""
+    most = max(one["memory_bytes"] for one in arm["results"].values())
     sizes = [(bench.size_of(one.plan), one) for one in models]
-    fitting = [(size["num_params"], one) for size, one in sizes if size["memory_bytes"] <= memory_bytes]
+    fitting = [(size["num_params"], one) for size, one in sizes if size["memory_bytes"] <= most]
     return max(fitting, key=lambda pair: pair[0])[1] if fitting else None
 
 
