@@ -184,7 +184,7 @@ def _reading(record: Mapping[str, Any]) -> list[str]:
             "and the largest model whose training fits into the arm's memory"
         ),
         (
-            "all: with the base that it stands on; hours: of one core, as the wall clock has them; per million "
+            "all: with the base that it stands on; hours: of one core that has nothing else to do; per million "
             "parameters, MB and hour: gain over what the arm itself trained, stores and took"
         ),
         "MiB: weights, gradients, moments and what is kept for the backward pass, counted in one pass",

@@ -1,12 +1,12 @@
 """The work of a study of full models and grafts: one training at a time, measured, and what came of it kept."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import torch
 from safetensors.torch import load, save
@@ -30,6 +30,8 @@ _PACKAGES = ("saint-g", "torch", "transformers")
 _BYTES_PER_WEIGHT = 4
 _ARMS_BEGIN = 10_000  # added to an arm's seed: what follows a base does not read its text in the same order again
 _STAGES_APART = 1_000_000
+
+M = TypeVar("M")
 
 
 @final
@@ -123,8 +125,10 @@ class FullBench:
         return work.arm is None and work.model in self._bases
 
     def _from_nothing(self, work: Work, name: str) -> Result:
-        model, history = pretrain(
-            work.model, self.data.tokenizer, self.data.train, select=self._select, **self._watched(name)
+        (model, history), busy = _watching_the_clock(
+            lambda: pretrain(
+                work.model, self.data.tokenizer, self.data.train, select=self._select, **self._watched(name)
+            )
         )
         if self._is_kept(work):
             self.store.keep_weights(name, save({key: one.detach().clone() for key, one in model.named_parameters()}))
@@ -132,7 +136,7 @@ class FullBench:
         model.requires_grad_(requires_grad=False).eval()
         num_params = _num_params(model)
         return {
-            **_learnt([history], num_params, num_params, _BYTES_PER_WEIGHT * num_params),
+            **_learnt([_plain(history, busy)], num_params, num_params, _BYTES_PER_WEIGHT * num_params),
             **count,
             **self._measured(model),
             "recomposition": None,
@@ -144,24 +148,26 @@ class FullBench:
 
     def _continued(self, base: FrozenBase, work: Work, arm: StandingPlan, name: str) -> Result:
         schedule = replace(self.plan.schedule, fade_in=0.0)  # a whole base has no strength that could fade in
-        model, history = continue_training(
-            base,
-            self.data.train,
-            lr=arm.lrs[0],
-            select=self._select,
-            schedule=schedule,
-            seed=work.seed + _ARMS_BEGIN,
-            **self._watched(name),
+        (model, history), busy = _watching_the_clock(
+            lambda: continue_training(
+                base,
+                self.data.train,
+                lr=arm.lrs[0],
+                select=self._select,
+                schedule=schedule,
+                seed=work.seed + _ARMS_BEGIN,
+                **self._watched(name),
+            )
         )
         model.requires_grad_(requires_grad=True)
         count = self._count(model, model, schedule)
         model.requires_grad_(requires_grad=False)
-        learnt = _learnt([history], base.num_params, base.num_params, _BYTES_PER_WEIGHT * base.num_params)
+        learnt = _learnt([_plain(history, busy)], base.num_params, base.num_params, _BYTES_PER_WEIGHT * base.num_params)
         return {**learnt, **count, **self._measured(model), "recomposition": None}
 
     def _grafted(self, base: FrozenBase, work: Work, arm: StandingPlan, name: str) -> Result:
         stack: list[Graft] = []
-        histories: list[Any] = []
+        histories: list[Result] = []
         for stage in range(arm.stages):
             graft, history = self._stage(base, stack, work, arm, stage, _stage(name, stage))
             stack.append(graft)
@@ -182,23 +188,26 @@ class FullBench:
 
     def _stage(
         self, base: FrozenBase, stack: Sequence[Graft], work: Work, arm: StandingPlan, stage: int, name: str
-    ) -> tuple[Graft, Any]:
+    ) -> tuple[Graft, Result]:
         """One graft on those before it, from the disk when an earlier run has trained it."""
         candidate = _candidate(base, arm, seed=work.seed + _ARMS_BEGIN + stage * _STAGES_APART)
         known, weights = self.store.read(name), self.store.weights(name)
         if known is not None and weights is not None:
             return grow_from(candidate, weights=weights).requires_grad_(requires_grad=False).eval(), known
-        graft = train(
-            base,
-            stack,
-            candidate,
-            self.data.train,
-            select=self._select,
-            schedule=self._stage_schedule(arm),
-            **self._watched(name),
+        graft, busy = _watching_the_clock(
+            lambda: train(
+                base,
+                stack,
+                candidate,
+                self.data.train,
+                select=self._select,
+                schedule=self._stage_schedule(arm),
+                **self._watched(name),
+            )
         )
+        assert graft.history is not None  # it was just trained
         self.store.keep_weights(name, graft.to_bytes())
-        history = records.to_plain(graft.history)
+        history = _plain(graft.history, busy)
         self.store.write(name, history)
         return graft, history
 
@@ -241,9 +250,9 @@ class FullBench:
         return float((probe_logits(anew) - probe_logits(compose(base, stack))).abs().max())
 
     def _measured(self, model: nn.Module) -> dict[str, Any]:
-        started = time.monotonic()
+        started = time.process_time()
         nats = self._losses.measure(model, self.data.held_out).tolist()
-        return {"held_out": nats, "measure_s": time.monotonic() - started}
+        return {"held_out": nats, "measure_s": time.process_time() - started}
 
     def _count(self, model: nn.Module, learning: nn.Module, schedule: Schedule) -> dict[str, Any]:
         """Operations and memory of a pass with gradients, of as many windows as are in memory at once."""
@@ -253,17 +262,34 @@ class FullBench:
         return {"memory_bytes": count.memory_bytes, "flops_per_step": count.num_flops * schedule.accumulate}
 
 
-def _learnt(histories: Sequence[History | Any], num_params: int, total_params: int, num_bytes: int) -> dict[str, Any]:
+def _watching_the_clock(training: Callable[[], M]) -> tuple[M, float]:
+    """What a training returns, and the share of its time in which the processor was its own, at most 1."""
+    began, worked = time.monotonic(), time.process_time()
+    found = training()
+    return found, min(1.0, (time.process_time() - worked) / (time.monotonic() - began))
+
+
+def _plain(history: History, busy: float) -> Result:
+    """How something was trained; its time is the processor's, so that what else a machine does is not counted.
+
+    Args:
+        busy: The share of the time that the processor had for it since it was last taken up; what came before a stop is
+            taken to have been the same.
+    """
+    plain: Result = records.to_plain(history)
+    return plain | {"time_s": plain["time_s"] * busy}
+
+
+def _learnt(histories: Sequence[Result], num_params: int, total_params: int, num_bytes: int) -> dict[str, Any]:
     """What a training comes to, apart from what it does to a text."""
-    plain = [records.to_plain(history) for history in histories]
     return {
         "num_params": num_params,
         "total_params": total_params,
         "num_bytes": num_bytes,
-        "train_tokens": sum(one["train_tokens"] + one["birth_tokens"] for one in plain),
-        "train_s": sum(one["time_s"] for one in plain),
-        "select_bpb": min(bpb for _, bpb in plain[-1]["select_bpb"]),
-        "curve": [one["select_bpb"] for one in plain],
+        "train_tokens": sum(one["train_tokens"] + one["birth_tokens"] for one in histories),
+        "train_s": sum(one["time_s"] for one in histories),
+        "select_bpb": min(bpb for _, bpb in histories[-1]["select_bpb"]),
+        "curve": [one["select_bpb"] for one in histories],
     }
 
 
