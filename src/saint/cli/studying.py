@@ -89,7 +89,7 @@ def sensitivity(
     "text",
     multiple=True,
     type=click.Path(),
-    help="A file, folder or glob of text instead of the plan's; may be given more than once.",
+    help="A file or folder of text instead of the plan's; may be given more than once.",
 )
 @click.option("--data", type=click.Path(), help="A folder that `saint data prepare` wrote, instead of the plan's text.")
 @click.option(

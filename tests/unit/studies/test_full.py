@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from saint import config
+from saint.cli.main import main
 from saint.data import Splits
 from saint.errors import ConfigError, SiteError
 from saint.report import full_figure_lines, full_figures, full_markdown, full_unmeasured, write_full
@@ -190,3 +192,24 @@ def test_what_failed_is_said_and_is_no_figure(data: Splits) -> None:
         "gain_nats was not measured: no arm of ours on the first backbone was trained to the end"
     ]
     assert "- gpt block, seed 0, failed: it blew up" in full_markdown(record)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere.toml"], ["neither a file nor a recipe", "full-vs-grafted-quick.toml"]),
+        (["full-vs-grafted.toml", "--quick"], ["either a PLAN or --quick"]),
+        (["--source", "text", "--data", "text"], ["either --source or --data"]),
+        (["--quick", "--data", "nowhere"], ["is not prepared data"]),
+        (["--quick", "--source", "nowhere"], ["nowhere", "no such file"]),
+        (["--quick", "--set", "equal_to=blocks"], ["equal_to is 'blocks'"]),
+    ],
+)
+def test_a_command_that_cannot_be_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = CliRunner().invoke(main, ["study", "full-vs-grafted", *arguments])
+    assert refused.exit_code == 2, (refused.output, refused.exception)
+    for word in words:
+        assert word in refused.stderr.strip().splitlines()[-1]
