@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from saint.cli._materials import Sources, data_of, find_plan, must_be_ours, prepare, prepare_text
+from saint.cli._sessions import Sessions
 from saint.cli._terminal import json_option, quieten, say, say_json, watching
 
 if TYPE_CHECKING:
@@ -130,14 +131,14 @@ def full_vs_grafted(
     plan_digest = records.digest({"plan": plan, "data": text_plan})
     folder, num_workers = Path(output_dir or f"saint-study-{plan.name}"), workers or os.cpu_count() or 1
     must_be_ours(folder, plan_digest)
-    with watching() as progress:
+    with Sessions(folder, num_workers=num_workers) as sessions, watching() as progress:
         splits, _ = prepare_text(text_plan, root, folder, progress)
         check_full(plan, open_splits(splits))
         found = study_full(plan, splits, folder / "cells", num_workers=num_workers, progress=progress, prepare=quieten)
     options = [f"--source {one}" for one in text] + ([f"--data {data}"] if data else [])
     command = ["saint study full-vs-grafted", "--quick" if quick else name, *options]
     spelled = " ".join([*command, *(f"--set {one}" for one in overrides)])
-    record = _full_record(plan, text_plan, plan_digest, found, spelled, num_workers)
+    record = _full_record(plan, text_plan, plan_digest, found, spelled, num_workers) | {"sessions": sessions.all()}
     write_full(record, folder)
     if as_json:
         say_json(record)

@@ -20,6 +20,7 @@ _SENSES: Mapping[str, Literal["at_least", "at_most"]] = {
     "gain_nats": "at_least",
     "held_out_tokens": "at_least",
     "graft_seconds": "at_most",
+    "seconds": "at_most",
 }
 _COLORS = {"ours": "c0", "control": "c1", "full": "c2", "calibration": "c3"}
 
@@ -74,33 +75,36 @@ def write_full(record: Mapping[str, Any], folder: Path) -> None:
 
 
 def full_figures(record: Mapping[str, Any]) -> list[Figure]:
-    """The figures that the plan has targets for; none where no arm of ours was measured."""
-    targets, found = record["plan"].get("targets") or {}, record["figures"]
-    if found is None:
-        return []
-    values = {
-        "gain_nats": found["gain"]["low"],
-        "held_out_tokens": record["held_out_tokens"],
-        "graft_seconds": found["graft_seconds"],
-    }
-    wanted = [(name, targets[name]) for name in _SENSES if targets.get(name) is not None]
-    return [Figure(name=name, value=values[name], target=target, sense=_SENSES[name]) for name, target in wanted]
+    """The figures that the plan has targets for and that could be measured."""
+    return [
+        Figure(name=name, value=value, target=target, sense=_SENSES[name])
+        for name, value, target in _wanted(record)
+        if value is not None
+    ]
 
 
 def full_unmeasured(record: Mapping[str, Any]) -> list[str]:
     """A line for each figure that has a target and could not be measured."""
-    if record["figures"] is not None:
-        return []
-    targets = record["plan"].get("targets") or {}
     why = "no arm of ours on the first backbone was trained to the end"
-    return [f"{name} was not measured: {why}" for name in _SENSES if targets.get(name) is not None]
+    return [f"{name} was not measured: {why}" for name, value, _ in _wanted(record) if value is None]
+
+
+def _wanted(record: Mapping[str, Any]) -> list[tuple[str, float | None, float]]:
+    """Name, value and target of each figure that has one."""
+    targets, found = record["plan"].get("targets") or {}, record["figures"]
+    values = {
+        "gain_nats": found and found["gain"]["low"],
+        "held_out_tokens": record["held_out_tokens"],
+        "graft_seconds": found and found["graft_seconds"],
+        "seconds": sum(one["wall_s"] for one in record["sessions"]),
+    }
+    return [(name, values[name], targets[name]) for name in _SENSES if targets.get(name) is not None]
 
 
 def full_figure_lines(record: Mapping[str, Any]) -> list[str]:
     """Each figure, whose it is, and what could not be measured."""
     lines = [str(figure) for figure in full_figures(record)]
-    if lines:
-        found = record["figures"]
+    if lines and (found := record["figures"]):
         lines.append(f"  {found['arm']}, {spell(found['gain'])} nats per token")
     return [*lines, *full_unmeasured(record)]
 

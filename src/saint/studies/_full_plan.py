@@ -79,6 +79,8 @@ class FullTargets:
     """On at least so many tokens."""
     graft_seconds: float | None = None
     """Training and measuring it with one seed, on one core, takes at most so long once the base is there."""
+    seconds: float | None = None
+    """Wall clock of all sessions of the command together."""
 
 
 @final

@@ -135,6 +135,7 @@ def record_of(plan: FullPlan, found: FullFindings) -> dict[str, Any]:
         "machine": {"processor": "x", "num_cores": 2, "num_workers": 1},
         "data": found.data.describe(),
         "grown_domain": found.data.grown_domain,
+        "sessions": [{"wall_s": 30.0, "num_workers": 1}, {"wall_s": 12.0, "num_workers": 2}],
         **make_full_results(plan, found),
     }
 
@@ -164,7 +165,7 @@ def test_gains_are_nats_per_token_against_the_base_of_the_same_seed(data: Splits
 
 
 def test_figures_are_of_the_arm_that_is_best_on_select(data: Splits, tmp_path: Path) -> None:
-    targets = {"gain_nats": 0.01, "held_out_tokens": 1, "graft_seconds": 10}
+    targets = {"gain_nats": 0.01, "held_out_tokens": 1, "graft_seconds": 10, "seconds": 42}
     plan = plan_of(targets=targets)
     control = outcome(data, "lora", [3.0, 3.2], sort="control")
     found = made_up(data, outcome(data, "block", [3.9, 4.1]), control)
@@ -173,6 +174,7 @@ def test_figures_are_of_the_arm_that_is_best_on_select(data: Splits, tmp_path: P
         ("gain_nats", True),
         ("held_out_tokens", True),
         ("graft_seconds", False),
+        ("seconds", True),
     ]
     assert full_figures(record)[2].value == 40, "training and measuring"
     assert "  block, +" in full_figure_lines(record)[-1]
