@@ -26,7 +26,16 @@ from saint.growth import Controls, Joint, Overgrow, Plan, Stage
 from saint.judges import Judge
 from saint.records import Budget
 from saint.sensitivity import Map, Sensitivity
-from saint.studies import SetPlan, StudyPlan, StudyTargets
+from saint.studies import (
+    BackbonePlan,
+    FullPlan,
+    FullTargets,
+    ScratchPlan,
+    SetPlan,
+    StandingPlan,
+    StudyPlan,
+    StudyTargets,
+)
 from saint.training import BasePlan, Rung, RunPlan, Schedule, Search
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -117,6 +126,11 @@ def plans_page() -> str:
         ("A study's plan", StudyPlan),
         ("`[sets]` of a study", SetPlan),
         ("`[targets]` of a study", StudyTargets),
+        ("A plan of full against grafted", FullPlan),
+        ("`[[backbones]]`", BackbonePlan),
+        ("`[backbones.full]`, `[[backbones.others]]`, `[[calibration]]`", ScratchPlan),
+        ("`[[arms]]` of full against grafted", StandingPlan),
+        ("`[targets]` of full against grafted", FullTargets),
     ]
     for title, cls in sections:
         parts += [f"## {title}", "", summary(cls), "", *table(cls)]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -15,17 +16,21 @@ if TYPE_CHECKING:
 _RECIPES = Path(__file__).parent.parent / "recipes"
 
 
-class _NamesMaterials(Protocol):
-    """What such a plan says about its base and text."""
-
-    @property
-    def base(self) -> str: ...
+class _NamesText(Protocol):
+    """What such a plan says about its text."""
 
     @property
     def data(self) -> "DataPlan | None": ...
 
     @property
     def data_plan(self) -> str: ...
+
+
+class _NamesMaterials(_NamesText, Protocol):
+    """And about its base."""
+
+    @property
+    def base(self) -> str: ...
 
 
 P = TypeVar("P", bound=_NamesMaterials)
@@ -45,15 +50,15 @@ class Sources(Generic[P]):
     @classmethod
     def of(cls, plan: P, root: Path) -> "Sources[P]":
         from saint import config
-        from saint.data import DataPlan
         from saint.training import BasePlan
 
-        data_path, base_path = root / plan.data_plan, root / plan.base
+        base_path = root / plan.base
         is_plan = base_path.suffix == ".toml"
+        data, data_root = data_of(plan, root)
         return cls(
             plan=plan,
-            data=plan.data or config.load(data_path, DataPlan),
-            data_root=root if plan.data else data_path.parent,
+            data=data,
+            data_root=data_root,
             base=config.load(base_path, BasePlan) if is_plan else None,
             base_name=str(base_path) if base_path.is_dir() else plan.base,
         )
@@ -64,6 +69,15 @@ class Sources(Generic[P]):
         from saint import records
 
         return records.digest({"plan": self.plan, "data": self.data, "base": self.base})
+
+
+def data_of(plan: _NamesText, root: Path) -> "tuple[DataPlan, Path]":
+    """The plan of its text, and what the paths in that are relative to."""
+    from saint import config
+    from saint.data import DataPlan
+
+    path = root / plan.data_plan
+    return (plan.data, root) if plan.data else (config.load(path, DataPlan), path.parent)
 
 
 def find_plan(plan_path: str) -> Path:
@@ -122,21 +136,12 @@ def prepare(
         The base's name, the text's folder, and whether one of them was there already from an earlier run.
     """
     from saint.cli.base import train_base
-    from saint.data import load_tokenizer, open_splits, read_splits, save_splits
+    from saint.data import load_tokenizer, open_splits
     from saint.models import freeze
     from saint.training import untrained
 
-    data_folder, were_there = folder / "data", False
-    if sources.data.prepared:
-        data_folder = sources.data_root / sources.data.prepared
-    elif data_folder.exists():
-        _must_be_made_from(data_folder / "manifest.json", sources.data)
-        were_there = True
-    else:
-        progress.note("reading the text")
-        tokenizer = load_tokenizer(sources.base_name) if sources.base is None else None
-        splits = read_splits(sources.data, root=sources.data_root, tokenizer=tokenizer, progress=progress)
-        save_splits(splits, data_folder, plan=sources.data)
+    tokenizer_of = partial(load_tokenizer, sources.base_name) if sources.base is None else None
+    data_folder, were_there = prepare_text(sources.data, sources.data_root, folder, progress, tokenizer_of=tokenizer_of)
     if sources.base is None:
         return sources.base_name, data_folder, were_there
     base_folder = folder / "base"
@@ -149,6 +154,37 @@ def prepare(
         progress.note("training the base")
         train_base(sources.base, data_folder, base_folder, progress)
     return str(base_folder), data_folder, were_there
+
+
+def prepare_text(
+    plan: "DataPlan",
+    root: Path,
+    folder: Path,
+    progress: "Terminal",
+    *,
+    tokenizer_of: Callable[[], Any] | None = None,
+) -> tuple[Path, bool]:
+    """Text, made unless an earlier run has made it.
+
+    Args:
+        root: What the plan's relative paths are relative to.
+        tokenizer_of: Reads the base's tokenizer; without it one is trained.
+
+    Returns:
+        The text's folder, and whether it was there from an earlier run.
+    """
+    from saint.data import read_splits, save_splits
+
+    if plan.prepared:
+        return root / plan.prepared, False
+    data_folder = folder / "data"
+    if data_folder.exists():
+        _must_be_made_from(data_folder / "manifest.json", plan)
+        return data_folder, True
+    progress.note("reading the text")
+    splits = read_splits(plan, root=root, tokenizer=tokenizer_of() if tokenizer_of else None, progress=progress)
+    save_splits(splits, data_folder, plan=plan)
+    return data_folder, False
 
 
 def _must_be_made_from(file: Path, plan: Any) -> None:

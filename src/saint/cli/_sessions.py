@@ -1,4 +1,4 @@
-"""The wall clock of every session of a comparison, kept beside its results."""
+"""The wall clock of every session of a comparison or a study, kept beside its results."""
 
 import json
 import os

@@ -22,6 +22,14 @@ from saint.report._compositions import (
 )
 from saint.report._difference import difference as difference, difference_parts as difference_parts
 from saint.report._figure import Figure as Figure
+from saint.report._full import (
+    full_figure_lines as full_figure_lines,
+    full_figures as full_figures,
+    full_markdown as full_markdown,
+    full_parts as full_parts,
+    full_unmeasured as full_unmeasured,
+    write_full as write_full,
+)
 from saint.report._growth_curve import curve_table as curve_table
 from saint.report._html import to_html as to_html
 from saint.report._judging import (

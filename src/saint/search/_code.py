@@ -12,6 +12,7 @@ _ROOMS = (
     "records",
     "config",
     "data",
+    "backbones",
     "models",
     "grafts",
     "composition",

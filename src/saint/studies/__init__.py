@@ -1,6 +1,21 @@
-"""Were the guesses any good: everything is trained to the end, and what foretold it is held against that."""
+"""Were the guesses any good, and does growing pay: everything is trained to the end, and held against each other."""
 
 from saint.studies._bench import Materials as Materials, code as code
+from saint.studies._full_bench import full_code as full_code
+from saint.studies._full_plan import (
+    BackbonePlan as BackbonePlan,
+    FullPlan as FullPlan,
+    FullTargets as FullTargets,
+    ScratchPlan as ScratchPlan,
+    StandingPlan as StandingPlan,
+)
+from saint.studies._full_study import (
+    FullFindings as FullFindings,
+    FullOutcome as FullOutcome,
+    check_full as check_full,
+    study_full as study_full,
+)
+from saint.studies._full_table import make_full_results as make_full_results
 from saint.studies._plan import StudyPlan as StudyPlan, StudyTargets as StudyTargets
 from saint.studies._sets import SetPlan as SetPlan
 from saint.studies._strategies import Strategy as Strategy

@@ -19,6 +19,7 @@ from saint.training._tokens import check_tokenizer as check_tokenizer
 from saint.training._train import (
     BasePlan as BasePlan,
     continue_training as continue_training,
+    model_config as model_config,
     pretrain as pretrain,
     train as train,
     untrained as untrained,

@@ -1,0 +1,219 @@
+"""Full models against grafted ones, in words and tables that a terminal and Markdown share."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from saint import records
+from saint.report._figure import Figure
+from saint.report._spelling import spell
+from saint.report._svg import Row as ForestRow, forest
+from saint.report._written import Picture, markdown_table, write_picture, write_whole
+
+Row = Mapping[str, Any]
+
+_SENSES: Mapping[str, Literal["at_least", "at_most"]] = {
+    "gain_nats": "at_least",
+    "held_out_tokens": "at_least",
+    "graft_seconds": "at_most",
+    "seconds": "at_most",
+}
+_COLORS = {"ours": "c0", "control": "c1", "full": "c2", "calibration": "c3"}
+
+
+def full_parts(record: Mapping[str, Any]) -> list[RenderableType]:
+    """The study for a terminal: what each way comes to, then what it costs."""
+    parts: list[RenderableType] = [Text(line) for line in _heading(record)]
+    for title, heads, cells in _TABLES:
+        table = Table(title=title, title_justify="left")
+        for head in heads:
+            table.add_column(Text(head))
+        for row in record["rows"]:
+            table.add_row(*(Text(cell) for cell in cells(row)))
+        parts.append(table)
+    return [*parts, *(Text(line) for line in _reading(record))]
+
+
+def full_markdown(record: Mapping[str, Any]) -> str:
+    """The study as Markdown, complete enough to be kept as a result."""
+    lines = [f"# {record['name']}", "", *_heading(record), "", "```console", f"$ {record['command']}", "```", ""]
+    for title, heads, cells in _TABLES:
+        lines += [f"## {title}", "", *markdown_table(heads, map(cells, record["rows"]))]
+    lines += [f"- {line}" for line in _reading(record)]
+    if figures := full_figure_lines(record):
+        lines += ["", "## Figures", "", "```text", *figures, "```"]
+    machine = record["machine"]
+    lines += [
+        "",
+        "## Provenance",
+        "",
+        f"- plan {record['plan_digest']}",
+        f"- code {record['code']}",
+        *(f"- {name} {found['digest']}" for name, found in record["data"].items()),
+        f"- {', '.join(f'{name} {value}' for name, value in record['versions'].items())}",
+        f"- {machine['processor']}, {machine['num_cores']} cores, {machine['num_workers']} workers of one thread",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_full(record: Mapping[str, Any], folder: Path) -> None:
+    """Write results.json, table.md and a picture, each whole or not at all; results.json last."""
+    rows = [
+        ForestRow(" ".join(_who(row)), gain["estimate"], gain["low"], gain["high"], _COLORS[row["sort"]])
+        for row in record["rows"]
+        if (gain := row.get("gain_nats"))
+    ]
+    if rows:
+        legend = [(css, sort) for sort, css in _COLORS.items() if any(row.color == css for row in rows)]
+        write_picture(folder / "gains.svg", Picture(forest(rows, x_label="nats per token saved"), legend))
+    write_whole(folder / "table.md", full_markdown(record))
+    write_whole(folder / "results.json", records.to_canonical(record))
+
+
+def full_figures(record: Mapping[str, Any]) -> list[Figure]:
+    """The figures that the plan has targets for and that could be measured."""
+    return [
+        Figure(name=name, value=value, target=target, sense=_SENSES[name])
+        for name, value, target in _wanted(record)
+        if value is not None
+    ]
+
+
+def full_unmeasured(record: Mapping[str, Any]) -> list[str]:
+    """A line for each figure that has a target and could not be measured."""
+    why = "no arm of ours on the first backbone was trained to the end"
+    return [f"{name} was not measured: {why}" for name, value, _ in _wanted(record) if value is None]
+
+
+def _wanted(record: Mapping[str, Any]) -> list[tuple[str, float | None, float]]:
+    """Name, value and target of each figure that has one."""
+    targets, found = record["plan"].get("targets") or {}, record["figures"]
+    values = {
+        "gain_nats": found and found["gain"]["low"],
+        "held_out_tokens": record["held_out_tokens"],
+        "graft_seconds": found and found["graft_seconds"],
+        "seconds": sum(one["wall_s"] for one in record["sessions"]),
+    }
+    return [(name, values[name], targets[name]) for name in _SENSES if targets.get(name) is not None]
+
+
+def full_figure_lines(record: Mapping[str, Any]) -> list[str]:
+    """Each figure, whose it is, and what could not be measured."""
+    lines = [str(figure) for figure in full_figures(record)]
+    if lines and (found := record["figures"]):
+        lines.append(f"  {found['arm']}, {spell(found['gain'])} nats per token")
+    return [*lines, *full_unmeasured(record)]
+
+
+def _who(row: Row) -> list[str]:
+    equal = f", equal {row['equal']}" if row["equal"] else ""
+    return [row["backbone"] or "calibration", f"{row['name']}{equal}"]
+
+
+def _loss_cells(row: Row) -> list[str]:
+    if row["status"] != "measured":
+        return [*_who(row), row["status"], *["-"] * 5]
+    return [
+        *_who(row),
+        f"{row['loss']:.4f}",
+        f"{row['perplexity']:.2f}",
+        f"{row['bpb']:.4f}",
+        _spell(row["gain_nats"]),
+        _spell(row["difference_nats"]),
+        "-" if row["recomposition"] is None else f"{row['recomposition']:.1e}",
+    ]
+
+
+def _cost_cells(row: Row) -> list[str]:
+    if row["status"] != "measured":
+        return [*_who(row), row["status"], *["-"] * 6]
+    return [
+        *_who(row),
+        f"{row['num_params']:,}",
+        f"{row['total_params']:,}",
+        f"{row['num_bytes']:,}",
+        f"{row['train_tokens']:,} / {row['all_tokens']:,}",
+        _number(row["tokens_per_s"], ",.0f"),
+        f"{row['memory_bytes'] / 2**20:,.1f}",
+        f"{row['seconds'] / 3600:.4f} / {row['all_seconds'] / 3600:.4f}",
+    ]
+
+
+def _value_cells(row: Row) -> list[str]:
+    per = row.get("gain_per") or dict.fromkeys(("million_parameters", "megabyte", "hour"))
+    rate = f"{row['lr']:g}" if row["lr"] is not None else "of the kind" if row["seeds"] else "-"
+    return [*_who(row), *(_number(per[name], ".4f") for name in ("million_parameters", "megabyte", "hour")), rate]
+
+
+_TABLES: Sequence[tuple[str, list[str], Any]] = (
+    (
+        "Losses",
+        ["backbone", "way", "loss", "perplexity", "bits per byte", "gain", "beyond the grafted", "recomposition"],
+        _loss_cells,
+    ),
+    (
+        "Costs",
+        ["backbone", "way", "trained", "parameters", "bytes", "tokens / all", "tokens/s", "MiB", "hours / all"],
+        _cost_cells,
+    ),
+    ("Gain for what it costs", ["backbone", "way", "per million", "per MB", "per hour", "learning rate"], _value_cells),
+)
+
+
+def _heading(record: Mapping[str, Any]) -> list[str]:
+    plan = record["plan"]
+    held_out = record["data"][f"{record['grown_domain']}/held_out"]
+    return [
+        (
+            f"{record['name']}: {len(plan['backbones'])} backbones, {len(plan['arms'])} arms, {len(plan['seeds'])} "
+            f"seeds, on {record['held_out_tokens']:,} held-out tokens of {held_out['num_documents']:,} documents"
+        )
+    ]
+
+
+def _reading(record: Mapping[str, Any]) -> list[str]:
+    """How the numbers are to be read."""
+    lines = [
+        (
+            "loss: nats per held-out token; gain: nats per token saved against the base of the same seed; beyond the "
+            f"grafted: saved against {record['plan']['equal_to']!r}; brackets are 95 % intervals, for other documents "
+            "and seeds"
+        ),
+        (
+            "equal tokens, time, memory: as many tokens as base and that arm together, as many seconds as they took, "
+            "and the largest model whose training fits into the arm's memory"
+        ),
+        (
+            "all: with the base that it stands on; hours: of one core that has nothing else to do; per million "
+            "parameters, MB and hour: gain over what the arm itself trained, stores and took"
+        ),
+        "MiB: weights, gradients, moments and what is kept for the backward pass, counted in one pass",
+        (
+            "recomposition: largest difference of a logit with the grafts folded into the weights, or, where they "
+            "cannot be, with base and grafts read from their files again"
+        ),
+    ]
+    lines += [
+        f"the base of {row['backbone']} gained {row['plateau_bpb']:.4f} bits per byte on select in its last fifth"
+        for row in record["rows"]
+        if row.get("plateau_bpb") is not None
+    ]
+    lines += [
+        f"{' '.join(_who(row))}, seed {seed['seed']}, failed: {seed['failure']}"
+        for row in record["rows"]
+        for seed in row["seeds"]
+        if "failure" in seed
+    ]
+    return lines
+
+
+def _spell(interval: Mapping[str, Any] | None) -> str:
+    return "-" if interval is None else spell(interval)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
