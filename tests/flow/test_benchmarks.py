@@ -107,8 +107,10 @@ def test_the_drm_is_held_against_a_plain_gpt() -> None:
     command = [sys.executable, "-m", "benchmarks.drm", "--size", "tiny"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stderr
-    values = {n: float(v) for _, n, v, *_ in map(str.split, done.stdout.splitlines()[-5:])}
+    values = {n: float(v) for _, n, v, *_ in map(str.split, done.stdout.splitlines()[-7:])}
     assert all(name.startswith("smoke_drm_") for name in values)
+    assert abs(values["smoke_drm_over_gpt_code_nats"]) < 1  # after two steps both know next to nothing
+    assert done.stdout.count("  code, seed 0: DRM 5.") == 1
     assert values["smoke_drm_activations_over_gpt"] <= 1.5  # bytes that are counted, however few the tokens
     assert 0.1 < values["smoke_drm_1m_peak_gib"] < 2
 
