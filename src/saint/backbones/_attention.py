@@ -2,7 +2,8 @@
 
 With G_i = I + U_i U_i^T, a squared distance is a_i^T G_i a_i - psi_i . phi_j, where phi_j holds b_j and the products of
 its coordinates and psi_i holds 2 G_i a_i and -G_i. The first term is the same along a row, so softmax does not see it,
-and what is left is ordinary attention with s_i psi_i as queries and phi_j as keys, exact in value and gradient.
+and what is left is ordinary attention with s_i psi_i as queries and phi_j as keys, exact in value and gradient. Of flat
+coordinates, whose part of G is the identity, psi has 2 a_i and -1 alone, and phi b_j and |b_j|^2.
 """
 
 import logging
@@ -26,7 +27,7 @@ class Metric(NamedTuple):
     """What distances from each query are measured with."""
 
     factor: Float[Tensor, "batch heads seq dim rank"]
-    """U of I + U U^T, gravity included."""
+    """U of I + U U^T, gravity included; coordinates of a point beyond its rows are flat."""
     sharpness: Float[Tensor, "batch heads seq 1"]
     """What a squared distance is multiplied by to be minus a score."""
 
@@ -37,8 +38,8 @@ class Evaluation(Protocol):
 
     def __call__(
         self,
-        query: Float[Tensor, "batch heads seq dim"],
-        key: Float[Tensor, "batch heads keys dim"],
+        query: Float[Tensor, "batch heads seq coords"],
+        key: Float[Tensor, "batch heads keys coords"],
         value: Float[Tensor, "batch heads keys d"],
         metric: Metric,
         *,
@@ -72,8 +73,8 @@ def _say_tiles(dim: int, num_features: int) -> None:
 
 
 def by_features(
-    query: Float[Tensor, "batch heads seq dim"],
-    key: Float[Tensor, "batch heads keys dim"],
+    query: Float[Tensor, "batch heads seq coords"],
+    key: Float[Tensor, "batch heads keys coords"],
     value: Float[Tensor, "batch heads keys d"],
     metric: Metric,
     *,
@@ -81,11 +82,12 @@ def by_features(
     dropout: float,
 ) -> Float[Tensor, "batch heads seq d"]:
     """One call of fused attention."""
-    dim, d = query.shape[-1], value.shape[-1]
-    width = -(-max(dim * (dim + 3) // 2, d) // _MULTIPLE) * _MULTIPLE
+    dim, d = metric.factor.shape[-2], value.shape[-1]
+    num_features = dim * (dim + 3) // 2 + _num_for_flat(query, dim)
+    width = -(-max(num_features, d) // _MULTIPLE) * _MULTIPLE
     mixed: Tensor = F.scaled_dot_product_attention(
         query_features(query, metric, width).to(value.dtype),
-        key_features(key, width).to(value.dtype),
+        key_features(key, dim, width).to(value.dtype),
         F.pad(value, (0, width - d)) if width > d else value,
         attn_mask=mask,
         dropout_p=dropout,
@@ -95,16 +97,26 @@ def by_features(
     return mixed[..., :d]
 
 
-def query_features(query: Float[Tensor, "*batch dim"], metric: Metric, width: int) -> Float[Tensor, "*batch width"]:
-    """The features s [2 G a, -svec(G)] and zeros up to `width`, off-diagonal entries of G counted twice."""
-    dim = query.shape[-1]
-    both, _ = _triangle(dim, width, query)
+def _num_for_flat(point: Tensor, dim: int) -> int:
+    num_flat = point.shape[-1] - dim
+    return num_flat + 1 if num_flat else 0
+
+
+def query_features(query: Float[Tensor, "*batch coords"], metric: Metric, width: int) -> Float[Tensor, "*batch width"]:
+    """The features s [2 G a, -svec(G)] and zeros up to `width`, off-diagonal entries of G counted twice.
+
+    The last ones are s [2 a, -1] of flat coordinates, where there are any.
+    """
+    dim = metric.factor.shape[-2]
+    curved, flat = query[..., :dim], query[..., dim:]
+    both, _ = _triangle(dim, width - _num_for_flat(query, dim), query)
     unit = torch.eye(dim, dtype=query.dtype, device=query.device)
     sharpness = metric.sharpness.unsqueeze(-1)
     change: Tensor = _Square.apply(metric.factor * sharpness.sqrt())  # type: ignore[no-untyped-call]
     sharp = change + sharpness * unit  # s G
-    straight = (sharp * query.unsqueeze(-2)).sum(-1)
-    return torch.cat((2 * straight, sharp.flatten(-2) @ -both), dim=-1)
+    straight = (sharp * curved.unsqueeze(-2)).sum(-1)
+    of_flat = (2 * metric.sharpness * flat, -metric.sharpness) if flat.shape[-1] else ()
+    return torch.cat((2 * straight, sharp.flatten(-2) @ -both, *of_flat), dim=-1)
 
 
 @final
@@ -131,12 +143,13 @@ class _Square(torch.autograd.Function):
         return back
 
 
-def key_features(key: Float[Tensor, "*batch dim"], width: int) -> Float[Tensor, "*batch width"]:
-    """The features [b, svec(b b^T)] and zeros up to `width`."""
-    dim = key.shape[-1]
-    _, once = _triangle(dim, width, key)
-    products = (key.unsqueeze(-1) * key.unsqueeze(-2)).flatten(-2)
-    return torch.cat((key, products @ once), dim=-1)
+def key_features(key: Float[Tensor, "*batch coords"], dim: int, width: int) -> Float[Tensor, "*batch width"]:
+    """The features [b, svec(b b^T)] and zeros up to `width`; the last ones are [b, |b|^2] of what is flat."""
+    curved, flat = key[..., :dim], key[..., dim:]
+    _, once = _triangle(dim, width - _num_for_flat(key, dim), key)
+    products = (curved.unsqueeze(-1) * curved.unsqueeze(-2)).flatten(-2)
+    of_flat = (flat, flat.square().sum(-1, keepdim=True)) if flat.shape[-1] else ()
+    return torch.cat((curved, products @ once, *of_flat), dim=-1)
 
 
 def _triangle(dim: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -154,8 +167,8 @@ def _triangle(dim: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def by_tiles(
-    query: Float[Tensor, "batch heads seq dim"],
-    key: Float[Tensor, "batch heads keys dim"],
+    query: Float[Tensor, "batch heads seq coords"],
+    key: Float[Tensor, "batch heads keys coords"],
     value: Float[Tensor, "batch heads keys d"],
     metric: Metric,
     *,
@@ -187,11 +200,12 @@ def _not_after(rows: slice, ahead: int, device: torch.device) -> Bool[Tensor, "r
 def _tile(
     query: Tensor, factor: Tensor, sharpness: Tensor, key: Tensor, value: Tensor, allowed: Tensor, dropout: float
 ) -> Tensor:
-    along = (factor * query.unsqueeze(-1)).sum(-2)
-    straight = query + (factor * along.unsqueeze(-2)).sum(-1)
+    dim = factor.shape[-2]
+    along = (factor * query[..., :dim, None]).sum(-2)
+    straight = query + F.pad((factor * along.unsqueeze(-2)).sum(-1), (0, query.shape[-1] - dim))
     scores = 2 * straight @ key.mT - key.square().sum(-1).unsqueeze(-2)
     for column in factor.unbind(-1):
-        scores = scores - (column @ key.mT).square()
+        scores = scores - (column @ key[..., :dim].mT).square()
     scores = (scores * sharpness).masked_fill(~allowed, torch.finfo(scores.dtype).min)  # -inf makes NaN of padding
     shares = F.dropout(scores.softmax(-1), dropout).to(value.dtype)
     return shares @ value

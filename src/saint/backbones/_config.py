@@ -1,5 +1,6 @@
 """What a DRM decoder is made of, and in which of its two modes it computes."""
 
+import math
 import warnings
 from typing import Any, ClassVar, Literal, final
 
@@ -27,11 +28,13 @@ class DrmConfig(PreTrainedConfig):
     """The sizes of a DRM decoder, under their published names.
 
     In mode "causal" no token sees a later one: gravity is that of the tokens before, nothing is divided by a mean over
-    a row, positions turn the manifold, and each head has its own map to it and its own temperature. In mode "parity"
+    a row, positions turn the manifold, and each head has its own map to it and its own temperature. Beside it points
+    have `d_flat` further coordinates, whose metric is Euclidean and which no position turns. In mode "parity"
     everything is as published, to the number: the mean over a row and the sum of gravity run over all positions, so
     that a token sees later ones.
 
-    `gamma_c` None is the square root of `d_manifold`. The weights of the penalties are those of what `loss` adds to the
+    `gamma_c` None is the square root of `d_manifold`; `rotary_base` None is, in mode "causal", the one at which the
+    slowest plane turns once in `max_seq_len` tokens. The weights of the penalties are those of what `loss` adds to the
     cross-entropy: how large the metric's factors are, how far from orthonormal, how their variance differs from
     `spread_target`.
 
@@ -58,6 +61,8 @@ class DrmConfig(PreTrainedConfig):
     d_ff: int = 1536
     dropout: float = 0.0
     d_manifold: int = 16
+    d_flat: int | None = None
+    rotary_base: float | None = None
     metric_hidden: int = 64
     metric_rank: int = 4
     n_anchors: int = 6
@@ -88,6 +93,8 @@ class DrmConfig(PreTrainedConfig):
         parity = self.mode == "parity"
         by_mode = {
             "gamma_c": self.d_manifold**0.5,
+            "d_flat": 0 if parity else _FLAT,
+            "rotary_base": _PUBLISHED_BASE if parity else _base_for(self.max_seq_len, self.d_manifold),
             "gravity_n_rff": 64 if parity else 16,
             "gamma_alpha": 0.0 if parity else 1.0,
             "temperature_init": 1.0 if parity else _TEMPERATURE,
@@ -116,9 +123,14 @@ class DrmConfig(PreTrainedConfig):
         return self.head_dim if self.is_parity else self.d_manifold
 
     @property
+    def num_coordinates(self) -> int:
+        """Of a point: D and the flat ones."""
+        return self.d_manifold + (self.d_flat or 0)
+
+    @property
     def num_features(self) -> int:
-        """Of a token in a head, for its distances to be dot products: D (D + 3) / 2."""
-        return self.d_manifold * (self.d_manifold + 3) // 2
+        """Of a token in a head, for its distances to be dot products: D (D + 3) / 2, and E + 1 of E flat ones."""
+        return self.d_manifold * (self.d_manifold + 3) // 2 + (self.d_flat + 1 if self.d_flat else 0)
 
     @property
     def num_waves(self) -> int:
@@ -136,6 +148,7 @@ class DrmConfig(PreTrainedConfig):
                 f"d_model is {self.d_model}, which {self.n_heads} heads do not divide; "
                 f"take a multiple of n_heads, such as {self.n_heads * max(1, round(self.d_model / self.n_heads))}"
             )
+        self._check_flat()
         if self.rotated_dim % 2:
             what = "d_model / n_heads" if self.is_parity else "d_manifold"
             raise ConfigError(f"{what} is {self.rotated_dim}, but positions turn pairs of dimensions; make it even")
@@ -145,7 +158,23 @@ class DrmConfig(PreTrainedConfig):
                 "so nothing can be kept; leave it out, or take mode 'causal'"
             )
 
+    def _check_flat(self) -> None:
+        if (self.d_flat or 0) < 0:
+            raise ConfigError(f"d_flat is {self.d_flat}; it must not be negative")
+        if self.d_flat and self.is_parity:
+            raise ConfigError(
+                f"d_flat is {self.d_flat}, but what is published has none; leave it out, or take mode 'causal'"
+            )
 
+
+def _base_for(num_tokens: int, dim: int) -> float:
+    """Of rotary positions in `dim` dimensions, for the slowest plane to turn once in so many tokens."""
+    turns = max(1.0, num_tokens / (2 * math.pi))
+    return float(turns ** (dim / (dim - 2))) if dim > 2 else _PUBLISHED_BASE
+
+
+_FLAT = 4  # with six curved dimensions and the square, as many features as a head of 32 has channels
+_PUBLISHED_BASE = 10000.0
 _TEMPERATURE = 0.3  # of a head in mode causal at birth: at it the scores of a row differ by about a nat
 
 

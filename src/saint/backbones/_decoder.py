@@ -48,9 +48,9 @@ class DrmAttention(nn.Module):
     def __init__(self, config: DrmConfig, layer_idx: int) -> None:
         super().__init__()
         self.config, self.layer_idx = config, layer_idx
-        width = config.d_model if config.is_parity else config.n_heads * config.d_manifold
-        self.q_proj = nn.Linear(config.d_model, width, bias=False)
-        self.k_proj = nn.Linear(config.d_model, width, bias=False)
+        width = config.d_model if config.is_parity else config.n_heads * config.num_coordinates
+        self.q_proj = nn.Linear(config.d_model, width, bias=not config.is_parity)
+        self.k_proj = nn.Linear(config.d_model, width, bias=not config.is_parity)
         self.v_proj = nn.Linear(config.d_model, config.d_model, bias=False)
         self.out_proj = nn.Linear(config.d_model, config.d_model, bias=False)
         if config.is_parity:
@@ -81,9 +81,10 @@ class DrmAttention(nn.Module):
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, shared: Shared, past: Cache | None
     ) -> tuple[Tensor, Tensor]:
-        factor = shared.metric_net(query)
-        penalties = self._penalties(factor, query, shared) if shared.penalised else query.new_zeros(3)
-        field = None if shared.gravity_field is None else shared.gravity_field(query, shared.counts)
+        point = query[..., : self.config.d_manifold]
+        factor = shared.metric_net(point)
+        penalties = self._penalties(factor, point, shared) if shared.penalised else query.new_zeros(3)
+        field = None if shared.gravity_field is None else shared.gravity_field(point, shared.counts)
         pull = key[..., :0] if field is None else field.pull
         if not self.config.is_parity:
             key = rotate(key, shared.rotation)
@@ -93,7 +94,7 @@ class DrmAttention(nn.Module):
             value = values.to(value.dtype)
         if shared.gravity_field is not None and field is not None:
             factor = factor * shared.gravity_field.scale(field.waves, pull).sqrt().unsqueeze(-1)
-        sharpness = self._sharpness(query, factor, key, shared.anchors)
+        sharpness = self._sharpness(point, factor, key, shared.anchors)
         if not self.config.is_parity:
             query, factor = rotate(query, shared.rotation), rotate_columns(factor, shared.rotation)
         dropout = self.config.dropout if self.training else 0.0

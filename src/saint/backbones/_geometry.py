@@ -3,8 +3,9 @@
 Coordinates lie in the unit cube and are kept about its middle, in (-1/2, 1/2): distances depend on differences only,
 and a product of centred coordinates keeps the digits that one of coordinates near 1/2 loses. In mode "causal" positions
 are rotations of the manifold about that middle, metric and all, so that a score depends on what two tokens are and on
-how far apart they stand: |R_i a - R_j b| under R_i G R_i^T is |a - R_(j-i) b| under G. B is the batch, H heads,
-T tokens, D the manifold's dimensions, R the rank of the metric's change.
+how far apart they stand: |R_i a - R_j b| under R_i G R_i^T is |a - R_(j-i) b| under G. Beside the manifold a point has
+flat coordinates in the same cube, which no position turns and whose metric is Euclidean. B is the batch, H heads, T
+tokens, D the manifold's dimensions, R the rank of the metric's change.
 """
 
 import math
@@ -18,7 +19,6 @@ from typing_extensions import override
 
 from saint.backbones._config import DrmConfig
 
-_ROTARY_BASE = 10000.0
 _FIELD_WIDTH = 0.5  # of the kernel that random features stand for, as published
 _HIGHEST_GAMMA, _ROUNDING = 3.0, 1e-8  # published bounds of the Lorentz factor
 _TINY = 1e-6
@@ -29,20 +29,22 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
-def rotation(positions: Float[Tensor, "batch seq"], dim: int) -> tuple[Tensor, Tensor]:
+def rotation(positions: Float[Tensor, "batch seq"], dim: int, base: float) -> tuple[Tensor, Tensor]:
     """Cosines and sines (B, 1, T, dim) of rotary positions (arXiv:2104.09864); m and m + dim/2 make a plane."""
     planes = torch.arange(0, dim, 2, device=positions.device, dtype=positions.dtype)
-    angles = positions[:, None, :, None] * _ROTARY_BASE ** (-planes / dim)
+    angles = positions[:, None, :, None] * base ** (-planes / dim)
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos(), angles.sin()
 
 
 def rotate(x: Float[Tensor, "batch heads seq dim"], by: tuple[Tensor, Tensor]) -> Float[Tensor, "batch heads seq dim"]:
-    """Turn each plane by the angle of its token's position."""
+    """Turn each plane by the angle of its token's position; coordinates after the planes stay."""
     cosines, sines = by
-    left, right = x.chunk(2, dim=-1)
-    turned: Tensor = x * cosines + torch.cat((-right, left), dim=-1) * sines
-    return turned.to(x.dtype)
+    dim = cosines.shape[-1]
+    planes = x[..., :dim]
+    left, right = planes.chunk(2, dim=-1)
+    turned: Tensor = (planes * cosines + torch.cat((-right, left), dim=-1) * sines).to(x.dtype)
+    return turned if x.shape[-1] == dim else torch.cat((turned, x[..., dim:]), dim=-1)
 
 
 def rotate_columns(
@@ -53,6 +55,20 @@ def rotate_columns(
     left, right = factor.chunk(2, dim=-2)
     turned: Tensor = factor * cosines + torch.cat((-right, left), dim=-2) * sines
     return turned
+
+
+def homes(num_heads: int, dim: int, num_flat: int, base: float) -> tuple[Tensor, Tensor]:
+    """Where queries and keys of each head are whatever their tokens: biases (heads * coordinates,) of their maps.
+
+    Head h is born looking h + 1 tokens back: turned by its position, a query comes to lie where the key so far before
+    it does. Without, heads have to find places by what tokens are, which some trainings do late or not at all.
+    """
+    planes = torch.arange(0, dim, 2, dtype=torch.float32)
+    angles = torch.arange(1, num_heads + 1)[:, None] * base ** (-planes / dim)
+    query = torch.cat((torch.ones_like(angles), torch.zeros_like(angles)), dim=-1)
+    key = torch.cat((angles.cos(), angles.sin()), dim=-1)
+    flat = query.new_zeros(num_heads, num_flat)
+    return torch.cat((query, flat), dim=-1).flatten(), torch.cat((key, flat), dim=-1).flatten()
 
 
 def centred(raw: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:

@@ -16,8 +16,10 @@ from typing_extensions import override
 
 from saint.backbones._config import DrmConfig, warn_of_parity
 from saint.backbones._decoder import DimensionalGate, DrmAttention, DrmBlock, Shared
-from saint.backbones._geometry import GravityField, MetricNet, ToManifold, anchors_at_birth, rotation
+from saint.backbones._geometry import GravityField, MetricNet, ToManifold, anchors_at_birth, homes, rotation
 from saint.errors import ConfigError, DataError
+
+_OPEN = 3.0  # whose sigmoid is 0.95: a gate that halves all embeddings at birth delays what is learnt first
 
 
 @dataclass
@@ -141,7 +143,7 @@ class DrmForCausalLM(PreTrainedModel, GenerationMixin):
             metric_net=self.metric_net,
             gravity_field=self.gravity_field,
             anchors=self.anchors,
-            rotation=rotation(positions.to(wide), self.config.rotated_dim),
+            rotation=rotation(positions.to(wide), self.config.rotated_dim, self.config.rotary_base or 1.0),
             mask=allowed,
             counts=counts,
             penalised=penalised,
@@ -176,12 +178,21 @@ class DrmForCausalLM(PreTrainedModel, GenerationMixin):
             init.copy_(module.anchors, anchors_at_birth(self.config.n_anchors, self.config.d_manifold))
         else:
             super()._init_weights(module)  # type: ignore[no-untyped-call]
-        if isinstance(module, DrmAttention) and self.config.is_parity:
-            init.constant_(module.temperature, self.config.temperature_init)
+        self._init_for_mode(module)
+
+    def _init_for_mode(self, module: nn.Module) -> None:
+        config = self.config
+        if isinstance(module, DrmAttention) and config.is_parity:
+            init.constant_(module.temperature, config.temperature_init)
         elif isinstance(module, DrmAttention):
-            init.constant_(module.log_temperature, math.log(self.config.temperature_init or 1.0))
-            for to_manifold in (module.q_proj, module.k_proj):  # points begin all over the cube, not in its middle
-                init.normal_(to_manifold.weight, std=self.config.d_model**-0.5)
+            init.constant_(module.log_temperature, math.log(config.temperature_init or 1.0))
+            born = homes(config.n_heads, config.d_manifold, config.d_flat or 0, config.rotary_base or 1.0)
+            for to_manifold, home in zip((module.q_proj, module.k_proj), born, strict=True):
+                init.copy_(to_manifold.bias, home)
+        elif isinstance(module, DrmForCausalLM) and module.dim_gate is not None and not config.is_parity:
+            first = module.dim_gate.gate_net[0]  # a module without tensors of its own, as the gate is, is not asked
+            assert isinstance(first, nn.Linear)
+            init.constant_(first.bias, _OPEN)
 
 
 AutoConfig.register("drm", DrmConfig)

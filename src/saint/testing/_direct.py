@@ -13,8 +13,8 @@ from saint.backbones import DrmForCausalLM, Metric
 
 
 def by_differences(
-    query: Float[Tensor, "batch heads seq dim"],
-    key: Float[Tensor, "batch heads keys dim"],
+    query: Float[Tensor, "batch heads seq coords"],
+    key: Float[Tensor, "batch heads keys coords"],
     value: Float[Tensor, "batch heads keys d"],
     metric: Metric,
     *,
@@ -22,8 +22,9 @@ def by_differences(
     dropout: float,
 ) -> Float[Tensor, "batch heads seq d"]:
     """Every difference of a query and a key, and the length of each; memory in proportion to T x T x D x R."""
-    delta = query.unsqueeze(3) - key.unsqueeze(2)  # (B, H, T, keys, D)
-    along = torch.matmul(metric.factor.unsqueeze(3).mT, delta.unsqueeze(-1)).squeeze(-1)  # (B, H, T, keys, R)
+    delta = query.unsqueeze(3) - key.unsqueeze(2)  # (B, H, T, keys, coordinates)
+    curved = delta[..., : metric.factor.shape[-2], None]
+    along = torch.matmul(metric.factor.unsqueeze(3).mT, curved).squeeze(-1)  # (B, H, T, keys, R)
     scores = -(delta.square().sum(-1) + along.square().sum(-1)) * metric.sharpness
     if mask is None:
         num_queries, num_keys = scores.shape[-2:]

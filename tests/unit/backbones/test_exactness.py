@@ -12,8 +12,8 @@ from saint.testing import by_differences, published_logits
 TOKENS, HEADS, RANK, HEAD_DIM = 150, 2, 4, 8  # more tokens than a tile has queries
 
 
-def a_problem(dim: int, dtype: torch.dtype, *, seed: int = 0) -> dict[str, Tensor]:
-    """Coordinates all over the cube, and a metric that is far from Euclidean."""
+def a_problem(dim: int, dtype: torch.dtype, *, num_flat: int = 0, seed: int = 0) -> dict[str, Tensor]:
+    """Coordinates all over the cube, and a metric that is far from Euclidean but for the flat ones."""
     generator = torch.Generator().manual_seed(seed)
     shape = (2, HEADS, TOKENS)
 
@@ -21,8 +21,8 @@ def a_problem(dim: int, dtype: torch.dtype, *, seed: int = 0) -> dict[str, Tenso
         return torch.randn(*shape, *last, generator=generator, dtype=torch.float64)
 
     found = {
-        "query": 0.5 * torch.tanh(drawn(dim)),
-        "key": 0.5 * torch.tanh(drawn(dim)),
+        "query": 0.5 * torch.tanh(drawn(dim + num_flat)),
+        "key": 0.5 * torch.tanh(drawn(dim + num_flat)),
         "value": drawn(HEAD_DIM),
         "factor": drawn(dim, RANK),
         "sharpness": 4 * drawn(1).exp(),
@@ -40,10 +40,11 @@ def off(found: Tensor, right: Tensor) -> float:
     return float((found - right).norm() / right.norm())
 
 
+@pytest.mark.parametrize("num_flat", [0, 4])
 @pytest.mark.parametrize("dim", [6, 14, 30])
 @pytest.mark.parametrize("evaluate", [by_features, by_tiles])
-def test_values_and_gradients_are_those_of_the_distances(evaluate: Any, dim: int) -> None:
-    ours, theirs = a_problem(dim, torch.float64), a_problem(dim, torch.float64)
+def test_values_and_gradients_are_those_of_the_distances(evaluate: Any, dim: int, num_flat: int) -> None:
+    ours, theirs = (a_problem(dim, torch.float64, num_flat=num_flat) for _ in range(2))
     found, right = answer(evaluate, ours), answer(by_differences, theirs)
     assert off(found, right) <= 1e-12
     weights = torch.randn(found.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
