@@ -197,6 +197,7 @@ def _reading(record: Mapping[str, Any]) -> list[str]:
             "cannot be, with base and grafts read from their files again"
         ),
     ]
+    lines += [_verdict(row) for row in record["rows"] if row["sort"] == "full" and row.get("difference_nats")]
     lines += [
         f"the base of {row['backbone']} gained {row['plateau_bpb']:.4f} bits per byte on select in its last fifth"
         for row in record["rows"]
@@ -209,6 +210,20 @@ def _reading(record: Mapping[str, Any]) -> list[str]:
         if "failure" in seed
     ]
     return lines
+
+
+def _verdict(row: Row) -> str:
+    """Whether growing paid against a larger model from nothing."""
+    found = row["difference_nats"]
+    if found["low"] > 0:
+        outcome = "the larger model predicts better than the grafted base"
+    elif found["high"] < 0:
+        outcome = "the grafted base predicts better than the larger model"
+    else:
+        outcome = "the larger model and the grafted base cannot be told apart"
+    return (
+        f"{row['backbone']}, equal {row['equal']} ({row['name']}): {outcome}, {spell(found)} nats per token saved by it"
+    )
 
 
 def _spell(interval: Mapping[str, Any] | None) -> str:

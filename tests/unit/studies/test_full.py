@@ -183,6 +183,20 @@ def test_figures_are_of_the_arm_that_is_best_on_select(data: Splits, tmp_path: P
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == full_markdown(record)
 
 
+@pytest.mark.parametrize(
+    ("bits", "said"),
+    [
+        ([3.5, 3.7], "the larger model predicts better than the grafted base"),
+        ([4.5, 4.7], "the grafted base predicts better than the larger model"),
+        ([3.5, 4.5], "the larger model and the grafted base cannot be told apart"),
+    ],
+)
+def test_whether_growing_paid_is_said(data: Splits, bits: list[float], said: str) -> None:
+    larger = outcome(data, "wider", bits, sort="full", equal="tokens")
+    record = record_of(plan_of(), made_up(data, outcome(data, "block", [3.9, 4.1]), larger))
+    assert f"- gpt, equal tokens (wider): {said}, " in full_markdown(record)
+
+
 def test_what_failed_is_said_and_is_no_figure(data: Splits) -> None:
     plan = plan_of(targets={"gain_nats": 0.01})
     failed = FullOutcome(backbone="gpt", name="block", sort="ours", results={0: {"failure": "it blew up"}})
