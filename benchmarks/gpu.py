@@ -4,8 +4,8 @@
 
 Steps are those of `saint train` in bfloat16, forward, backward, clipping and AdamW, on tokens drawn by chance: reading
 text and writing checkpoints are left out. First comes the published smoke, 100 steps of 8 passes of one window by the
-DRM `125m`. What there is no time for is named. Without a GPU it says so and exits with 0; `--size tiny` asks only
-whether it runs, on a CPU too.
+DRM `125m`. Figures without a target have `-` for one. What there is no time for is named. Without a GPU it says so and
+exits with 0; `--size tiny` asks only whether it runs, on a CPU too.
 """
 
 import sys
@@ -118,11 +118,11 @@ def speed(trial: Trial, device: torch.device, *, tiny: bool) -> Iterator[str]:
     num_steps = max(1, int(_MEASURED_S / training.seconds_of(1))) if not tiny else 1
     tokens_per_s = num_steps * training.tokens_per_step / training.seconds_of(num_steps)
     print(f"  {trial.name}: {training.num_params:,} parameters, {training.tokens_per_step:,} tokens a step")
-    yield f"FIGURE {trial.name}_tokens_per_s {tokens_per_s:.0f}"
+    yield f"FIGURE {trial.name}_tokens_per_s {tokens_per_s:.0f} - ok"
     peak = peak_flops(device, 0)
     if peak is not None:
-        yield f"FIGURE {trial.name}_mfu {tokens_per_s * training.flops_per_token / peak:.4f}"
-    yield f"FIGURE {trial.name}_peak_gib {peak_memory_mib(device) / 1024:.3f}"
+        yield f"FIGURE {trial.name}_mfu {tokens_per_s * training.flops_per_token / peak:.4f} - ok"
+    yield f"FIGURE {trial.name}_peak_gib {peak_memory_mib(device) / 1024:.3f} - ok"
 
 
 def published(trial: Trial, device: torch.device, *, tiny: bool) -> Iterator[str]:
