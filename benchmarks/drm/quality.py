@@ -24,7 +24,7 @@ TEXTS: Mapping[str, str] = {"code": "embedded:code", "prose": "embedded:prose"}
 """Name -> file, folder, glob, or what comes with the package; documents are parted by empty lines."""
 _BYTES = 257  # and what stands between documents
 _MOST_NATS = 0.05
-_RATES = (2e-3, 4e-3, 8e-3, 1.6e-2)
+_RATES = (2e-3, 4e-3, 8e-3)
 _SEEDS = (0, 1, 2)
 _SHARES = {"train": 0.8, "select": 0.05, "held_out": 0.14, "vault": 0.01}
 _SCHEDULE = Schedule(num_steps=600, batch_size=16, seq_len=128, weight_decay=0.1, evaluate_every=200, patience=9)
