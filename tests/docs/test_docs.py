@@ -24,6 +24,7 @@ PLAN_OF = {
     "full-vs-grafted": FullPlan,
     "full-vs-grafted-published": FullPlan,
     "full-vs-grafted-quick": FullPlan,
+    "grafts-on-5m": FullPlan,
     "kinds-small": ComparisonPlan,
     "python-library-text": DataPlan,
     "python-library-to-judge-on": DataPlan,
