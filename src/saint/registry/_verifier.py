@@ -289,10 +289,10 @@ def _how_to_check_the_signature(note: Path, found: _Found) -> list[str]:
     keys = [note.parent / name for name in found.names(note.parent) if name.endswith(".pem")]
     key = next((key.name for key in keys if _has_signed(key, note)), "KEY.pem")
     return [
-        f"  cd {shlex.quote(str(note.parent))}",
-        f"  sed '/^$/,$d' {note.name} > /tmp/message",
-        f"  sed '1,/^$/d' {note.name} | head -1 | cut -d' ' -f3 | base64 -d | tail -c +5 > /tmp/signature",
-        f"  openssl pkeyutl -verify -pubin -inkey {key} -rawin -in /tmp/message -sigfile /tmp/signature",
+        f"  cd {shlex.quote(str(note.parent))} && d=$(mktemp -d)",
+        f"  sed '/^$/,$d' {note.name} > $d/message",
+        f"  sed '1,/^$/d' {note.name} | head -1 | cut -d' ' -f3 | base64 -d | tail -c +5 > $d/signature",
+        f"  openssl pkeyutl -verify -pubin -inkey {key} -rawin -in $d/message -sigfile $d/signature",
         "  and compare the key with the one that you were given: it lies beside what it signs",
     ]
 

@@ -323,8 +323,7 @@ def test_a_registry_copied_elsewhere_is_checked_without_this_package(tmp_path: P
     assert bare(copy / "verify.py", copy, "--expect", f"7:{found.root}").returncode == 1
     assert bare(copy / "verify.py", tmp_path).returncode == 2
     commands = [line.strip() for line in done.stdout.splitlines() if line.startswith("  ")]
-    commands = [line.replace("/tmp/", f"{tmp_path}/") if i else line for i, line in enumerate(commands[:4])]
-    script = "\n".join(commands)
+    script = "\n".join(commands[:4])
     checked = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
     assert "Signature Verified Successfully" in checked.stdout, checked.stderr
 
