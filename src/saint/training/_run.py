@@ -244,7 +244,7 @@ def _compiled(model: nn.Module, device: torch.device) -> nn.Module:
         )
     if device.type == "cuda" and find_spec("triton") is None:
         raise ConfigError("compile is true, but triton, which makes the GPU's kernels, is missing; leave compile out")
-    compiled: nn.Module = torch.compile(model)  # type: ignore[assignment]
+    compiled: nn.Module = torch.compile(model, dynamic=False)  # type: ignore[assignment]
     return compiled
 
 
