@@ -83,7 +83,7 @@ def by_features(
 ) -> Float[Tensor, "batch heads seq d"]:
     """One call of fused attention."""
     dim, d = metric.factor.shape[-2], value.shape[-1]
-    num_features = dim * (dim + 3) // 2 + _num_for_flat(query, dim)
+    num_features = sum(_parts(dim, query.shape[-1] - dim))
     width = -(-max(num_features, d) // _MULTIPLE) * _MULTIPLE
     mixed: Tensor = F.scaled_dot_product_attention(
         query_features(query, metric, width).to(value.dtype),
@@ -97,38 +97,66 @@ def by_features(
     return mixed[..., :d]
 
 
-def _num_for_flat(point: Tensor, dim: int) -> int:
-    num_flat = point.shape[-1] - dim
-    return num_flat + 1 if num_flat else 0
-
-
 def query_features(query: Float[Tensor, "*batch coords"], metric: Metric, width: int) -> Float[Tensor, "*batch width"]:
     """The features s [2 G a, -svec(G)] and zeros up to `width`, off-diagonal entries of G counted twice.
 
-    The last ones are s [2 a, -1] of flat coordinates, where there are any.
+    Before the zeros come s [2 a, -1] of flat coordinates, where there are any.
     """
     dim = metric.factor.shape[-2]
-    curved, flat = query[..., :dim], query[..., dim:]
-    both, _ = _triangle(dim, width - _num_for_flat(query, dim), query)
-    unit = torch.eye(dim, dtype=query.dtype, device=query.device)
-    sharpness = metric.sharpness.unsqueeze(-1)
-    change: Tensor = _Square.apply(metric.factor * sharpness.sqrt())  # type: ignore[no-untyped-call]
-    sharp = change + sharpness * unit  # s G
-    straight = (sharp * curved.unsqueeze(-2)).sum(-1)
-    of_flat = (2 * metric.sharpness * flat, -metric.sharpness) if flat.shape[-1] else ()
-    return torch.cat((2 * straight, sharp.flatten(-2) @ -both, *of_flat), dim=-1)
+    point, sharpness = query.movedim(-1, 0), metric.sharpness.movedim(-1, 0)
+    factor = metric.factor.movedim((-2, -1), (0, 1)) * sharpness.sqrt()
+    sharp = sharpness * point
+    along = (factor * point[:dim, None]).sum(0)
+    straight = (factor * along).sum(1)  # (s G - s I) a
+    change: Tensor = _Triangle.apply(factor)  # type: ignore[no-untyped-call]
+    rows = torch.cat((sharp, straight, change, sharpness))
+    return _laid_out(rows, _query_layout(dim, len(sharp) - dim, width, rows))
+
+
+def key_features(key: Float[Tensor, "*batch coords"], dim: int, width: int) -> Float[Tensor, "*batch width"]:
+    """The features [b, svec(b b^T)], then [b, |b|^2] of what is flat, and zeros up to `width`."""
+    point = key.movedim(-1, 0)
+    products: Tensor = _Triangle.apply(point[:dim, None])  # type: ignore[no-untyped-call]
+    squares = (point[dim:].square().sum(0, keepdim=True),) if len(point) > dim else ()
+    rows = torch.cat((point[:dim], products, point[dim:], *squares))
+    return _laid_out(rows, torch.eye(len(rows), width, dtype=rows.dtype, device=rows.device))
+
+
+def _laid_out(rows: Tensor, layout: Float[Tensor, "num width"]) -> Float[Tensor, "*batch width"]:
+    """Combine rows (num, ...) of tokens into features, a token's side by side as fused attention wants them."""
+    features: Tensor = rows.flatten(1).mT @ layout
+    return features.view(*rows.shape[1:], layout.shape[1])
+
+
+def _query_layout(dim: int, num_flat: int, width: int, like: Tensor) -> Float[Tensor, "num width"]:
+    """What s a, (s G - s I) a, the triangle of s G - s I and s are for each feature of a query."""
+    unit = torch.eye(width, dtype=like.dtype, device=like.device)
+    parts = _parts(dim, num_flat)
+    straight, triangle, flat, lengths, _ = unit.split([*parts, width - sum(parts)])
+    diagonal = triangle[:dim].sum(0, keepdim=True) + lengths.sum(0, keepdim=True)
+    return torch.cat((2 * straight, 2 * flat, 2 * straight, -triangle[:dim], -2 * triangle[dim:], -diagonal))
+
+
+def _parts(dim: int, num_flat: int) -> list[int]:
+    """How many features are straight, of the triangle, of flat coordinates, and of their length."""
+    return [dim, dim * (dim + 1) // 2, num_flat, int(num_flat > 0)]
 
 
 @final
-class _Square(torch.autograd.Function):
-    """U -> U U^T (..., D, D) with one product in the backward pass, where autograd would make two."""
+class _Triangle(torch.autograd.Function):
+    """U (D, R, ...) -> the upper triangle (D (D + 1) / 2, ...) of U U^T, diagonal after diagonal.
+
+    Whole diagonals are products of long rows, where a product of small matrices per token is mostly overhead.
+    """
 
     generate_vmap_rule = True
 
     @staticmethod
     @override
     def forward(factor: Tensor) -> Tensor:
-        return factor @ factor.mT
+        dim, rank = factor.shape[:2]
+        products = [factor[: dim - k] * factor[k:] for k in range(dim)]
+        return torch.cat([each[:, 0] if rank == 1 else each.sum(1) for each in products])
 
     @staticmethod
     @override
@@ -139,31 +167,13 @@ class _Square(torch.autograd.Function):
     @override
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         [factor] = ctx.saved_tensors
-        back: Tensor = (gradient + gradient.mT) @ factor
+        dim = len(factor)
+        diagonals = gradient.unsqueeze(1).split(list(range(dim, 0, -1)))
+        back: Tensor = 2 * diagonals[0] * factor
+        for k in range(1, dim):
+            back[: dim - k].addcmul_(diagonals[k], factor[k:])
+            back[k:].addcmul_(diagonals[k], factor[: dim - k])
         return back
-
-
-def key_features(key: Float[Tensor, "*batch coords"], dim: int, width: int) -> Float[Tensor, "*batch width"]:
-    """The features [b, svec(b b^T)] and zeros up to `width`; the last ones are [b, |b|^2] of what is flat."""
-    curved, flat = key[..., :dim], key[..., dim:]
-    _, once = _triangle(dim, width - _num_for_flat(key, dim), key)
-    products = (curved.unsqueeze(-1) * curved.unsqueeze(-2)).flatten(-2)
-    of_flat = (flat, flat.square().sum(-1, keepdim=True)) if flat.shape[-1] else ()
-    return torch.cat((curved, products @ once, *of_flat), dim=-1)
-
-
-def _triangle(dim: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Two matrices (D^2, width - D) to the upper triangle of a (D, D) matrix: (p, q) and (q, p) added; (p, q) taken.
-
-    A product with it has a product as its gradient too, where picking by index would scatter.
-    """
-    rows, columns = torch.triu_indices(dim, dim, device=like.device)
-    places = torch.arange(rows.numel(), device=like.device)
-    once = torch.zeros(dim * dim, width - dim, dtype=like.dtype, device=like.device)
-    once[rows * dim + columns, places] = 1
-    both = once.clone()
-    both[columns * dim + rows, places] = 1
-    return both, once
 
 
 def by_tiles(

@@ -18,6 +18,7 @@ from saint.backbones._geometry import (
     MetricNet,
     ToManifold,
     centred,
+    coordinates_first,
     mean_distance,
     rotate,
     rotate_columns,
@@ -70,7 +71,7 @@ class DrmAttention(nn.Module):
             if self.config.is_parity:
                 query = self.q_to_manifold(rotate(query, shared.rotation))
                 key = self.k_to_manifold(rotate(key, shared.rotation))
-            query, key = centred(query), centred(key)
+            query, key = (centred(coordinates_first(each)) for each in (query, key))
             mixed, penalties = self._attend(query, key, value, shared, past)
         written: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return written, penalties

@@ -9,7 +9,7 @@ tokens, D the manifold's dimensions, R the rank of the metric's change.
 """
 
 import math
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import torch
 from jaxtyping import Bool, Float
@@ -29,32 +29,67 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
+def coordinates_first(x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+    """The same numbers, each coordinate's of all tokens side by side in memory.
+
+    A head has few coordinates and many tokens, so what is done to each coordinate then runs along the tokens.
+    """
+    return x.movedim(-1, 0).contiguous().movedim(0, -1)
+
+
 def rotation(positions: Float[Tensor, "batch seq"], dim: int, base: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (B, 1, T, dim) of rotary positions (arXiv:2104.09864); m and m + dim/2 make a plane."""
+    """Cosines and sines (dim/2, B, 1, T) of rotary positions (arXiv:2104.09864); m and m + dim/2 make a plane."""
     planes = torch.arange(0, dim, 2, device=positions.device, dtype=positions.dtype)
-    angles = positions[:, None, :, None] * base ** (-planes / dim)
-    angles = torch.cat((angles, angles), dim=-1)
+    angles = positions[:, None] * (base ** (-planes / dim)).view(-1, 1, 1, 1)
     return angles.cos(), angles.sin()
 
 
 def rotate(x: Float[Tensor, "batch heads seq dim"], by: tuple[Tensor, Tensor]) -> Float[Tensor, "batch heads seq dim"]:
     """Turn each plane by the angle of its token's position; coordinates after the planes stay."""
-    cosines, sines = by
-    dim = cosines.shape[-1]
-    planes = x[..., :dim]
-    left, right = planes.chunk(2, dim=-1)
-    turned: Tensor = (planes * cosines + torch.cat((-right, left), dim=-1) * sines).to(x.dtype)
-    return turned if x.shape[-1] == dim else torch.cat((turned, x[..., dim:]), dim=-1)
+    turned: Tensor = _Turn.apply(x.movedim(-1, 0), *by)  # type: ignore[no-untyped-call]
+    return turned.movedim(0, -1).to(x.dtype)
 
 
 def rotate_columns(
     factor: Float[Tensor, "batch heads seq dim rank"], by: tuple[Tensor, Tensor]
 ) -> Float[Tensor, "batch heads seq dim rank"]:
     """Turn each column of a metric's factor with the point that it is at."""
-    cosines, sines = (each.unsqueeze(-1) for each in by)
-    left, right = factor.chunk(2, dim=-2)
-    turned: Tensor = factor * cosines + torch.cat((-right, left), dim=-2) * sines
-    return turned
+    first = factor.movedim((-2, -1), (0, 1))
+    turned: Tensor = _Turn.apply(first, *(each.unsqueeze(1) for each in by))  # type: ignore[no-untyped-call]
+    return turned.movedim((0, 1), (-2, -1))
+
+
+@final
+class _Turn(torch.autograd.Function):
+    """Planes (m, m + dim/2) of the first dimension turned; the backward pass turns them back and keeps no input."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    @override
+    def forward(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+        return _turned(x, cosines, sines, 1)
+
+    @staticmethod
+    @override
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    @override
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        cosines, sines = ctx.saved_tensors
+        return _turned(gradient, cosines, sines, -1), None, None
+
+
+def _turned(x: Tensor, cosines: Tensor, sines: Tensor, sense: int) -> Tensor:
+    half = len(cosines)
+    left, right, rest = x.tensor_split((half, 2 * half))
+    turned = (
+        torch.addcmul(left * cosines, right, sines, value=-sense),
+        torch.addcmul(right * cosines, left, sines, value=sense),
+    )
+    return torch.cat((*turned, rest) if len(rest) else turned)
 
 
 def homes(num_heads: int, dim: int, num_flat: int, base: float) -> tuple[Tensor, Tensor]:
@@ -74,6 +109,11 @@ def homes(num_heads: int, dim: int, num_flat: int, base: float) -> tuple[Tensor,
 def centred(raw: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
     """The coordinates sigmoid(x) - 1/2, in float32 at least."""
     return 0.5 * torch.tanh(0.5 * wide(raw))
+
+
+def _rows(point: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+    """Coordinates in the unit cube, each token's side by side as a linear map reads them fastest."""
+    return (point + 0.5).contiguous()
 
 
 @final
@@ -103,8 +143,9 @@ class MetricNet(nn.Module):
 
     @override
     def forward(self, point: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim rank"]:
-        raw: Tensor = self.net((point + 0.5).to(next(self.parameters()).dtype))
-        return wide(raw).view(*point.shape[:-1], *self._shape)
+        raw: Tensor = self.net(_rows(point).to(next(self.parameters()).dtype))
+        factor: Tensor = coordinates_first(wide(raw)).unflatten(-1, self._shape)
+        return factor
 
 
 class Field(NamedTuple):
@@ -144,13 +185,14 @@ class GravityField(nn.Module):
         Args:
             counts: Which tokens have mass; the others are padding.
         """
-        point = point + 0.5
-        weights = self.W.to(point.dtype)
-        waves = math.sqrt(2 / weights.shape[1]) * torch.cos(point @ weights + self.b.to(point.dtype))
-        mass = F.softplus(wide(self.mass_net(point.to(next(self.parameters()).dtype))))
+        mass = F.softplus(wide(self.mass_net(_rows(point).to(next(self.parameters()).dtype))))
         if counts is not None:
             mass = mass * counts
-        return Field(waves, torch.cat((mass * waves, mass), dim=-1))
+        weights, shifts = self.W.to(point.dtype), self.b.to(point.dtype)
+        columns = torch.addmm(shifts[:, None], weights.mT, (point + 0.5).movedim(-1, 0).flatten(1))
+        waves = math.sqrt(2 / len(columns)) * columns.cos()
+        pull = torch.cat((mass.flatten() * waves, mass.flatten()[None]))
+        return Field(*(each.unflatten(1, point.shape[:-1]).movedim(0, -1) for each in (waves, pull)))
 
     def scale(
         self,
@@ -161,9 +203,12 @@ class GravityField(nn.Module):
         if self._is_parity:
             strength = (waves * pull[..., :-1].sum(-2, keepdim=True)).sum(-1, keepdim=True)
             return 1 + (self._strength * strength).clamp(-0.9, 5.0) + _TINY
-        so_far = pull.cumsum(-2)[..., -waves.shape[-2] :, :]
-        mean = (waves * so_far[..., :-1]).sum(-1, keepdim=True) / so_far[..., -1:].clamp(min=_TINY)
-        return torch.exp(self._strength * mean)
+        so_far = pull.movedim(-1, 0).cumsum(-1)
+        if pull.shape[-2] > waves.shape[-2]:
+            so_far = so_far[..., -waves.shape[-2] :]
+        pulled, mass = so_far.split((waves.shape[-1], 1))
+        mean = (waves.movedim(-1, 0) * pulled).sum(0) / mass.squeeze(0).clamp(min=_TINY)
+        return torch.exp(self._strength * mean).unsqueeze(-1)
 
 
 def anchors_at_birth(num_anchors: int, dim: int) -> Float[Tensor, "anchors dim"]:
@@ -190,8 +235,9 @@ def sharpening(
 ) -> Float[Tensor, "*batch 1"]:
     """1 + alpha ln gamma, gamma the Lorentz factor of the distance to the nearest anchor against c."""
     places = anchors.to(point.dtype) - 0.5
-    squares = point.square().sum(-1, keepdim=True) - 2 * point @ places.mT + places.square().sum(-1)
-    nearest = squares.amin(-1, keepdim=True)
+    columns = point.movedim(-1, 0).flatten(1)
+    squares = torch.addmm(places.square().sum(-1, keepdim=True), places, columns, alpha=-2).amin(0)
+    nearest = (squares + columns.square().sum(0)).view(*point.shape[:-1], 1)
     slowed = (1 + _ROUNDING - nearest / c**2).clamp(min=_HIGHEST_GAMMA**-2)  # gamma is its inverse root
     return 1 - 0.5 * alpha * slowed.log()
 
