@@ -28,12 +28,15 @@ from saint.records import Budget
 from saint.sensitivity import Map, Sensitivity
 from saint.studies import (
     BackbonePlan,
+    Claim,
     FullPlan,
     FullTargets,
     ScratchPlan,
     SetPlan,
     StandingPlan,
     StudyPlan,
+    Way,
+    WaysPlan,
     StudyTargets,
 )
 from saint.training import BasePlan, Rung, RunPlan, Schedule, Search
@@ -123,6 +126,9 @@ def plans_page() -> str:
         ("A comparison's plan", ComparisonPlan),
         ("`[[arms]]`", ArmPlan),
         ("`[targets]`", Targets),
+        ("A plan of `saint study interface`", WaysPlan),
+        ("`[[ways]]`", Way),
+        ("`[[claims]]`", Claim),
         ("A study's plan", StudyPlan),
         ("`[sets]` of a study", SetPlan),
         ("`[targets]` of a study", StudyTargets),

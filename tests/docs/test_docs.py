@@ -10,7 +10,7 @@ from saint.comparison import ComparisonPlan
 from saint.data import DataPlan
 from saint.grafts import Kind
 from saint.growth import Plan
-from saint.studies import FullPlan, StudyPlan
+from saint.studies import FullPlan, StudyPlan, WaysPlan
 from saint.training import BasePlan
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -25,6 +25,8 @@ PLAN_OF = {
     "full-vs-grafted-published": FullPlan,
     "full-vs-grafted-quick": FullPlan,
     "grafts-on-5m": FullPlan,
+    "interface-study": WaysPlan,
+    "interface-study-quick": WaysPlan,
     "kinds-small": ComparisonPlan,
     "python-library-text": DataPlan,
     "python-library-to-judge-on": DataPlan,

@@ -16,10 +16,11 @@ from saint.cli._terminal import json_option, quieten, say, say_json, watching
 
 if TYPE_CHECKING:
     from saint.data import DataPlan
-    from saint.studies import Findings, FullFindings, FullPlan, StudyPlan
+    from saint.studies import Findings, FullFindings, FullPlan, StudyPlan, WaysFindings, WaysPlan
 
 _RECIPE = "study-sensitivity.toml"
 _FULL, _QUICK = "full-vs-grafted.toml", "full-vs-grafted-quick.toml"
+_INTERFACE, _INTERFACE_QUICK = "interface-study.toml", "interface-study-quick.toml"
 _PACKAGES = ("saint-g", "torch", "transformers", "tokenizers", "numpy")
 
 
@@ -151,7 +152,100 @@ def full_vs_grafted(
     click.get_current_context().exit(1 if short else 3 if full_unmeasured(record) else 0)
 
 
-def _text_of(plan: "FullPlan", root: Path, text: tuple[str, ...], data: str | None) -> "tuple[DataPlan, Path]":
+@study.command("interface")
+@click.argument("plan_path", metavar="[PLAN]", required=False, type=click.Path())
+@click.option("--quick", is_flag=True, help="The package's small plan: about two minutes on two cores.")
+@click.option(
+    "--source",
+    "text",
+    multiple=True,
+    type=click.Path(),
+    help="A file or folder of text instead of the plan's; may be given more than once.",
+)
+@click.option("--data", type=click.Path(), help="A folder that `saint data prepare` wrote, instead of the plan's text.")
+@click.option(
+    "--output-dir", type=click.Path(), help="Where everything goes; saint-study-NAME unless given. Resumes there."
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Processes of one thread each; one per core unless given.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the plan.")
+@json_option
+def interface_study(
+    plan_path: str | None,
+    text: tuple[str, ...],
+    data: str | None,
+    output_dir: str | None,
+    workers: int | None,
+    overrides: tuple[str, ...],
+    *,
+    quick: bool,
+    as_json: bool,
+) -> None:
+    """Train models that differ in how tokens come into them, and say which claims about that hold.
+
+    PLAN is a TOML file or the name of a recipe; without one it is the package's own, which needs no model and no
+    corpus. What was stopped or killed goes on where it was.
+    """
+    from saint import config, records
+    from saint.data import open_splits
+    from saint.report import ways_figure_lines, ways_figures, ways_parts, ways_unmeasured, write_ways
+    from saint.studies import WaysPlan, check_ways, study_ways
+
+    if quick and plan_path is not None:
+        raise click.UsageError("Give either a PLAN or --quick.")
+    if text and data is not None:
+        raise click.UsageError("Give either --source or --data.")
+    name = plan_path or (_INTERFACE_QUICK if quick else _INTERFACE)
+    path = find_plan(name)
+    plan = config.load(path, WaysPlan, overrides=overrides)
+    text_plan, root = _text_of(plan, path.parent, text, data)
+    plan_digest = records.digest({"plan": plan, "data": text_plan})
+    folder, num_workers = Path(output_dir or f"saint-study-{plan.name}"), workers or os.cpu_count() or 1
+    must_be_ours(folder, plan_digest)
+    with Sessions(folder, num_workers=num_workers) as sessions, watching() as progress:
+        splits, _ = prepare_text(text_plan, root, folder, progress)
+        check_ways(plan, open_splits(splits))
+        found = study_ways(plan, splits, folder / "cells", num_workers=num_workers, progress=progress, prepare=quieten)
+    options = [f"--source {one}" for one in text] + ([f"--data {data}"] if data else [])
+    command = ["saint study interface", "--quick" if quick else name, *options]
+    spelled = " ".join([*command, *(f"--set {one}" for one in overrides)])
+    record = _ways_record(plan, text_plan, plan_digest, found, spelled, num_workers) | {"sessions": sessions.all()}
+    write_ways(record, folder)
+    if as_json:
+        say_json(record)
+    else:
+        say(ways_parts(record))
+        click.echo(f"\nresults     {folder / 'results.json'}, {folder / 'table.md'}\n")
+    for line in ways_figure_lines(record):
+        click.echo(line, err=as_json)
+    short = any(not figure.ok for figure in ways_figures(record))
+    click.get_current_context().exit(1 if short else 3 if ways_unmeasured(record) else 0)
+
+
+def _ways_record(
+    plan: "WaysPlan", text_plan: "DataPlan", plan_digest: str, found: "WaysFindings", command: str, num_workers: int
+) -> dict[str, Any]:
+    from saint import records
+    from saint.studies import make_ways_results, ways_code
+
+    return {
+        "format": 1,
+        "name": plan.name,
+        "command": command,
+        "plan_digest": plan_digest,
+        "code": ways_code()["source"],
+        **_provenance(num_workers),
+        "plan": records.to_plain(plan),
+        "data_plan": records.to_plain(text_plan),
+        "data": found.data.describe(),
+        "grown_domain": found.data.grown_domain,
+        "num_known": found.num_known,
+        **make_ways_results(plan, found),
+    }
+
+
+def _text_of(
+    plan: "FullPlan | WaysPlan", root: Path, text: tuple[str, ...], data: str | None
+) -> "tuple[DataPlan, Path]":
     """The plan of the text, from the command line where that names some, and what its paths are relative to."""
     from saint.data import DataPlan
     from saint.errors import ConfigError

@@ -60,5 +60,13 @@ from saint.report._text import (
     log_table as log_table,
     status_lines as status_lines,
 )
+from saint.report._ways import (
+    ways_figure_lines as ways_figure_lines,
+    ways_figures as ways_figures,
+    ways_markdown as ways_markdown,
+    ways_parts as ways_parts,
+    ways_unmeasured as ways_unmeasured,
+    write_ways as write_ways,
+)
 from saint.report._whole import report_parts as report_parts
 from saint.report._written import write_picture as write_picture, write_whole as write_whole

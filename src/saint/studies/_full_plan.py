@@ -135,17 +135,22 @@ class FullPlan:
         return backbone.base.schedule.num_tokens + self.schedule.num_tokens
 
     def _check_names(self) -> None:
-        _each_once("backbones", (one.name for one in self.backbones))
-        _each_once("arms", (*(arm.name for arm in self.arms), "base"))
-        _each_once("calibration", (one.name for one in self.calibration))
-        _each_once("seeds", self.seeds)
-        _each_once("against", self.against)
+        each_once("backbones", (one.name for one in self.backbones))
+        each_once("arms", (*(arm.name for arm in self.arms), "base"))
+        each_once("calibration", (one.name for one in self.calibration))
+        each_once("seeds", self.seeds)
+        each_once("against", self.against)
         if self.equal_to not in (arm.name for arm in self.arms):
             there = ", ".join(arm.name for arm in self.arms) or "none"
             raise ConfigError(f"equal_to is {self.equal_to!r}, which is no arm; those are {there}")
 
 
-def _each_once(what: str, names: Iterable[str | int]) -> None:
+def each_once(what: str, names: Iterable[str | int]) -> None:
+    """Refuse what is named twice.
+
+    Raises:
+        ConfigError: Something is.
+    """
     names = list(names)
     for name in names:
         if names.count(name) > 1:

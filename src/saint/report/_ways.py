@@ -1,0 +1,159 @@
+"""Models from nothing side by side, in words and tables that a terminal and Markdown share."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from saint import records
+from saint.report._figure import Figure
+from saint.report._spelling import spell
+from saint.report._svg import Row as ForestRow, forest
+from saint.report._written import Picture, markdown_table, write_picture, write_whole
+
+Row = Mapping[str, Any]
+
+_HEADS = ["way", "nats per byte", "each seed", "active", "parameters", "tokens", "TFLOP", "hours", "learning rate"]
+_CLAIM_HEADS = ["claim", "better", "than", "nats per byte saved", "holds"]
+
+
+def ways_parts(record: Row) -> list[RenderableType]:
+    """The study for a terminal: what each way comes to, then what of the claims holds."""
+    parts: list[RenderableType] = [Text(_heading(record))]
+    for title, heads, cells in _tables(record):
+        table = Table(title=title, title_justify="left")
+        for head in heads:
+            table.add_column(Text(head))
+        for row in cells:
+            table.add_row(*map(Text, row))
+        parts.append(table)
+    return [*parts, *(Text(line) for line in _reading(record))]
+
+
+def ways_markdown(record: Row) -> str:
+    """The study as Markdown, complete enough to be kept as a result."""
+    lines = [f"# {record['name']}", "", _heading(record), "", "```console", f"$ {record['command']}", "```", ""]
+    for title, heads, cells in _tables(record):
+        lines += [f"## {title}", "", *markdown_table(heads, cells)]
+    lines += [f"- {line}" for line in _reading(record)]
+    if figures := ways_figure_lines(record):
+        lines += ["", "## Figures", "", "```text", *figures, "```"]
+    machine = record["machine"]
+    lines += [
+        "",
+        "## Provenance",
+        "",
+        f"- plan {record['plan_digest']}",
+        f"- code {record['code']}",
+        *(f"- {name} {found['digest']}" for name, found in record["data"].items()),
+        f"- {', '.join(f'{name} {value}' for name, value in record['versions'].items())}",
+        f"- {machine['processor']}, {machine['num_cores']} cores, {machine['num_workers']} workers of one thread",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_ways(record: Row, folder: Path) -> None:
+    """Write results.json, table.md and a picture of the claims, each whole or not at all; results.json last."""
+    rows = [
+        ForestRow(f"{one['better']} against {one['than']}", saved["estimate"], saved["low"], saved["high"], "c0")
+        for one in record["claims"]
+        if (saved := one["saved"])
+    ]
+    if rows:
+        write_picture(folder / "claims.svg", Picture(forest(rows, x_label="nats per byte saved"), []))
+    write_whole(folder / "table.md", ways_markdown(record))
+    write_whole(folder / "results.json", records.to_canonical(record))
+
+
+def ways_figures(record: Row) -> list[Figure]:
+    """The claims that could be measured, and the wall clock where the plan has a limit."""
+    figures = [
+        Figure(name=one["name"], value=one["value"], target=one["target"], sense=one["sense"])
+        for one in record["claims"]
+        if one["value"] is not None
+    ]
+    if (limit := record["plan"].get("seconds")) is not None:
+        wall_s = sum(one["wall_s"] for one in record["sessions"])
+        figures.append(Figure(name="seconds", value=wall_s, target=limit, sense="at_most"))
+    return figures
+
+
+def ways_unmeasured(record: Row) -> list[str]:
+    """A line for each claim of which a way did not learn."""
+    return [
+        f"{one['name']} was not measured: {one['better']} or {one['than']} did not learn"
+        for one in record["claims"]
+        if one["value"] is None
+    ]
+
+
+def ways_figure_lines(record: Row) -> list[str]:
+    """Each figure, and what could not be measured."""
+    return [*map(str, ways_figures(record)), *ways_unmeasured(record)]
+
+
+def _tables(record: Row) -> list[tuple[str, list[str], list[list[str]]]]:
+    return [
+        ("Losses", _HEADS, [_cells(row) for row in record["rows"]]),
+        ("Claims", _CLAIM_HEADS, [_claim_cells(row) for row in record["claims"]]),
+    ]
+
+
+def _cells(row: Row) -> list[str]:
+    if row["failure"]:
+        return [row["name"], "did not learn", *["-"] * 6, f"{row['lr']:g}"]
+    return [
+        row["name"],
+        f"{row['loss']:.4f}",
+        ", ".join(f"{one['loss']:.3f}" for one in row["seeds"]),
+        f"{row['active_params']:,}",
+        f"{row['total_params']:,}",
+        f"{row['train_tokens']:,}",
+        f"{row['flops'] / 1e12:.2f}",
+        f"{row['seconds'] / 3600:.4f}",
+        f"{row['lr']:g}",
+    ]
+
+
+def _claim_cells(row: Row) -> list[str]:
+    saved = "-" if row["saved"] is None else spell(row["saved"])
+    return [_spelled(row), row["better"], row["than"], saved, row["holds"]]
+
+
+def _spelled(row: Row) -> str:
+    if row["by"] is not None:
+        return f"better by {row['by']:g} nats per byte" if row["by"] else "better"
+    if row["worse_by"] is not None:
+        return f"worse by at most {row['worse_by']:.0%}"
+    return f"alike within {row['alike']:.0%}"
+
+
+def _heading(record: Row) -> str:
+    plan = record["plan"]
+    held_out = record["data"][f"{record['grown_domain']}/held_out"]
+    return (
+        f"{record['name']}: {len(plan['ways'])} ways, {len(plan['seeds'])} seeds, on {record['held_out_bytes']:,} "
+        f"held-out bytes of {held_out['num_documents']:,} documents"
+    )
+
+
+def _reading(record: Row) -> list[str]:
+    """How the numbers are to be read."""
+    lines = [
+        (
+            "nats per byte: of the held-out text, the mean over seeds; brackets are 95 % intervals, for other "
+            "documents and seeds"
+        ),
+        (
+            "active: parameters that learn, the most at one time; parameters: all, a frozen table of token codes not "
+            "counted; hours: of one core that has nothing else to do"
+        ),
+        (
+            "a claim holds if the whole interval says so, and is open if only a part of it does; its figure is the end "
+            "of the interval that is the harder one to reach, as a share of the loss where the claim is one"
+        ),
+    ]
+    return [*lines, *(f"{row['name']} failed: {row['failure']}" for row in record["rows"] if row["failure"])]

@@ -1,0 +1,99 @@
+"""What a study of ways is to do: models from nothing side by side, and what is claimed of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, final
+
+from saint.data import DataPlan
+from saint.errors import ConfigError
+from saint.studies._full_plan import each_once
+from saint.training import BasePlan
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Way:
+    """One model from nothing: how it differs from the plan's."""
+
+    name: str
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the architecture's configuration that replace the plan's."""
+    num_steps: int = 0
+    """0: as many as the plan's."""
+    lrs: tuple[float, ...] = ()
+    """Learning rates that are tried with the first seed; the best on *select* is taken. Empty for the plan's own."""
+
+    def of(self, base: BasePlan) -> BasePlan:
+        """What is trained."""
+        schedule = replace(base.schedule, num_steps=self.num_steps) if self.num_steps else base.schedule
+        return replace(base, model={**base.model, **self.model}, schedule=schedule)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """That one way predicts better than another, hardly worse, or alike; one of `by`, `worse_by` and `alike` is given.
+
+    Each is held against the end of a 95 % interval that is the harder one to reach.
+    """
+
+    name: str
+    """Of the figure."""
+    better: str
+    """A way."""
+    than: str
+    """The way that it is held against."""
+    by: float | None = None
+    """Better by at least so many nats per byte."""
+    worse_by: float | None = None
+    """Worse by at most this share of the other's loss."""
+    alike: float | None = None
+    """Better or worse by at most this share of the other's loss."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if sum(value is not None for value in (self.by, self.worse_by, self.alike)) != 1:
+            raise ConfigError(f"claim {self.name!r} needs exactly one of by, worse_by and alike; give that one")
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WaysPlan:
+    """Models from nothing on the same tokens, and claims about them."""
+
+    name: str
+    data: DataPlan | None = None
+    """One domain of role `grow`, which everything learns from."""
+    data_plan: str = ""
+    """Instead of `data`: a data plan in a TOML file of its own."""
+    base: BasePlan
+    """What all ways are but for what they change; its seed is not used."""
+    ways: tuple[Way, ...]
+    claims: tuple[Claim, ...] = ()
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Each chooses the random starts and the order of the text."""
+    evaluation_seq_len: int = 256
+    seconds: float | None = None
+    """A figure: the wall clock of all sessions of the command together, at most."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant, before anything is trained."""
+        if (self.data is None) == (not self.data_plan):
+            raise ConfigError("a study needs either data or data_plan, and not both")
+        if not self.ways or not self.seeds:
+            raise ConfigError("ways and seeds must not be empty; give at least one of each")
+        for what, names in (
+            ("ways", [one.name for one in self.ways]),
+            ("claims", [one.name for one in self.claims]),
+            ("seeds", list(self.seeds)),
+        ):
+            each_once(what, names)
+        there = {one.name for one in self.ways}
+        for claim in self.claims:
+            if missing := {claim.better, claim.than} - there:
+                raise ConfigError(
+                    f"claim {claim.name!r} is about {', '.join(sorted(missing))}, and the ways are "
+                    f"{', '.join(sorted(there))}; name two of them"
+                )
+        if self.evaluation_seq_len < 1:
+            raise ConfigError(f"evaluation_seq_len is {self.evaluation_seq_len}; it must be at least 1")

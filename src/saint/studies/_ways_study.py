@@ -1,0 +1,217 @@
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import log
+from pathlib import Path
+from statistics import fmean
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from saint.data import Corpus, Splits
+from saint.errors import ConfigError, DataError
+from saint.evaluation import repeated_interval
+from saint.models import must_read
+from saint.progress import Progress, Silent
+from saint.records import to_plain
+from saint.search import Result, Workers
+from saint.studies._asking import Asking
+from saint.studies._ways_bench import OneWay, WaysBench
+from saint.studies._ways_plan import Claim, Way, WaysPlan
+from saint.training import BasePlan, model_config
+
+Row = dict[str, Any]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WaysOutcome:
+    """What came of one way, with every seed."""
+
+    name: str
+    lr: float
+    tried: Mapping[float, Result] = field(default_factory=dict)
+    """Learning rate -> what came of it with the first seed."""
+    results: Mapping[int, Result] = field(default_factory=dict)
+    """Seed -> result."""
+
+    @property
+    def failure(self) -> str:
+        """Why a seed did not learn; empty where all did."""
+        return next((one["failure"] for one in self.results.values() if "failure" in one), "")
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WaysFindings:
+    """All that such a study has found."""
+
+    data: Splits
+    outcomes: list[WaysOutcome]
+    num_known: int
+    """Trainings that an earlier run had done."""
+
+
+def study_ways(
+    plan: WaysPlan,
+    data: Path,
+    cells: Path,
+    *,
+    num_workers: int = 1,
+    progress: Progress | None = None,
+    prepare: Callable[[], None] | None = None,
+) -> WaysFindings:
+    """Train every way with every seed; each training is on the disk before the next.
+
+    What was stopped or killed goes on where it was when it is called again with the same arguments.
+
+    Args:
+        data: Prepared splits.
+        cells: Where results go.
+        prepare: A function of a module, called first in each worker process.
+
+    Raises:
+        Interrupted: A stop was asked for through `progress`.
+        ConfigError, DataError: Text and plan do not fit together.
+        WorkerError: A process died.
+    """
+    progress = progress or Silent()
+    bench = WaysBench(data, cells, plan)
+    check_ways(plan, bench.data)
+    asking = Asking[OneWay](bench)
+    demands = [_of_way(asking, plan, way) for way in plan.ways]
+    with (
+        Workers(num_workers, partial(_open_bench, data, cells, plan, prepare)) as workers,
+        progress.task("training models", total=None, unit="tokens") as task,
+    ):
+        found = workers.fulfil(demands, tell=lambda _, num: task.advance(num), done=lambda _: None)
+    return WaysFindings(data=bench.data, outcomes=found, num_known=asking.num_known)
+
+
+def check_ways(plan: WaysPlan, data: Splits) -> None:
+    """Refuse text and a plan that do not fit together, before anything is trained.
+
+    Raises:
+        ConfigError, DataError: They do not; the message says why.
+    """
+    for split in ("train", "select", "held_out"):
+        if f"{data.grown_domain}/{split}" not in data.corpora:
+            raise DataError(f"the text has no {data.grown_domain}/{split}, which the study needs; give it that split")
+    if (there := data.held_out.num_documents) < 2:
+        raise DataError(f"an interval needs at least 2 held-out documents, got {there}; give more text")
+    for way in plan.ways:
+        model = way.of(plan.base)
+        if model.domain != data.grown_domain:
+            raise ConfigError(
+                f"{way.name!r} learns from the domain {model.domain!r}; all models of this study learn from "
+                f"{data.grown_domain!r}, the one that grows"
+            )
+        must_read(model_config(model.architecture, model.model, data.tokenizer), model.schedule.seq_len)
+
+
+Demand = Generator[list[OneWay], list[Result], WaysOutcome]
+
+
+def _of_way(asking: Asking[OneWay], plan: WaysPlan, way: Way) -> Demand:
+    """The best learning rate with the first seed, then that with the others."""
+    model = way.of(plan.base)
+    first, *others = plan.seeds
+    rates = way.lrs or (model.lr,)
+    works = [_work(model, lr, first) for lr in rates]
+    tried = dict(zip(rates, (yield from asking.all_of(works)), strict=True))
+    best = min(rates, key=lambda lr: tried[lr].get("select_bpb", float("inf")))
+    rest = yield from asking.all_of([_work(model, best, seed) for seed in others])
+    results = dict(zip(plan.seeds, [tried[best], *rest], strict=True))
+    return WaysOutcome(name=way.name, lr=best, tried=tried, results=results)
+
+
+def _work(model: BasePlan, lr: float, seed: int) -> OneWay:
+    return OneWay(model=replace(model, lr=lr)).with_seed(seed)
+
+
+def _open_bench(
+    data: Path, cells: Path, plan: WaysPlan, prepare: Callable[[], None] | None, progress: Progress
+) -> WaysBench:
+    """What a worker process loads; it has one thread, for processes share the cores better than threads do."""
+    torch.set_num_threads(1)
+    if prepare is not None:
+        prepare()
+    return WaysBench(data, cells, plan, progress)
+
+
+def make_ways_results(plan: WaysPlan, found: WaysFindings) -> Row:
+    """What the study says, as plain data: a row for each way, and for each claim.
+
+    Losses are nats per byte of the held-out text; intervals are for other documents and seeds.
+    """
+    held_out = found.data.held_out
+    there = {one.name: one for one in found.outcomes}
+    return {
+        "rows": [_row(one, held_out) for one in found.outcomes],
+        "claims": [_claim(claim, there[claim.better], there[claim.than], held_out) for claim in plan.claims],
+        "held_out_bytes": held_out.num_bytes,
+    }
+
+
+def _row(outcome: WaysOutcome, held_out: Corpus) -> Row:
+    row: Row = {
+        "name": outcome.name,
+        "lr": outcome.lr,
+        "failure": outcome.failure,
+        "tried": [
+            {"lr": lr, "select_bpb": one.get("select_bpb"), "failure": one.get("failure")}
+            for lr, one in sorted(outcome.tried.items())
+        ],
+    }
+    if outcome.failure:
+        return row
+    results = outcome.results
+    first = next(iter(results.values()))
+    return row | {
+        "loss": fmean(_loss(one, held_out) for one in results.values()),
+        "seeds": [
+            {"seed": seed, "loss": _loss(one, held_out), "curve": one["curve"], "nats": one["held_out"]}
+            for seed, one in results.items()
+        ],
+        "seconds": fmean(one["train_s"] for one in results.values()),
+        **{name: first[name] for name in ("active_params", "total_params", "train_tokens", "flops")},
+    }
+
+
+def _loss(result: Result, held_out: Corpus) -> float:
+    total: float = sum(result["held_out"])
+    return total / held_out.num_bytes
+
+
+def _claim(claim: Claim, better: WaysOutcome, than: WaysOutcome, held_out: Corpus) -> Row:
+    """How much is saved in nats per byte, what of it is held against the claim, and what that says.
+
+    The value is of the end of the interval that is the harder one to reach, and `holds` is "yes" if it is reached, "no"
+    if the other end speaks against the claim as well, else "open". A claim of which a way did not learn has no value.
+    """
+    row: Row = to_plain(claim) | {"value": None, "saved": None, "holds": "not measured"}
+    if better.failure or than.failure:
+        return row
+    saved = _saved(than, better, held_out)
+    low, high = saved["low"], saved["high"]
+    loss = fmean(_loss(one, held_out) for one in than.results.values())
+    if claim.by is not None:
+        found = {"value": low, "target": claim.by, "sense": "at_least"}
+        against = high < claim.by
+    elif claim.worse_by is not None:
+        found = {"value": -low / loss, "target": claim.worse_by, "sense": "at_most"}
+        against = -high / loss > claim.worse_by
+    else:
+        assert claim.alike is not None  # one of the three is given
+        found = {"value": max(abs(low), abs(high)) / loss, "target": claim.alike, "sense": "at_most"}
+        against = low / loss > claim.alike or high / loss < -claim.alike
+    reached = found["value"] >= found["target"] if claim.by is not None else found["value"] <= found["target"]
+    return row | found | {"saved": saved, "holds": "yes" if reached else "no" if against else "open"}
+
+
+def _saved(before: WaysOutcome, after: WaysOutcome, held_out: Corpus) -> Row:
+    """Nats per byte saved, seed by seed and document by document."""
+    pair = [np.asarray([one["held_out"] for one in way.results.values()]) for way in (before, after)]
+    interval: Row = to_plain(repeated_interval(pair[0], pair[1], held_out.num_bytes_each))
+    return {name: value * log(2) for name, value in interval.items() if name in ("estimate", "low", "high")}
