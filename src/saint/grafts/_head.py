@@ -15,7 +15,7 @@ from saint.records import Site, SiteSort
 
 @final
 class HeadChange(Kind):
-    """y + s (D x + b), with D: (V, d) and b: (V,) zero at birth: the head goes on learning, kept apart from what it was.
+    """y + s (D x + b), with D: (V, d) and b: (V,) zero at birth: the head learns on, kept apart from what it was.
 
     However many grafts of a stack change the head, it is one product with the sum of their weights.
     """
