@@ -217,7 +217,8 @@ def _forward_flops(candidate: Candidate, site: Site, sites: Iterable[Site]) -> i
     if site.sort == "insertion":
         inside = f"{site.module}."
         maps = (other for other in sites if other.sort == "linear" and other.module.startswith(inside))
-        return _NUM_TOKENS * sum(2 * other.d_in * other.d_out for other in maps)
+        num_layers = grafts.num_params(candidate.kind, candidate.options, [site]) // site.num_params
+        return _NUM_TOKENS * num_layers * sum(2 * other.d_in * other.d_out for other in maps)
     named = site.key in candidate.options.get("at", {})
     alike = site if named else replace(site, module="", depth=0)
     return _counted(candidate.kind, records.to_canonical(candidate.options), alike)

@@ -101,7 +101,7 @@ def must_be_ours(folder: Path, plan_digest: str) -> None:
     results = folder / "results.json"
     if not results.exists():
         return
-    there = _read_table(results)
+    there = read_record(results)
     if there.get("plan_digest") != plan_digest:
         raise ConfigError(
             f"{folder} holds the results of another plan ({there.get('name', 'unnamed')}, "
@@ -109,7 +109,7 @@ def must_be_ours(folder: Path, plan_digest: str) -> None:
         )
 
 
-def _read_table(file: Path) -> dict[str, Any]:
+def read_record(file: Path) -> dict[str, Any]:
     """What an earlier run has written down."""
     from saint.errors import ConfigError
 
@@ -192,5 +192,5 @@ def _must_be_made_from(file: Path, plan: Any) -> None:
     from saint import records
     from saint.errors import ConfigError
 
-    if records.digest(_read_table(file).get("plan")) != records.digest(plan):
+    if records.digest(read_record(file).get("plan")) != records.digest(plan):
         raise ConfigError(f"{file.parent} was made from another plan; give a new folder with --output-dir")

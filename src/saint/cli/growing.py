@@ -3,6 +3,7 @@ from typing import get_args
 
 import click
 
+from saint.cli._layers import begin_by_layers
 from saint.cli._opening import open_all
 from saint.cli._terminal import registry_argument, say, watching
 from saint.records import Quantization
@@ -42,20 +43,35 @@ def init(
 
 
 @click.command()
-@registry_argument
-@click.option("--base", "base_name", help="Where the base is now, if it has moved.")
-def grow(registry: str, base_name: str | None) -> None:
+@click.argument("registry", metavar="REGISTRY|PLAN", type=click.Path())
+@click.option("--base", "base_name", help="Where the base of a registry is now, if it has moved.")
+@click.option(
+    "--output-dir", type=click.Path(), help="Where growth by a PLAN goes; saint-grow-NAME unless given. Resumes there."
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the PLAN.")
+def grow(registry: str, base_name: str | None, output_dir: str | None, overrides: tuple[str, ...]) -> None:
     """Grow REGISTRY's base as its plan says; goes on where an earlier run stopped.
 
     Several processes may grow it at once: they take turns, a round each.
+
+    A PLAN is a TOML file, or a recipe, with a table [layerwise]: its first stage makes the base, and the stages after
+    it grow blocks on top, in a registry beside it. What is active in each stage is printed before anything is trained.
     """
     from saint.composition import restore
     from saint.errors import HoldOutError
     from saint.growth import grow as grow_registry
     from saint.report import report_parts, summarise
 
+    if registry.endswith(".toml"):
+        if base_name:
+            raise click.UsageError("--base is of a registry; growth by a PLAN makes its own base.")
+    elif output_dir or overrides:
+        raise click.UsageError("--output-dir and --set are of a PLAN; a registry has its plan already.")
     with watching() as progress:
-        opened, base, plan, data = open_all(registry, base_name, progress)
+        if registry.endswith(".toml"):
+            opened, base, plan, data = begin_by_layers(registry, output_dir, overrides, progress)
+        else:
+            opened, base, plan, data = open_all(registry, base_name, progress)
         restore(opened)  # refuse damaged grafts before any work is done
         try:
             grow_registry(base, data, plan, opened, progress=progress)

@@ -50,6 +50,12 @@ class Beside:
             else:
                 self._shares += [_Share(index, 1, part) for index, part in zip(own, there, strict=True)]
 
+    @property
+    def alone(self) -> Kind | None:
+        """The part of the one graft that there is, if it is the only one."""
+        part = self._shares[0].part
+        return part if self._num == 1 and isinstance(part, Kind) else None
+
     def answer(self, x: Tensor, y: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
         """The answer `y` to the input `x` with every graft's rows changed by that graft."""
         if self._num == 1:

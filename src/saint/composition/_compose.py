@@ -2,11 +2,13 @@ import copy
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from threading import RLock
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from typing_extensions import override
 
 from saint.composition._beside import Beside
@@ -46,8 +48,12 @@ class Composed(nn.Module):
                     parts[site.module].append(self._as_attached(graft.parts[site.key]))
         for site in {site.key: site for graft in beside for site in graft.candidate.sites}.values():
             parts[site.module].append(self._beside(site, beside, stacked=stacked))
-        for module, there in parts.items():  # one hook per module, so that grafts apply in the stack's order
-            self.model.get_submodule(module).register_forward_hook(_hook(there), prepend=True, with_kwargs=True)
+        for module, there in parts.items():
+            inner: Any = self.model.get_submodule(module)
+            if (changes := _as_weights(inner, there)) is not None:
+                inner.forward = partial(_with_changed_weight, inner, changes)
+            else:  # one hook per module, so that grafts apply in the stack's order
+                inner.register_forward_hook(_hook(there), prepend=True, with_kwargs=True)
 
     def _beside(self, site: Site, grafts: Sequence[Graft], *, stacked: bool) -> Beside:
         """What these grafts have at one site, each for its own rows."""
@@ -174,6 +180,25 @@ def apply_parts(parts: Iterable[Kind | Beside], args: tuple[Any, ...], kwargs: M
         changed = part.answer(_wide(x), changed, args, kwargs)
     changed = changed.to(y.dtype)
     return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+
+def _as_weights(module: nn.Module, parts: Sequence[Kind | Beside]) -> list[Kind] | None:
+    """The parts, if all can be computed as part of the module's weight."""
+    found = [part.alone if isinstance(part, Beside) else part for part in parts]
+    changes = [part for part in found if part is not None and part.is_weight]
+    weight = getattr(module, "weight", None)
+    plain = type(module) is nn.Linear and type(weight) is nn.Parameter and weight.dtype == torch.float32
+    return changes if plain and len(changes) == len(parts) else None
+
+
+def _with_changed_weight(linear: nn.Linear, changes: Sequence[Kind], x: Tensor) -> Tensor:
+    weight: Tensor = linear.weight
+    bias: Tensor | None = linear.bias
+    for part in changes:
+        folded = part.fold(weight, bias)
+        assert folded is not None  # it is a weight
+        weight, bias = folded
+    return F.linear(x, weight, bias)
 
 
 def _wide(tensor: Tensor) -> Tensor:

@@ -112,7 +112,7 @@ def slots(base: FrozenBase, stack: Sequence[Graft]) -> dict[tuple[int, str], int
         for site in graft.candidate.sites:
             if site.sort == "insertion":
                 found[index, site.key] = taken[_blocks(site)]
-                taken[_blocks(site)] += 1
+                taken[_blocks(site)] += graft.parts[site.key].num_layers
     return found
 
 

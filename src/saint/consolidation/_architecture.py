@@ -6,7 +6,7 @@ by its own class, as loading a saved one does, and what that class has no place 
 
 import copy
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -43,7 +43,12 @@ def enlarge(base: FrozenBase, model: Any, additions: Sequence[Addition]) -> Any:
     """
     config = copy.deepcopy(model.config)
     weights = dict(model.state_dict())
-    layers = [(site, added) for site, added in additions if isinstance(added, NewLayer)]
+    layers = [
+        (site, weights)
+        for site, added in additions
+        if isinstance(added, NewLayer)
+        for weights in (added.weights, *added.further)
+    ]
     channels = [(site, added) for site, added in additions if isinstance(added, NewChannels)]
     new = [(site, _as_stored(weights, site, added)) for site, added in layers]
     if channels:
@@ -55,7 +60,7 @@ def enlarge(base: FrozenBase, model: Any, additions: Sequence[Addition]) -> Any:
     return _built(model, config, weights)
 
 
-def _as_stored(weights: _Weights, site: Site, added: NewLayer) -> _Weights:
+def _as_stored(weights: _Weights, site: Site, added: Mapping[str, Tensor]) -> _Weights:
     """The new block's tensors by their names in a block, in the dtypes of the block before it.
 
     A bias that only the block before has was given to it by merging; the new block's is zero.
@@ -63,7 +68,7 @@ def _as_stored(weights: _Weights, site: Site, added: NewLayer) -> _Weights:
     inside = f"{site.module}."
     before = {name.removeprefix(inside): tensor for name, tensor in weights.items() if name.startswith(inside)}
     given = {name: torch.zeros_like(tensor) for name, tensor in before.items() if name.endswith(".bias")}
-    return before | given | {name: weight.to(before[name]) for name, weight in added.weights.items()}
+    return before | given | {name: weight.to(before[name]) for name, weight in added.items()}
 
 
 def _deepen(

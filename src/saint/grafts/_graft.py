@@ -177,7 +177,7 @@ def assemble(candidate: Candidate, state: Mapping[str, Mapping[str, Tensor]], *,
 
 
 def kind_and_options(name: str, options: Mapping[str, Any], site: Site | None = None) -> tuple[Any, Any]:
-    """The class of a kind and its options, checked.
+    """The class of a kind, at `site` if there is one, and its options, checked.
 
     Args:
         options: What is chosen; under `at`, role or site key -> what is chosen otherwise there.
@@ -197,7 +197,8 @@ def kind_and_options(name: str, options: Mapping[str, Any], site: Site | None = 
     if site is None:
         for key, other in elsewhere.items():
             config.build({**chosen, **other}, kind.Options, where=f"options of {name} at {key}")
-    return kind, config.build(chosen, kind.Options, where=f"options of {name}")
+    there = kind if site is None else kind.at(site)
+    return there, config.build(chosen, kind.Options, where=f"options of {name}")
 
 
 def check_at(kind: str, options: Mapping[str, Any], sites: Iterable[Site]) -> None:

@@ -23,10 +23,12 @@ class LowRankFactors(NamedTuple):
 
 
 class NewLayer(NamedTuple):
-    """A graft as a layer of an ordinary model, of the architecture of the block that it comes after."""
+    """A graft as one or several layers of an ordinary model, of the architecture of the block that it comes after."""
 
     weights: Mapping[str, Tensor]
     """The block's parameter names -> values, strength included."""
+    further: tuple[Mapping[str, Tensor], ...] = ()
+    """The same of layers that come right after it."""
 
 
 class NewChannels(NamedTuple):
@@ -127,6 +129,9 @@ class Kind(nn.Module, ABC):
     can_stack: ClassVar[bool] = True
     """Whether several of one site and the same options can be computed as one batched function of their stacked
     parameters and buffers (`torch.func.vmap` of `forward`): no data-dependent branches, and no `answer` of its own."""
+    is_weight: ClassVar[bool] = False
+    """Whether it is computed as part of the weight, by `fold`, where all that is at a site is: one product of the sum,
+    however many grafts there are. Only in float32, where a newborn then still changes nothing to the bit."""
     examples: ClassVar[tuple[Mapping[str, Any], ...]]
     """Small options that work, for the conformance suite; the first is the reference page's."""
 
@@ -139,6 +144,16 @@ class Kind(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("strength", torch.ones(()), persistent=False)
+
+    @classmethod
+    def at(cls, site: Site) -> "type[Kind]":  # noqa: ARG003 - nearly all are the same at every site
+        """What a graft of this kind is at `site`: this class, or another one that takes its options too."""
+        return cls
+
+    @property
+    def num_layers(self) -> int:
+        """At an insertion point: how many new layers it is, each with its own slot in a key-value cache."""
+        return 1
 
     @classmethod
     @abstractmethod

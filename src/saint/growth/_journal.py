@@ -1,5 +1,6 @@
 """What growth has done so far: asked of the ledger before each step, told to it after."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
@@ -11,6 +12,7 @@ from saint.data import Splits
 from saint.evaluation import holdout_digest, holdout_sizes
 from saint.grafts import Graft, History, grow_from
 from saint.growth._environment import environment
+from saint.growth._head_state import head_state
 from saint.growth._plan import Plan, Stage
 from saint.growth._rates import tries_of
 from saint.growth._settings import Settings
@@ -144,7 +146,7 @@ class Journal:
             "select": self.data.select[self.data.grown_domain],
             "schedule": trials[0].schedule,
             "search": self.plan.search,
-            "starts": {records.digest(one.candidate): one.start for one in trials if one.start is not None},
+            "starts": {records.digest(one.candidate): one.going_on for one in trials if one.going_on is not None},
             "work": Workspace(
                 checkpoint_of=lambda candidate: self.checkpoint(named[records.digest(candidate)]),
                 folder=self.registry.work / "prefix",
@@ -184,7 +186,11 @@ class Journal:
                 self.progress.note(f"{trial.candidate.kind} at {len(trial.candidate.sites)} sites {said}")
                 continue
             body |= {"graft": graft.digest, "history": graft.history, "overlap": overlap(trial.stack, graft)}
-            self.registry.write("trained", body, contents=[graft.to_bytes()])
+            contents = [graft.to_bytes()]
+            if self.plan.layerwise is not None and (head := head_state(trained)):
+                contents.append(head)
+                body |= {"head_state": hashlib.sha256(head).hexdigest()}
+            self.registry.write("trained", body, contents=contents)
         for trial in trials:  # the rungs needed to know all of them until now
             self.forget(self.name_of(trial))
 

@@ -8,6 +8,7 @@ from saint.data import DataPlan
 from saint.errors import ConfigError
 from saint.gates import build_gates
 from saint.grafts import kind_and_options
+from saint.growth._layerwise import Layerwise
 from saint.growth._sets import Joint, Overgrow
 from saint.judging import Judging, Policy
 from saint.records import Budget
@@ -113,6 +114,8 @@ class Plan:
     overgrow: Overgrow | None = None
     """Whether a graft at every site, pruned, is tried in each round as well; by default none is."""
     evaluation_seq_len: int = 256
+    layerwise: Layerwise | None = field(default=None, metadata=records.LATER)
+    """Growth by layers instead: each stage after the first is a round with one candidate, whole blocks on top."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant, before anything is trained."""
@@ -125,6 +128,7 @@ class Plan:
             raise ConfigError(f"strengths is {self.strengths}; give numbers above 0 and up to 1")
         if len(set(self.rates)) < len(self.rates) or any(rate <= 0 for rate in self.rates):
             raise ConfigError(f"rates is {self.rates}; give each factor of the learning rate once, all above 0")
+        self._check_layerwise()
         for number, stage in enumerate(self.in_full):
             self._check(stage, f"stages[{number}]: " if self.stages else "")
         if self.joint is not None and all(stage.candidates_per_round < 2 for stage in self.in_full):
@@ -143,7 +147,18 @@ class Plan:
 
     @property
     def in_full(self) -> tuple[Stage, ...]:
-        """The stages with all that they leave to the plan."""
+        """The stages with all that they leave to the plan; of growth by layers those after the first, the base's."""
+        if (layers := self.layerwise) is not None:
+            return tuple(
+                Stage(
+                    name=layers.name_of(index),
+                    rounds=1,
+                    schedule=layers.changes_to(self.schedule, index),
+                    candidates_per_round=1,
+                    finalists_per_round=1,
+                )
+                for index in range(1, len(layers.stages))
+            )
         return tuple(
             replace(
                 stage,
@@ -163,8 +178,34 @@ class Plan:
         """
         return config.build({**records.to_plain(self.schedule), **stage.schedule}, Schedule, where="schedule")
 
+    @property
+    def layer_schedules(self) -> tuple[Schedule, ...]:
+        """The schedule of each stage of growth by layers, the first included; empty for other growth."""
+        layers, plain = self.layerwise, records.to_plain(self.schedule)
+        if layers is None:
+            return ()
+        changes = [layers.changes_to(self.schedule, index) for index in range(len(layers.stages))]
+        return tuple(config.build({**plain, **change}, Schedule, where="schedule") for change in changes)
+
+    def _check_layerwise(self) -> None:
+        """Refuse what growth by layers would not look at."""
+        if self.layerwise is None:
+            return
+        for name, default in (
+            ("proposals", ()),
+            ("stages", ()),
+            ("rates", ()),
+            ("joint", None),
+            ("overgrow", None),
+            ("retry_steps", 0),
+        ):
+            if getattr(self, name) != default:
+                raise ConfigError(f"{name} has no effect on growth by layers; leave it or the table [layerwise] out")
+        if self.schedule.fade_in:
+            raise ConfigError("schedule.fade_in has no effect on a first stage, which is a base; leave it out")
+
     def _check(self, stage: Stage, where: str) -> None:
-        if not stage.proposals:
+        if not stage.proposals and self.layerwise is None:
             raise ConfigError(f"{where}proposals is empty; name at least one kind of graft to try")
         if 0 < self.routing.rerank <= stage.candidates_per_round:
             raise ConfigError(

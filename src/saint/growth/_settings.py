@@ -181,7 +181,7 @@ class Settings:
             "retained": {name: corpus for name, corpus in self._data.select.items() if name != grown},
             "at_most_bpb": self._allowed(share),
             "margins": self._margins(),
-            "strengths": self._plan.strengths,
+            "strengths": self._plan.strengths if self._plan.layerwise is None else (1.0,),  # later blocks learn on it
         }
 
     def _allowed(self, share: float) -> dict[str, float]:

@@ -9,6 +9,7 @@ from saint.data import SHARES, Splits, describe_suites, open_splits, read_splits
 from saint.errors import ConfigError, DataError, NotARegistryError, SaintError
 from saint.evaluation import holdout_sizes
 from saint.growth._environment import environment
+from saint.growth._layers import active_stages, candidate_of
 from saint.growth._plan import Plan
 from saint.growth._sets import Overgrow
 from saint.judging import must_suffice, set_policy
@@ -40,7 +41,8 @@ def start(
     Raises:
         NotARegistryError: The folder is there already.
         ConfigError: The base cannot read the plan's windows.
-        BudgetError, SiteError: No candidate fits the budget, or a proposal names sites that the base does not have.
+        BudgetError, SiteError: No candidate, or not every stage of growth by layers, fits the budget, or a proposal
+            names sites that the base does not have.
         UnknownNameError: A gate has a limit for a suite that the plan has no text of.
         DataError: The text is missing or too little, or a domain lacks a split.
         BaseChangedError: Prepared text was made with another tokenizer than the base's.
@@ -51,7 +53,11 @@ def start(
     schedules = [plan.schedule, *map(plan.schedule_of, plan.in_full)]
     for schedule in schedules:
         must_read(base.model.config, schedule.seq_len)
-    _check_proposals(base, plan)
+    if plan.layerwise is None:
+        _check_proposals(base, plan)
+    else:
+        candidate_of(base, plan, 0)
+        active_stages(plan, base.model.config)
     data = read_splits(plan.data, root=root, tokenizer=base.tokenizer, progress=progress)
     check_tokenizer(base, data)
     for schedule in schedules:

@@ -1,10 +1,10 @@
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 from saint.grafts import Graft
 from saint.records import Candidate
-from saint.training import Schedule
+from saint.training import Moments, Schedule, Start
 
 
 @final
@@ -17,6 +17,8 @@ class Trial:
     schedule: Schedule
     start: Graft | None = None
     """What it goes on from; None for one that is newborn."""
+    moments: Moments = field(default_factory=dict)
+    """What AdamW knows of that, by site key and name in the part there; empty where it knows nothing."""
 
     def identity(self, *, text: str, base: str) -> dict[str, Any]:
         """What makes a trial the same one; `text` and `base` are digests."""
@@ -27,4 +29,9 @@ class Trial:
             "text": text,
             "base": base,
         }
-        return identity if self.start is None else identity | {"start": self.start.digest}
+        return identity if self.going_on is None else identity | {"start": self.going_on.name}
+
+    @property
+    def going_on(self) -> Start | None:
+        """What it goes on from, with what AdamW knows of it; None for one that is newborn."""
+        return None if self.start is None else Start(graft=self.start, moments=self.moments)

@@ -1,5 +1,6 @@
 """The nouns: what is written to disk, sent between workers and judged. Standard library only."""
 
+from saint.records._active import ActiveBudget as ActiveBudget, ActiveStage as ActiveStage
 from saint.records._attribution import (
     Attribution as Attribution,
     DocumentChange as DocumentChange,

@@ -1,9 +1,12 @@
 """Grafts learn on a stack; bases and controls learn too. Nothing else moves, and everything resumes."""
 
-from saint.training._birth import birth_tokens as birth_tokens
+from saint.training._active import active_stage as active_stage, deepened as deepened, head_of as head_of
+from saint.training._birth import Start as Start, Starts as Starts, birth_tokens as birth_tokens
 from saint.training._cost import RoundCost as RoundCost, StepCost as StepCost
 from saint.training._count import StepCount as StepCount, count_step as count_step
+from saint.training._first_stage import FirstStage as FirstStage, train_first_stage as train_first_stage
 from saint.training._first_step import loss_on as loss_on, take_first_step as take_first_step
+from saint.training._learner import Moments as Moments
 from saint.training._many import (
     Trained as Trained,
     Workspace as Workspace,
@@ -13,7 +16,7 @@ from saint.training._many import (
 from saint.training._rates import best_try as best_try, rate_tries as rate_tries
 from saint.training._run import train_run as train_run
 from saint.training._run_plan import RunPlan as RunPlan, load_run as load_run
-from saint.training._schedule import Schedule as Schedule
+from saint.training._schedule import Plateau as Plateau, Schedule as Schedule
 from saint.training._search import Rung as Rung, Search as Search, halving as halving, promote as promote
 from saint.training._tokens import check_tokenizer as check_tokenizer
 from saint.training._train import (

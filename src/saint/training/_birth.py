@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, final
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, final
 
 from torch import Tensor
 
@@ -11,14 +12,40 @@ from saint.composition import compose, measure_signals, newborn, place_of, wante
 from saint.data import Batches, Corpus
 from saint.errors import ConfigError
 from saint.grafts import Graft, Moment, Signals, grow_from
-from saint.models import FrozenBase
+from saint.models import FrozenBase, tensor_digest
 from saint.records import Candidate, Site
 from saint.training._first_step import loss_on, take_first_step
+from saint.training._learner import Moments
 from saint.training._schedule import Schedule
 
 Tried = tuple[tuple[float, float], ...]
 _STEP_TOKENS = 1024
 _TOKENS_PER_RANK = 4  # fewer tokens than directions would leave some of these without any evidence
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """What a candidate goes on from, if that is more than a graft."""
+
+    graft: Graft
+    moments: Moments = field(default_factory=dict)
+    """Site key and name in the part there, such as `lm_head.delta` -> what AdamW knows of it; it has no warm-up."""
+
+    @property
+    def name(self) -> Any:
+        """Plain data that tells it from other starts."""
+        if not self.moments:
+            return self.graft.digest
+        known = {
+            name: {moment: tensor_digest(value) for moment, value in there.items()}
+            for name, there in self.moments.items()
+        }
+        return {"graft": self.graft.digest, "moments": known}
+
+
+Starts = Mapping[str, Graft | Start]
+"""Digest of a candidate (`records.digest`) -> what it goes on from."""
 
 
 class Born(NamedTuple):
@@ -37,7 +64,7 @@ def begun(
     candidates: Sequence[Candidate],
     text: Corpus,
     schedule: Schedule,
-    starts: Mapping[str, Graft],
+    starts: Starts,
 ) -> list[Born]:
     """A newborn for each candidate, once it has taken the first step that its kind takes in closed form.
 
@@ -50,7 +77,7 @@ def begun(
     grafts: list[Born] = []
     for candidate in candidates:
         if (start := start_of(candidate, starts)) is not None:
-            grafts.append(Born(_going_on(candidate, start), (), 0))
+            grafts.append(Born(_going_on(candidate, start.graft), (), 0))
             continue
         shown = _text_of(candidate, schedule)
         graft = newborn(base, candidate, stack=stack, signals=signals[shown])
@@ -69,9 +96,10 @@ def birth_tokens(candidate: Candidate, schedule: Schedule) -> int:
     return (num_batches + -(-_STEP_TOKENS // schedule.tokens_per_step)) * schedule.tokens_per_step if num_batches else 0
 
 
-def start_of(candidate: Candidate, starts: Mapping[str, Graft]) -> Graft | None:
+def start_of(candidate: Candidate, starts: Starts) -> Start | None:
     """What a candidate goes on from; None for one that is newborn."""
-    return starts.get(records.digest(candidate)) if starts else None
+    found = starts.get(records.digest(candidate)) if starts else None
+    return Start(graft=found) if isinstance(found, Graft) else found
 
 
 def _going_on(candidate: Candidate, start: Graft) -> Graft:

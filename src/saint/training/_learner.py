@@ -23,6 +23,8 @@ from saint.grafts import History
 from saint.training._schedule import Schedule
 
 PerDocument = Float64[np.ndarray, " documents"]
+Moments = Mapping[str, Mapping[str, Tensor]]
+"""Name of what learns -> AdamW's `step`, `exp_avg` and `exp_avg_sq`."""
 
 
 @final
@@ -43,6 +45,7 @@ class Learner:
         lr: float,
         strengthen: Callable[[float], None] | None = None,
         checkpoint: Path | None = None,
+        carried: Moments | None = None,
     ) -> None:
         """Take up what an earlier process has saved, or begin.
 
@@ -51,6 +54,8 @@ class Learner:
             of: Everything else that decides what is learnt, as plain data: a checkpoint of another run is not taken up.
             strengthen: Sets what the change that is learnt is multiplied by, for a schedule that fades it in.
             checkpoint: Where to save; a file there is taken up. It stays until the caller has stored what came of it.
+            carried: Moments that some of it has from before, by which it goes on without a warm-up; what they are is
+                for `of` to say.
         """
         self.learning, self.batches, self.schedule = learning, batches, schedule
         self.failure = ""
@@ -60,12 +65,15 @@ class Learner:
         self._strength: float | None = None
         self._latest: tuple[int, PerDocument] | None = None
         self._optimizer = torch.optim.AdamW(
-            list(learning.values()),
+            _groups(learning, carried or {}),
             lr=lr,
             betas=(schedule.beta1, schedule.beta2),
             weight_decay=schedule.weight_decay,
             fused=True,
         )
+        for name, moments in (carried or {}).items():
+            there = {moment: value.to(learning[name].device, copy=True) for moment, value in moments.items()}
+            self._optimizer.state[learning[name]] = there
         self._at = _Position()
         self._best = {name: parameter.detach().clone() for name, parameter in learning.items()}
         self._identity = records.digest(
@@ -94,19 +102,35 @@ class Learner:
     def is_done(self) -> bool:
         """Whether it has come to the end of its schedule, stopped getting better, or failed."""
         at, schedule = self._at, self.schedule
-        return bool(self.failure) or at.step >= schedule.num_steps or at.num_worse >= schedule.patience
+        if schedule.plateau is None:
+            ended = at.num_worse >= schedule.patience
+        else:
+            ended = at.cooling is not None and at.step >= at.cooling + schedule.plateau.length(at.cooling)
+        return bool(self.failure) or at.step >= schedule.num_steps or ended
+
+    @property
+    def moments(self) -> Moments:
+        """The optimiser's state as it is now; nothing of what has taken no step."""
+        return {
+            name: {moment: value.detach() for moment, value in self._optimizer.state[parameter].items()}
+            for name, parameter in self.learning.items()
+            if parameter in self._optimizer.state
+        }
 
     @property
     def is_due(self) -> bool:
         """Whether it is to be evaluated now."""
         at, schedule = self._at, self.schedule
-        is_time = at.step % schedule.evaluate_every == 0 or at.step == schedule.num_steps
+        is_time = at.step % schedule.evaluate_every == 0 or at.step == schedule.num_steps or self.is_done
         return at.step > 0 and is_time and not self.failure and at.step not in dict(at.evaluations)
 
     def begin_step(self) -> None:
         """Make ready for gradients."""
+        at, plateau = self._at, self.schedule.plateau
+        if plateau is not None and at.cooling is None and at.step >= plateau.latest(self.schedule.num_steps):
+            at.cooling = at.step
         for group in self._optimizer.param_groups:
-            group["lr"] = self._lr * self.schedule.lr_share(self._at.step)
+            group["lr"] = self._lr * self.schedule.lr_share(at.step, warm=group["warm"], cooling=at.cooling)
         self._strengthen(self.schedule.strength(self._at.step))
         self._optimizer.zero_grad()
 
@@ -136,10 +160,13 @@ class Learner:
         best = min((earlier for _, earlier in self._at.evaluations), default=math.inf)
         self._at.evaluations.append((self._at.step, bpb))
         if bpb < best:
-            self._at.best_step, self._at.num_worse = self._at.step, 0
+            self._at.best_step = self._at.step
             self._best = {name: parameter.detach().clone() for name, parameter in self.learning.items()}
-        else:
-            self._at.num_worse += 1
+        plateau = self.schedule.plateau
+        is_better = bpb < best - (plateau.at_least_bpb if plateau else 0.0)
+        self._at.num_worse = 0 if is_better else self._at.num_worse + 1
+        if plateau and self._at.cooling is None and self._at.num_worse >= plateau.patience:
+            self._at.cooling = self._at.step
 
     def at_rung(self, step: int, read: Callable[[], PerDocument]) -> PerDocument:
         """What it paid for each document of *select* at a rung, or when it stopped before; measured once, and saved.
@@ -243,6 +270,13 @@ class Learner:
         self._at = _Position(evaluations=evaluations, rungs=rungs, **position)
 
 
+def _groups(learning: Mapping[str, nn.Parameter], carried: Moments) -> list[dict[str, Any]]:
+    """What goes on warm, and what has yet to warm up."""
+    warm = [parameter for name, parameter in learning.items() if name in carried]
+    new = [parameter for name, parameter in learning.items() if name not in carried]
+    return [{"params": there, "warm": is_warm} for there, is_warm in ((new, False), (warm, True)) if there]
+
+
 @final
 @dataclass(kw_only=True)
 class _Position:
@@ -253,6 +287,8 @@ class _Position:
     """(step, bits per byte on *select*)"""
     best_step: int = 0
     num_worse: int = 0
+    cooling: int | None = None
+    """The step at which the decline of a plateau began; None before, and without one."""
     time_s: float = 0.0
     rungs: dict[int, list[float]] = field(default_factory=dict)
     """Step of a rung -> nats of each document of *select* there."""

@@ -15,9 +15,9 @@ from saint.grafts import Graft
 from saint.models import FrozenBase, must_read
 from saint.progress import Progress, Silent, Task
 from saint.records import Candidate
-from saint.training._birth import Born, begun, start_of
+from saint.training._birth import Born, Start, Starts, begun, start_of
 from saint.training._learn import Development, learn
-from saint.training._learner import Learner
+from saint.training._learner import Learner, Moments
 from saint.training._schedule import Schedule
 from saint.training._search import Rung, Search, promote
 from saint.training._together import Together
@@ -45,6 +45,8 @@ class Trained:
     """Why it failed; empty if it did not."""
     stopped: str = ""
     """Why it was stopped at a rung; empty if it was not. Its graft is as it was there."""
+    moments: Moments = field(default_factory=dict)
+    """What AdamW knew when it ended, by site key and name in the part there; empty for one that failed."""
 
     @property
     def all_tokens(self) -> int:
@@ -76,7 +78,7 @@ def train_many(
     select: Corpus | None = None,
     schedule: Schedule | None = None,
     search: Search | None = None,
-    starts: Mapping[str, Graft] | None = None,
+    starts: Starts | None = None,
     work: Workspace | None = None,
 ) -> list[Trained]:
     """Train candidates on top of `stack`, none knowing of the others, in the order in which they are given.
@@ -88,8 +90,8 @@ def train_many(
         text: Must be the train split.
         select: Development text: keeps the best state, stops early, and decides at the rungs.
         search: How many share passes, and where losers are stopped.
-        starts: Digest of a candidate (`records.digest`) -> the graft that it goes on from, at that graft's strength;
-            without one a candidate is newborn.
+        starts: Digest of a candidate (`records.digest`) -> the graft that it goes on from, at that graft's strength,
+            maybe with moments; without one a candidate is newborn.
         work: Where unfinished work lies, and who watches.
 
     Raises:
@@ -153,7 +155,7 @@ class _Run:
 
     born: Born
     learner: Learner
-    start: Graft | None
+    start: Start | None
     """What it went on from."""
     stopped: str = ""
 
@@ -185,7 +187,7 @@ class _Round:
         self._is_kept = is_kept or not schedule.shift
         self._about = {"stack": [standing.digest for standing in stack], "base": base.digest}
 
-    def begin(self, born: Born, start: Graft | None, checkpoint: Path | None) -> _Run:
+    def begin(self, born: Born, start: Start | None, checkpoint: Path | None) -> _Run:
         """Make ready to learn, or take up what was saved."""
         graft = born.graft
         candidate, schedule, full = graft.candidate, self._schedule, graft.strength
@@ -196,10 +198,11 @@ class _Round:
             dict(graft.named_parameters()),
             batches,
             schedule,
-            of={"candidate": candidate, **self._about, **({} if start is None else {"start": start.digest})},
+            of={"candidate": candidate, **self._about, **({} if start is None else {"start": start.name})},
             lr=candidate.lr,
             strengthen=lambda share: graft.set_strength(full * share),
             checkpoint=checkpoint,
+            carried=None if start is None else _spelled(graft, start.moments),
         )
         return _Run(born, learner, start)
 
@@ -324,7 +327,7 @@ def _outcome(run: _Run, *, keep_best: bool) -> Trained:
     )
     if learner.failure:
         return trained
-    before = run.start.history if run.start is not None else None
+    before = run.start.graft.history if run.start is not None else None
     run.graft.history = replace(
         learner.finish(keep_best=keep_best),
         first_step=run.born.tried,
@@ -332,4 +335,22 @@ def _outcome(run: _Run, *, keep_best: bool) -> Trained:
         earlier_tokens=before.all_tokens if before is not None else 0,
         strength=run.graft.strength,
     )
-    return replace(trained, graft=run.graft.requires_grad_(requires_grad=False).eval(), stopped=run.stopped)
+    names = _names(run.graft)
+    moments = {names[name]: there for name, there in learner.moments.items()}
+    graft = run.graft.requires_grad_(requires_grad=False).eval()
+    return replace(trained, graft=graft, stopped=run.stopped, moments=moments)
+
+
+def _names(graft: Graft) -> dict[str, str]:
+    """Name of a parameter in the graft -> site key and name in the part there."""
+    of = {
+        id(parameter): f"{key}.{name}"
+        for key, part in graft.parts.items()
+        for name, parameter in part.named_parameters()
+    }
+    return {name: of[id(parameter)] for name, parameter in graft.named_parameters()}
+
+
+def _spelled(graft: Graft, moments: Moments) -> Moments:
+    """The moments by the names of parameters in the graft."""
+    return {name: moments[there] for name, there in _names(graft).items() if there in moments}

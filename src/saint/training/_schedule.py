@@ -5,8 +5,53 @@ from typing import Any, final
 from saint import records
 from saint.errors import ConfigError
 
-_LATER = {"fade_in": 0.0, "shift": True, "accumulate": 1, "recompute": False, "autocast": False, "signal_tokens": 4096}
+_LATER = {
+    "fade_in": 0.0,
+    "shift": True,
+    "accumulate": 1,
+    "recompute": False,
+    "autocast": False,
+    "signal_tokens": 4096,
+    "plateau": None,
+}
 _MISSING = object()
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plateau:
+    """An end that follows from development text: a constant learning rate until it gains little, then a decline.
+
+    The number of steps is a cap: the decline begins early enough to end there. It is linear, to the schedule's
+    `final_lr`; a learning rate that stays high until training is nearly over and then falls comes to what a cosine over
+    just as many steps does, whose length must be known before (Hu et al. 2024, arXiv:2404.06395; Haegele et al. 2024,
+    arXiv:2405.18392).
+    """
+
+    at_least_bpb: float = 0.01
+    """An evaluation that is not better than the best before it by as much counts as one without an improvement."""
+    patience: int = 2
+    """So many of these in a row begin the decline."""
+    cooldown: float = 0.25
+    """Steps of the decline, as a share of those before it."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.at_least_bpb < 0 or self.patience < 1:
+            raise ConfigError(
+                f"at_least_bpb is {self.at_least_bpb:g} and patience {self.patience}; the first must not be negative, "
+                "the second at least 1"
+            )
+        if not 0 <= self.cooldown <= 1:
+            raise ConfigError(f"cooldown is {self.cooldown:g}; it must be between 0 and 1")
+
+    def latest(self, num_steps: int) -> int:
+        """The last step at which the decline can begin and still end within `num_steps`."""
+        return math.floor(num_steps / (1 + self.cooldown))
+
+    def length(self, begun: int) -> int:
+        """Steps of a decline that begins after `begun` steps."""
+        return math.ceil(self.cooldown * begun)
 
 
 @final
@@ -47,6 +92,9 @@ class Schedule:
     """Least tokens that what a newborn graft is born from is measured on, for kinds that are born from gradients or
     activations: more give better directions, at the cost of a forward and a backward pass. They are the first of the
     text that it learns from, and count as learnt from besides."""
+    plateau: Plateau | None = None
+    """Where training ends when development text says so, with `num_steps` for a cap; `patience` is then without
+    effect. By default the learning rate follows a cosine over all steps."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -93,10 +141,21 @@ class Schedule:
         """What a new graft's change is multiplied by at `step`; never 0, where no gradient would reach it."""
         return min(1.0, (step + 1) / max(1, round(self.fade_in * self.num_steps)))
 
-    def lr_share(self, step: int) -> float:
-        """The learning rate of `step` as a share of the peak: a linear warm-up, then half a cosine."""
+    def lr_share(self, step: int, *, warm: bool = False, cooling: int | None = None) -> float:
+        """The learning rate of `step` as a share of the peak: a linear warm-up, then half a cosine.
+
+        Args:
+            warm: Leave the warm-up out, for what goes on with its optimiser's state.
+            cooling: The step at which the decline of a plateau began; None before.
+        """
         num_warmup = max(1, round(self.warmup * self.num_steps))
-        if step < num_warmup:
+        if step < num_warmup and not (warm or cooling is not None):
             return (step + 1) / num_warmup
+        if self.plateau is not None:
+            length = max(1, self.plateau.length(cooling)) if cooling is not None else 1
+            done = 0.0 if cooling is None else min(1.0, (step - cooling + 1) / length)
+            return 1 - (1 - self.final_lr) * done
+        if step < num_warmup:
+            return 1.0
         done = (step - num_warmup) / max(1, self.num_steps - num_warmup)
         return self.final_lr + (1 - self.final_lr) * 0.5 * (1 + math.cos(math.pi * done))

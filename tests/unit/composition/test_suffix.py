@@ -59,7 +59,15 @@ def test_the_boundary_is_below_all_that_changes(base: FrozenBase) -> None:
     head = next(site for site in base.sites() if site.role == "head")
     assert [boundary_of(base, (), [site]) for site in (down, up, block, head)] == [0, 1, 1, 2]
     assert boundary_of(base, (), [up, down]) == 0
-    assert boundary_of(base, [graft_at(base, block, kind="block")], [block]) == 0, "one value changed twice"
+    assert boundary_of(base, [graft_at(base, block, kind="block")], [block]) == 1
+
+
+def test_in_half_precision_what_stands_at_a_block_is_not_below_what_is_put_there(base: FrozenBase) -> None:
+    half = freeze(base.model.bfloat16())
+    [block, *_] = sites_of(half, role="block")
+    standing = graft_at(half, block, kind="block")
+    assert boundary_of(half, [], [block]) == 1
+    assert boundary_of(half, [standing], [block]) == 0, "one value changed twice, without rounding between"
 
 
 def test_an_encoder_decoder_has_no_boundary() -> None:

@@ -71,5 +71,5 @@ def test_the_formula_of_a_layer_is_the_block_before_it() -> None:
     for site in (site for site in base.sites() if site.sort == "insertion"):
         kind, chosen = kind_and_options("layer", {}, site)
         block = base.model.get_submodule(site.module)
-        assert kind.formula == "those of the block before it"
+        assert kind.formula == "blocks times those of the block before it"
         assert kind.num_params(site, chosen) == sum(parameter.numel() for parameter in block.parameters())

@@ -1,0 +1,232 @@
+"""Growth by layers: the candidate of a stage, what it starts from, and what all stages take."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import log
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from saint.composition import blocks_of, newborn, place_of
+from saint.data import Corpus, Splits
+from saint.errors import BaseChangedError, BudgetError, ConfigError
+from saint.evaluation import Losses
+from saint.grafts import Graft, NewLayer
+from saint.growth._head_state import HEAD_PARTS, read
+from saint.growth._journal import Journal
+from saint.growth._layerwise import Layerwise
+from saint.growth._plan import Plan
+from saint.growth._trial import Trial
+from saint.models import FrozenBase, block_stacks, family_of
+from saint.records import ActiveStage, Candidate, SensitivityMap, Site
+from saint.training import BasePlan, Moments, active_stage, deepened, head_of, model_config
+
+LAYERS_BEGUN = "layers_begun"
+
+
+def active_stages(plan: Plan, config: Any) -> list[ActiveStage]:
+    """What each stage of a plan for growth by layers takes, before anything is trained.
+
+    Args:
+        config: Of the base, which is the first stage.
+
+    Raises:
+        ConfigError: The model cannot grow so.
+        BudgetError: A stage, or all of them, go beyond the active budget or the plan's.
+    """
+    layers, num_first = _layerwise(plan), config.num_hidden_layers
+    stages = [
+        active_stage(
+            config,
+            name=layers.name_of(index),
+            num_blocks=num_first + layers.blocks * index,
+            num_newest=layers.blocks if index else num_first,
+            with_head=layers.head != "frozen" or (index == 0 and has_own_head(config)),
+            schedule=schedule,
+        )
+        for index, schedule in enumerate(plan.layer_schedules)
+    ]
+    layers.active.check(stages)
+    _check_budget(plan, stages)
+    return stages
+
+
+def first_config(plan: Plan, tokenizer: Any) -> Any:
+    """The configuration of the base that the first stage makes.
+
+    Raises:
+        ConfigError: The architecture or one of its settings is unknown, or the plan is for other growth.
+    """
+    layers = _layerwise(plan)
+    return model_config(layers.architecture, {**layers.model, "num_hidden_layers": layers.blocks}, tokenizer)
+
+
+def first_plan(plan: Plan, data: Splits) -> BasePlan:
+    """What the first stage trains."""
+    layers = _layerwise(plan)
+    return BasePlan(
+        architecture=layers.architecture,
+        model={**layers.model, "num_hidden_layers": layers.blocks},
+        domain=data.grown_domain,
+        lr=layers.lr,
+        seed=plan.seed,
+        schedule=plan.layer_schedules[0],
+    )
+
+
+def candidate_of(base: FrozenBase, plan: Plan, number: int) -> Candidate:
+    """The blocks that round `number` puts on top of everything, with the head unless that is frozen.
+
+    Raises:
+        ConfigError: The base is no decoder, or its head cannot learn.
+    """
+    layers = _layerwise(plan)
+    if not (blocks := blocks_of(base)):
+        raise ConfigError("growth by layers puts blocks on a decoder's, and this base is none; give another base")
+    top = [site for site in base.sites() if site.sort == "insertion" and site.module == blocks[-1]]
+    options: dict[str, Any] = {"blocks": layers.blocks}
+    if layers.head != "frozen":
+        top.append(_head_site(base))
+        options |= {"head_bias": True} if head_of(base.model).bias is not None else {}
+    seed = plan.seed + number + 1
+    return Candidate(sites=tuple(top), kind="layer", options=options, lr=layers.lr, seed=seed)
+
+
+def open_layers(journal: Journal, losses: Losses, number: int, stack: Sequence[Graft]) -> Trial:
+    """The one trial of a stage of growth by layers, which the ledger then knows.
+
+    Raises:
+        BaseChangedError: What stands is not what the ledger says, to the bit.
+    """
+    base, plan = journal.base, journal.plan
+    candidate = candidate_of(base, plan, number)
+    start = started(base, stack, candidate, _layerwise(plan))
+    if number not in journal.state.rounds:
+        text = journal.data.select[journal.data.grown_domain]
+        bpb = {
+            name: _bpb(losses, base, there, text) for name, there in (("before", stack), ("at_birth", [*stack, start]))
+        }
+        nothing = SensitivityMap(method="none", scores={})
+        journal.open_round(number, stack, nothing, [candidate], bpb=bpb)
+    standing = journal.state.rounds[number]["stack"]
+    if [graft.digest for graft in stack] != list(standing):
+        raise BaseChangedError(
+            f"the blocks below stage {number + 2} are not those that it was begun on; restore the registry from a copy"
+        )
+    moments = _moments(journal, stack, candidate) if _layerwise(plan).head == "carried" else {}
+    schedule = journal.settings.schedule(number)
+    return Trial(candidate=candidate, stack=stack, schedule=schedule, start=start, moments=moments)
+
+
+@torch.no_grad()
+def started(base: FrozenBase, stack: Sequence[Graft], candidate: Candidate, layers: Layerwise) -> Graft:
+    """A newborn stage as its plan lets it start; with `init` zero, and no new head, it changes nothing to the bit."""
+    graft = newborn(base, candidate, stack=stack)
+    insertion, *heads = candidate.sites
+    part: Any = graft.parts[insertion.key]
+    if layers.init == "copy":
+        part.put([_block_below(base, stack, insertion)] * layers.blocks, silent=False)
+    else:
+        fresh = _fresh(base, candidate.seed, layers.blocks)
+        [blocks] = block_stacks(fresh).values()
+        new = [dict(block.named_parameters()) for block in blocks]
+        part.put([_on(base, weights) for weights in new], silent=layers.init == "zero")
+        if layers.head == "reset":
+            _renew(base, stack, graft, heads[0], head_of(fresh))
+    return graft
+
+
+def _fresh(base: FrozenBase, seed: int, num_blocks: int) -> Any:
+    """A model of the base's architecture that has learnt nothing."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return family_of(base.model.config).from_config(deepened(base.model.config, num_blocks))
+
+
+def _on(base: FrozenBase, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weight.to(base.model.device, torch.float32) for name, weight in weights.items()}
+
+
+def _block_below(base: FrozenBase, stack: Sequence[Graft], insertion: Site) -> dict[str, Tensor]:
+    """The weights of the topmost block, by their names in it."""
+    for graft in reversed(stack):
+        if (part := graft.parts.get(insertion.key)) is None:
+            continue
+        part.attach(place_of(base, insertion))
+        if isinstance(grown := part.growth(), NewLayer):
+            return dict((grown.weights, *grown.further)[-1])
+    block = base.model.get_submodule(insertion.module)
+    return _on(base, dict(block.named_parameters()))
+
+
+def _renew(base: FrozenBase, stack: Sequence[Graft], graft: Graft, site: Site, fresh: nn.Linear) -> None:
+    """Let the head be one that has learnt nothing: the change is from what the stack makes of it to that."""
+    head = head_of(base.model)
+    weight, bias = head.weight.float(), head.bias
+    for other in stack:
+        if (part := other.parts.get(site.key)) is not None:
+            folded = part.fold(weight, bias)
+            assert folded is not None  # it is a weight
+            weight, bias = folded
+    own: Any = graft.parts[site.key]
+    own.delta.copy_(fresh.weight.to(weight) - weight)
+    if own.bias is not None and bias is not None:
+        own.bias.copy_(fresh.bias.to(bias) - bias)
+
+
+def _moments(journal: Journal, stack: Sequence[Graft], candidate: Candidate) -> Moments:
+    """What AdamW knows of the head from the stage below, by site key and name in the part there; nothing if unknown."""
+    registry, state = journal.registry, journal.state
+    if stack:
+        below = [one for one in state.trained.values() if one["graft"] == stack[-1].digest]
+        known = below[-1].get("head_state", "") if below else ""  # what was submitted was not trained here
+    else:
+        begun = [event.body for event in state.others if event.name == LAYERS_BEGUN]
+        known = begun[-1]["head_state"] if begun else ""
+    if not known:
+        return {}
+    moments, head = read(registry.payload(known)), candidate.sites[-1].key
+    return {f"{head}.{ours}": moments[theirs] for ours, theirs in HEAD_PARTS.items() if theirs in moments}
+
+
+def _bpb(losses: Losses, base: FrozenBase, stack: Sequence[Graft], text: Corpus) -> float:
+    return float(losses.of(base, stack, text).sum()) / log(2) / text.num_bytes
+
+
+def _layerwise(plan: Plan) -> Layerwise:
+    if plan.layerwise is None:
+        raise ConfigError(f"plan {plan.name!r} has no table [layerwise]; give it one, or use saint init and saint grow")
+    return plan.layerwise
+
+
+def has_own_head(config: Any) -> bool:
+    """Whether the head of such a model could learn apart from the interface."""
+    with torch.device("meta"):
+        model = family_of(config).from_config(deepened(config, 1))
+    try:
+        head_of(model)
+    except ConfigError:
+        return False
+    return True
+
+
+def _head_site(base: FrozenBase) -> Site:
+    head = head_of(base.model)
+    names = {id(module): name for name, module in base.model.named_modules()}
+    return next(site for site in base.sites() if site.module == names[id(head)] and site.sort == "linear")
+
+
+def _check_budget(plan: Plan, stages: Sequence[ActiveStage]) -> None:
+    """Refuse more stages than the plan's own budget has room for."""
+    grown = stages[1:]
+    limits: Iterable[tuple[str, int, float | None]] = (
+        ("num_params", sum(stage.params for stage in grown), plan.budget.num_params),
+        ("train_tokens", sum(stage.num_tokens for stage in grown), plan.budget.train_tokens),
+        ("train_flops", sum(stage.train_flops for stage in grown), plan.budget.train_flops),
+    )
+    for name, asked, limit in limits:
+        if limit is not None and asked > limit:
+            raise BudgetError(
+                f"budget.{name} is {limit:,.0f}, and the {len(grown)} stages after the first take {asked:,}; take "
+                "fewer or smaller stages, or raise it"
+            )
