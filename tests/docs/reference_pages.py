@@ -36,9 +36,9 @@ from saint.studies import (
     SetPlan,
     StandingPlan,
     StudyPlan,
+    StudyTargets,
     Way,
     WaysPlan,
-    StudyTargets,
 )
 from saint.training import BasePlan, Rung, RunPlan, Schedule, Search
 

@@ -30,6 +30,8 @@ PLAN_OF = {
     "kinds-small": ComparisonPlan,
     "python-library-text": DataPlan,
     "python-library-to-judge-on": DataPlan,
+    "layerwise-study": WaysPlan,
+    "layerwise-study-quick": WaysPlan,
     "small-llama-on-code": BasePlan,
     "study-sensitivity": StudyPlan,
     "two-stages": Plan,

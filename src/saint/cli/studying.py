@@ -2,11 +2,12 @@
 
 import os
 import platform
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import click
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 _RECIPE = "study-sensitivity.toml"
 _FULL, _QUICK = "full-vs-grafted.toml", "full-vs-grafted-quick.toml"
-_INTERFACE, _INTERFACE_QUICK = "interface-study.toml", "interface-study-quick.toml"
 _PACKAGES = ("saint-g", "torch", "transformers", "tokenizers", "numpy")
 
 
@@ -152,71 +152,107 @@ def full_vs_grafted(
     click.get_current_context().exit(1 if short else 3 if full_unmeasured(record) else 0)
 
 
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Told:
+    """What `_ways_options` read."""
+
+    plan_path: str | None
+    text: tuple[str, ...]
+    data: str | None
+    output_dir: str | None
+    workers: int | None
+    overrides: tuple[str, ...]
+    quick: bool
+    as_json: bool
+
+
+def _ways_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What the studies of models from nothing can be told."""
+    for option in (
+        json_option,
+        click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the plan."),
+        click.option(
+            "--workers", type=click.IntRange(min=1), help="Processes of one thread each; one per core unless given."
+        ),
+        click.option(
+            "--output-dir",
+            type=click.Path(),
+            help="Where everything goes; saint-study-NAME unless given. Resumes there.",
+        ),
+        click.option(
+            "--data", type=click.Path(), help="A folder that `saint data prepare` wrote, instead of the plan's text."
+        ),
+        click.option(
+            "--source",
+            "text",
+            multiple=True,
+            type=click.Path(),
+            help="A file or folder of text instead of the plan's; may be given more than once.",
+        ),
+        click.option("--quick", is_flag=True, help="The package's small plan: about two minutes on two cores."),
+        click.argument("plan_path", metavar="[PLAN]", required=False, type=click.Path()),
+    ):
+        command = option(command)
+    return command
+
+
 @study.command("interface")
-@click.argument("plan_path", metavar="[PLAN]", required=False, type=click.Path())
-@click.option("--quick", is_flag=True, help="The package's small plan: about two minutes on two cores.")
-@click.option(
-    "--source",
-    "text",
-    multiple=True,
-    type=click.Path(),
-    help="A file or folder of text instead of the plan's; may be given more than once.",
-)
-@click.option("--data", type=click.Path(), help="A folder that `saint data prepare` wrote, instead of the plan's text.")
-@click.option(
-    "--output-dir", type=click.Path(), help="Where everything goes; saint-study-NAME unless given. Resumes there."
-)
-@click.option("--workers", type=click.IntRange(min=1), help="Processes of one thread each; one per core unless given.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the plan.")
-@json_option
-def interface_study(
-    plan_path: str | None,
-    text: tuple[str, ...],
-    data: str | None,
-    output_dir: str | None,
-    workers: int | None,
-    overrides: tuple[str, ...],
-    *,
-    quick: bool,
-    as_json: bool,
-) -> None:
+@_ways_options
+def interface_study(**told: Any) -> None:
     """Train models that differ in how tokens come into them, and say which claims about that hold.
 
     PLAN is a TOML file or the name of a recipe; without one it is the package's own, which needs no model and no
     corpus. What was stopped or killed goes on where it was.
     """
+    _study_ways("interface", _Told(**told))
+
+
+@study.command("layerwise")
+@_ways_options
+def layerwise_study(**told: Any) -> None:
+    """Grow models layer by layer beside models trained as a whole on as many tokens, and say which claims hold.
+
+    PLAN is a TOML file or the name of a recipe; without one it is the package's own, which needs no model and no
+    corpus. What was stopped or killed goes on where it was.
+    """
+    _study_ways("layerwise", _Told(**told))
+
+
+def _study_ways(study_name: str, told: _Told) -> None:
+    """One of them; its recipe is called after it."""
     from saint import config, records
     from saint.data import open_splits
     from saint.report import ways_figure_lines, ways_figures, ways_parts, ways_unmeasured, write_ways
     from saint.studies import WaysPlan, check_ways, study_ways
 
-    if quick and plan_path is not None:
+    if told.quick and told.plan_path is not None:
         raise click.UsageError("Give either a PLAN or --quick.")
-    if text and data is not None:
+    if told.text and told.data is not None:
         raise click.UsageError("Give either --source or --data.")
-    name = plan_path or (_INTERFACE_QUICK if quick else _INTERFACE)
+    name = told.plan_path or f"{study_name}-study{'-quick' if told.quick else ''}.toml"
     path = find_plan(name)
-    plan = config.load(path, WaysPlan, overrides=overrides)
-    text_plan, root = _text_of(plan, path.parent, text, data)
+    plan = config.load(path, WaysPlan, overrides=told.overrides)
+    text_plan, root = _text_of(plan, path.parent, told.text, told.data)
     plan_digest = records.digest({"plan": plan, "data": text_plan})
-    folder, num_workers = Path(output_dir or f"saint-study-{plan.name}"), workers or os.cpu_count() or 1
+    folder, num_workers = Path(told.output_dir or f"saint-study-{plan.name}"), told.workers or os.cpu_count() or 1
     must_be_ours(folder, plan_digest)
     with Sessions(folder, num_workers=num_workers) as sessions, watching() as progress:
         splits, _ = prepare_text(text_plan, root, folder, progress)
         check_ways(plan, open_splits(splits))
         found = study_ways(plan, splits, folder / "cells", num_workers=num_workers, progress=progress, prepare=quieten)
-    options = [f"--source {one}" for one in text] + ([f"--data {data}"] if data else [])
-    command = ["saint study interface", "--quick" if quick else name, *options]
-    spelled = " ".join([*command, *(f"--set {one}" for one in overrides)])
+    options = [f"--source {one}" for one in told.text] + ([f"--data {told.data}"] if told.data else [])
+    command = [f"saint study {study_name}", "--quick" if told.quick else name, *options]
+    spelled = " ".join([*command, *(f"--set {one}" for one in told.overrides)])
     record = _ways_record(plan, text_plan, plan_digest, found, spelled, num_workers) | {"sessions": sessions.all()}
     write_ways(record, folder)
-    if as_json:
+    if told.as_json:
         say_json(record)
     else:
         say(ways_parts(record))
         click.echo(f"\nresults     {folder / 'results.json'}, {folder / 'table.md'}\n")
     for line in ways_figure_lines(record):
-        click.echo(line, err=as_json)
+        click.echo(line, err=told.as_json)
     short = any(not figure.ok for figure in ways_figures(record))
     click.get_current_context().exit(1 if short else 3 if ways_unmeasured(record) else 0)
 

@@ -2,9 +2,20 @@
 
 from saint.growth._first import begin_layers as begin_layers, make_first_stage as make_first_stage
 from saint.growth._grow import grow as grow
+from saint.growth._head_state import HEAD_PARTS as HEAD_PARTS
 from saint.growth._install import install as install
-from saint.growth._layers import active_stages as active_stages, first_config as first_config
-from saint.growth._layerwise import LayerStage as LayerStage, Layerwise as Layerwise
+from saint.growth._layers import (
+    active_stages as active_stages,
+    candidate_of as candidate_of,
+    first_config as first_config,
+    started as started,
+)
+from saint.growth._layerwise import (
+    HeadRule as HeadRule,
+    Init as Init,
+    LayerStage as LayerStage,
+    Layerwise as Layerwise,
+)
 from saint.growth._plan import Controls as Controls, Plan as Plan, Stage as Stage
 from saint.growth._rejudge import Again as Again, rejudge as rejudge
 from saint.growth._sets import Joint as Joint, Overgrow as Overgrow

@@ -74,13 +74,12 @@ def first_plan(plan: Plan, data: Splits) -> BasePlan:
     )
 
 
-def candidate_of(base: FrozenBase, plan: Plan, number: int) -> Candidate:
-    """The blocks that round `number` puts on top of everything, with the head unless that is frozen.
+def candidate_of(base: FrozenBase, layers: Layerwise, *, seed: int) -> Candidate:
+    """The blocks that a stage puts on top of everything, with the head unless that is frozen.
 
     Raises:
         ConfigError: The base is no decoder, or its head cannot learn.
     """
-    layers = _layerwise(plan)
     if not (blocks := blocks_of(base)):
         raise ConfigError("growth by layers puts blocks on a decoder's, and this base is none; give another base")
     top = [site for site in base.sites() if site.sort == "insertion" and site.module == blocks[-1]]
@@ -88,7 +87,6 @@ def candidate_of(base: FrozenBase, plan: Plan, number: int) -> Candidate:
     if layers.head != "frozen":
         top.append(_head_site(base))
         options |= {"head_bias": True} if head_of(base.model).bias is not None else {}
-    seed = plan.seed + number + 1
     return Candidate(sites=tuple(top), kind="layer", options=options, lr=layers.lr, seed=seed)
 
 
@@ -99,7 +97,7 @@ def open_layers(journal: Journal, losses: Losses, number: int, stack: Sequence[G
         BaseChangedError: What stands is not what the ledger says, to the bit.
     """
     base, plan = journal.base, journal.plan
-    candidate = candidate_of(base, plan, number)
+    candidate = candidate_of(base, _layerwise(plan), seed=plan.seed + number + 1)
     start = started(base, stack, candidate, _layerwise(plan))
     if number not in journal.state.rounds:
         text = journal.data.select[journal.data.grown_domain]

@@ -56,7 +56,7 @@ def start(
     if plan.layerwise is None:
         _check_proposals(base, plan)
     else:
-        candidate_of(base, plan, 0)
+        candidate_of(base, plan.layerwise, seed=plan.seed)
         active_stages(plan, base.model.config)
     data = read_splits(plan.data, root=root, tokenizer=base.tokenizer, progress=progress)
     check_tokenizer(base, data)

@@ -13,6 +13,7 @@ _ROOMS = (
     "config",
     "data",
     "backbones",
+    "interfaces",
     "models",
     "grafts",
     "composition",

@@ -6,17 +6,28 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
 
+from torch import nn
+
 from saint import records
+from saint.composition import compose
 from saint.data import Splits, open_splits
 from saint.errors import DivergedError
 from saint.evaluation import Losses
 from saint.progress import Progress, Silent
 from saint.search import Result, Store, code_digest
+from saint.studies._in_depth import Growing, Grown
 from saint.studies._timing import plain_history, watching_the_clock
-from saint.studies._ways_plan import WaysPlan
+from saint.studies._ways_plan import InDepth, WaysPlan
 from saint.training import BasePlan, count_step, pretrain
 
 _PACKAGES = ("saint-g", "torch", "transformers")
+_FILES = (
+    "growth/_layers.py",
+    "growth/_layerwise.py",
+    "studies/_in_depth.py",
+    "studies/_timing.py",
+    "studies/_ways_bench.py",
+)
 
 
 @final
@@ -25,6 +36,7 @@ class OneWay:
     """The training of one model."""
 
     model: BasePlan
+    grown: InDepth | None = None
 
     def with_seed(self, seed: int) -> "OneWay":
         """The same by another chance."""
@@ -63,11 +75,13 @@ class WaysBench:
             return found
         name = self.digest(work)
         try:
-            result = self._learnt(work.model, name)
+            result = self._learnt(work.model, name) if work.grown is None else self._grown(work.model, work.grown, name)
         except DivergedError as error:
             result = {"failure": str(error)}
         self.store.write(name, result)
-        self.store.checkpoint(name).unlink(missing_ok=True)
+        saved = self.store.checkpoint(name)
+        for path in (saved, *saved.parent.glob(f"{saved.name}.*")):
+            path.unlink(missing_ok=True)
         return result
 
     @property
@@ -94,19 +108,61 @@ class WaysBench:
         count = count_step(model, learning, batches[0])
         model.requires_grad_(requires_grad=False).eval()
         return {
-            "held_out": self._losses.measure(model, self.data.held_out).tolist(),
-            "select_bpb": min(bpb for _, bpb in plain["select_bpb"]),
-            "curve": plain["select_bpb"],
+            **self._measured(model),
+            **_stage(plain),
             "active_params": sum(one.numel() for one in learning),
             "total_params": sum(one.numel() for one in model.parameters()),
-            "train_tokens": plain["train_tokens"],
-            "train_s": plain["time_s"],
             "flops": count.num_flops * schedule.accumulate * schedule.num_steps,
         }
+
+    def _grown(self, plan: BasePlan, grown: InDepth, name: str) -> Result:
+        growing = Growing(
+            plan,
+            grown,
+            self.data.tokenizer,
+            self.data.train,
+            self._select,
+            checkpoint=self.store.checkpoint(name),
+            progress=self._progress,
+        )
+        found, busy = watching_the_clock(growing.grow)
+        stages = [_stage(plain_history(one.history, busy)) for one in found.stages]
+        return {
+            **self._measured(found.model),
+            "select_bpb": stages[-1]["select_bpb"],
+            "curve": [point for one in stages for point in one["curve"]],
+            "train_tokens": sum(one["train_tokens"] for one in stages),
+            "train_s": sum(one["train_s"] for one in stages),
+            "active_params": max(one.active_params for one in found.stages),
+            "total_params": found.base.num_params + sum(graft.num_params for graft in found.stack) - found.head_params,
+            "flops": sum(one.flops for one in found.stages),
+            "stages": [
+                {**plain, "active_params": one.active_params, "held_out": nats}
+                for plain, one, nats in zip(stages, found.stages, self._each_stage(found), strict=True)
+            ],
+        }
+
+    def _each_stage(self, found: Grown) -> list[list[float]]:
+        """The held-out text under what there was after each stage."""
+        models = [compose(found.base, found.stack[:number]) for number in range(len(found.stages))]
+        return [self._losses.measure(model, self.data.held_out).tolist() for model in models]
+
+    def _measured(self, model: nn.Module) -> Result:
+        return {"held_out": self._losses.measure(model, self.data.held_out).tolist()}
+
+
+def _stage(plain: Result) -> Result:
+    """What there is to keep of how something was trained."""
+    return {
+        "select_bpb": min(bpb for _, bpb in plain["select_bpb"]),
+        "curve": plain["select_bpb"],
+        "train_tokens": plain["train_tokens"],
+        "train_s": plain["time_s"],
+    }
 
 
 @cache
 def ways_code() -> dict[str, str]:
     """What decides such a study's results beside the plan and what it names."""
-    source = code_digest(("studies/_ways_bench.py", "studies/_timing.py"))
+    source = code_digest(_FILES)
     return {**{name: version(name) for name in _PACKAGES}, "source": source}

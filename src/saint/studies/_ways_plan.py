@@ -6,8 +6,35 @@ from typing import Any, final
 
 from saint.data import DataPlan
 from saint.errors import ConfigError
+from saint.growth import HeadRule, Init
 from saint.studies._full_plan import each_once
-from saint.training import BasePlan
+from saint.training import BasePlan, Plateau
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InDepth:
+    """A model that grows by layers on a frozen interface, and whose stages share the tokens of the schedule."""
+
+    stages: int = 3
+    """The blocks of the model are divided among them evenly."""
+    init: Init = "zero"
+    """As in a plan for growth by layers."""
+    head: HeadRule = "carried"
+    interface_learns: bool = False
+    """Whether everything learns in the first stage, what tokens come in through included; frozen after it."""
+    plateau: Plateau | None = None
+    """When a stage is over before its cap; None for an equal part of the tokens for each. The last stage has what is
+    left, on a cosine."""
+    least: float = 0.5
+    """With a plateau, the share of an equal part that is kept back for each stage to come."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.stages < 2:
+            raise ConfigError(f"stages is {self.stages}; growth takes at least 2")
+        if not 0 < self.least <= 1:
+            raise ConfigError(f"least is {self.least:g}; it must be above 0 and at most 1")
 
 
 @final
@@ -22,6 +49,8 @@ class Way:
     """0: as many as the plan's."""
     lrs: tuple[float, ...] = ()
     """Learning rates that are tried with the first seed; the best on *select* is taken. Empty for the plan's own."""
+    grown: InDepth | None = None
+    """How it grows; None for a model that is trained as a whole."""
 
     def of(self, base: BasePlan) -> BasePlan:
         """What is trained."""

@@ -118,16 +118,16 @@ def _of_way(asking: Asking[OneWay], plan: WaysPlan, way: Way) -> Demand:
     model = way.of(plan.base)
     first, *others = plan.seeds
     rates = way.lrs or (model.lr,)
-    works = [_work(model, lr, first) for lr in rates]
+    works = [_work(way, model, lr, first) for lr in rates]
     tried = dict(zip(rates, (yield from asking.all_of(works)), strict=True))
     best = min(rates, key=lambda lr: tried[lr].get("select_bpb", float("inf")))
-    rest = yield from asking.all_of([_work(model, best, seed) for seed in others])
+    rest = yield from asking.all_of([_work(way, model, best, seed) for seed in others])
     results = dict(zip(plan.seeds, [tried[best], *rest], strict=True))
     return WaysOutcome(name=way.name, lr=best, tried=tried, results=results)
 
 
-def _work(model: BasePlan, lr: float, seed: int) -> OneWay:
-    return OneWay(model=replace(model, lr=lr)).with_seed(seed)
+def _work(way: Way, model: BasePlan, lr: float, seed: int) -> OneWay:
+    return OneWay(model=replace(model, lr=lr), grown=way.grown).with_seed(seed)
 
 
 def _open_bench(
