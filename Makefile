@@ -18,6 +18,10 @@ bench-search: $(DEVELOPMENT)
 bench-drm: $(DEVELOPMENT)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.drm $(foreach group,$(ONLY),--only $(group))
 
+# A stage of growth by layers against its parts and against training everything, on one thread: a minute.
+bench-layerwise: $(DEVELOPMENT)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.layerwise
+
 # Training on one GPU, DRM and GPT, eager and compiled: under ten minutes. Says so where there is none.
 bench-gpu: $(DEVELOPMENT)
 	$(BIN)/python -m benchmarks.gpu
@@ -30,7 +34,7 @@ bench-gates: $(DEVELOPMENT)
 test-registry: $(DEVELOPMENT)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.registry $(foreach group,$(ONLY),--only $(group))
 
-.PHONY: bench-drm bench-gates bench-gpu bench-search test-registry demo test check format lint types contracts clean
+.PHONY: bench-drm bench-gates bench-gpu bench-layerwise bench-search test-registry demo test check format lint types contracts clean
 .DEFAULT_GOAL := check
 
 demo: $(RUNTIME)

@@ -9,7 +9,7 @@ from saint.growth._controls import measure_arms, train_controls
 from saint.growth._curve import extend_curve
 from saint.growth._journal import Journal
 from saint.growth._judging import judge_in_turn, weigh
-from saint.growth._layers import open_layers
+from saint.growth._layers import must_be_untouched, open_layers
 from saint.growth._opening import open_round
 from saint.growth._plan import Plan
 from saint.growth._rates import best_of_tries
@@ -89,7 +89,9 @@ def _round(journal: Journal, losses: Losses, values: SuiteValues, number: int) -
 def _grown(journal: Journal, losses: Losses, number: int, stack: Sequence[Graft]) -> list[Graft | None]:
     """What is trained in a round; None for what came to nothing."""
     if journal.plan.layerwise is not None:
-        return train_trials(journal, stack, [open_layers(journal, losses, number, stack)])
+        layers = train_trials(journal, stack, [open_layers(journal, losses, number, stack)])
+        must_be_untouched(journal, number, stack)
+        return layers
     candidates = open_round(journal, losses, number, stack)
     extend_curve(journal, losses, None)
     tries = train_trials(journal, stack, journal.trials(number, stack, candidates))

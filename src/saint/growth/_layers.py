@@ -91,11 +91,7 @@ def candidate_of(base: FrozenBase, layers: Layerwise, *, seed: int) -> Candidate
 
 
 def open_layers(journal: Journal, losses: Losses, number: int, stack: Sequence[Graft]) -> Trial:
-    """The one trial of a stage of growth by layers, which the ledger then knows.
-
-    Raises:
-        BaseChangedError: What stands is not what the ledger says, to the bit.
-    """
+    """The one trial of a stage of growth by layers, which the ledger then knows."""
     base, plan = journal.base, journal.plan
     candidate = candidate_of(base, _layerwise(plan), seed=plan.seed + number + 1)
     start = started(base, stack, candidate, _layerwise(plan))
@@ -106,14 +102,23 @@ def open_layers(journal: Journal, losses: Losses, number: int, stack: Sequence[G
         }
         nothing = SensitivityMap(method="none", scores={})
         journal.open_round(number, stack, nothing, [candidate], bpb=bpb)
-    standing = journal.state.rounds[number]["stack"]
-    if [graft.digest for graft in stack] != list(standing):
-        raise BaseChangedError(
-            f"the blocks below stage {number + 2} are not those that it was begun on; restore the registry from a copy"
-        )
     moments = _moments(journal, stack, candidate) if _layerwise(plan).head == "carried" else {}
     schedule = journal.settings.schedule(number)
     return Trial(candidate=candidate, stack=stack, schedule=schedule, start=start, moments=moments)
+
+
+def must_be_untouched(journal: Journal, number: int, stack: Sequence[Graft]) -> None:
+    """Hold every block below a stage against its digest from before; the base has been, by whoever trained.
+
+    Raises:
+        BaseChangedError: Something wrote to one.
+    """
+    for graft, before in zip(stack, journal.state.rounds[number]["stack"], strict=True):
+        if (now := graft.digest) != before:
+            raise BaseChangedError(
+                f"graft {before[:12]} has digest {now[:12]} after stage {number + 2} was trained on it; nothing may "
+                "write to what is below a stage"
+            )
 
 
 @torch.no_grad()

@@ -1,7 +1,6 @@
 """What a stage of growth by layers costs, counted on a model that exists on paper only."""
 
 import copy
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -124,11 +123,12 @@ def _put_on_paper(model: nn.Module) -> None:
 
     A model is not made so to begin with, because what tokens come in through is worked out from numbers.
     """
+    made: dict[int, nn.Parameter] = {}  # one that is tied stays one
     for module in model.modules():
-        parameters: Mapping[str, nn.Parameter | None] = dict(module._parameters)
-        for name, parameter in parameters.items():
+        for name, parameter in dict(module._parameters).items():
             if parameter is not None:
-                module._parameters[name] = nn.Parameter(torch.empty(parameter.shape, dtype=parameter.dtype))
+                blank = nn.Parameter(torch.empty(parameter.shape, dtype=parameter.dtype))
+                module._parameters[name] = made.setdefault(id(parameter), blank)
         for name, buffer in dict(module._buffers).items():
             if buffer is not None:
                 module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import OPTConfig, OPTForCausalLM
 from transformers.utils import logging as transformers_logging
 
@@ -223,3 +224,49 @@ def test_half_precision_bases_get_a_layer_that_computes_in_float32() -> None:
     graft = moved(layer_at(half, site))
     assert graft.parts[site.key].flat.dtype == torch.float32
     assert_same_function(compose(half, [graft]), compose(wide, [graft]), max_abs_difference=0.5)
+
+
+def several_at(base: FrozenBase, *, blocks: int, with_head: bool = True, seed: int = 0) -> Graft:
+    """New layers at the top, maybe with the head."""
+    head = [site for site in base.sites() if site.role == "head"] if with_head else []
+    sites = (insertions(base)[-1], *head)
+    return newborn(base, Candidate(sites=sites, kind="layer", options={"blocks": blocks}, seed=seed))
+
+
+def test_several_new_layers_are_as_many_grafts_of_one(base: FrozenBase) -> None:
+    top, rest = insertions(base)[-1], {}
+    pair = moved(several_at(base, blocks=2, with_head=False))
+    key, flat = top.key, next(iter(pair.parts.values())).get_parameter("flat")
+    singles = [layer_at(base, top, seed=seed) for seed in (0, 1)]
+    for single, half in zip(singles, flat.chunk(2), strict=True):
+        single.parts[key].load_state_dict({"flat": half.detach(), **rest})
+    assert_same_function(compose(base, [pair]), compose(base, singles))
+    assert pair.num_params == sum(single.num_params for single in singles)
+
+
+def test_layers_with_a_head_change_nothing_and_are_taken_out_to_the_bit(base: FrozenBase) -> None:
+    assert_identity(base, several_at(base, blocks=2))
+    below = moved(several_at(base, blocks=1))
+    before = probe_logits(compose(base, [below]))
+    assert torch.equal(probe_logits(compose(base, [below, several_at(base, blocks=2, seed=1)])), before)
+    above = moved(several_at(base, blocks=2, seed=1))
+    assert not torch.equal(probe_logits(compose(base, [below, above])), before)
+    assert torch.equal(probe_logits(compose(base, [below])), before)
+    assert_base_untouched(base)
+
+
+def test_however_many_change_the_head_it_is_one_product() -> None:
+    base = saint.freeze(small_model("llama"))
+    [head] = [site for site in base.sites() if site.role == "head"]
+    stack = [moved(newborn(base, Candidate(sites=(head,), kind="layer", seed=seed))) for seed in range(3)]
+    model, flops = compose(base, stack), []
+    for one in (base.model, model):
+        with FlopCounterMode(display=False) as counter:
+            probe_logits(one)
+        flops.append(counter.get_total_flops())
+    assert flops[0] == flops[1]
+    one_by_one = probe_logits(base.model)
+    for graft in stack:
+        one_by_one = one_by_one + probe_logits(compose(base, [graft])) - probe_logits(base.model)
+    torch.testing.assert_close(probe_logits(model), one_by_one)
+    assert_same_function(saint.merge(base, stack).model, model)

@@ -1,0 +1,56 @@
+"""Plans for growth by layers: what they take, and what cannot be meant."""
+
+from typing import Any
+
+import pytest
+
+import saint
+from by_layers import plan_of
+from saint import config, records
+from saint.data import Splits
+from saint.errors import BudgetError, ConfigError
+from saint.growth import Plan, start
+from saint.growth._layers import first_plan
+from saint.training import untrained
+from workshop import PLAN, Workshop
+
+
+@pytest.mark.parametrize(
+    ("overrides", "layerwise", "said"),
+    [
+        ((), {"active": {"params": 7000}}, "stage 1 .* the active budget allows 7,000"),
+        (("budget.train_tokens=2000",), {}, "budget.train_tokens is 2,000, and the 2 stages after the first"),
+    ],
+)
+def test_a_schedule_over_its_budget_is_refused_before_work_starts(
+    data: Splits, workshop: Workshop, overrides: tuple[str, ...], layerwise: dict[str, Any], said: str
+) -> None:
+    plan = plan_of(*overrides, **layerwise)
+    base = saint.freeze(untrained(first_plan(plan, data), data.tokenizer), tokenizer=data.tokenizer)
+    with pytest.raises(BudgetError, match=said):
+        start(workshop.registry, base, plan, root=workshop.root)
+    assert not workshop.registry.exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "layerwise", "said"),
+    [
+        ((), {"stages": [{}]}, "at least one on top of it"),
+        ((), {"stages": [{}, {"tokens": 63}]}, "stage 2 has 63 tokens, and a step takes 64"),
+        ((), {"blocks": 0}, "at least 1"),
+        ((), {"model": {"num_hidden_layers": 3}}, "set blocks instead"),
+        (("rates=[1.0, 3.0]",), {}, "rates has no effect"),
+        (("schedule.fade_in=0.1",), {}, "fade_in has no effect"),
+    ],
+)
+def test_a_schedule_that_cannot_be_meant_is_refused(
+    overrides: tuple[str, ...], layerwise: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        plan_of(*overrides, **layerwise)
+
+
+def test_other_plans_are_known_by_what_they_were() -> None:
+    plain = records.to_plain(plan_of())
+    assert "layerwise" in plain
+    assert "layerwise" not in records.to_plain(config.build(config.parse(PLAN, where="plan"), Plan, where="plan"))
