@@ -7,6 +7,13 @@ from saint.backbones._attention import (
     by_tiles as by_tiles,
 )
 from saint.backbones._config import DrmConfig as DrmConfig, Mode as Mode
+from saint.backbones._mixture import MixtureForCausalLM as MixtureForCausalLM, MixtureOutput as MixtureOutput
+from saint.backbones._mixture_cache import MixtureCache as MixtureCache
+from saint.backbones._mixture_config import (
+    COMBINATIONS as COMBINATIONS,
+    Combination as Combination,
+    MixtureConfig as MixtureConfig,
+)
 from saint.backbones._model import DrmForCausalLM as DrmForCausalLM, DrmOutput as DrmOutput
 from saint.backbones._sizes import (
     SIZES as SIZES,
