@@ -7,6 +7,13 @@ from saint.backbones._attention import (
     by_tiles as by_tiles,
 )
 from saint.backbones._config import DrmConfig as DrmConfig, Mode as Mode
+from saint.backbones._layered import (
+    LayeredForCausalLM as LayeredForCausalLM,
+    LayeredModel as LayeredModel,
+    layered_model as layered_model,
+)
+from saint.backbones._layered_blocks import LayeredBlock as LayeredBlock
+from saint.backbones._layered_config import Head as Head, LayeredConfig as LayeredConfig
 from saint.backbones._mixture import MixtureForCausalLM as MixtureForCausalLM, MixtureOutput as MixtureOutput
 from saint.backbones._mixture_cache import MixtureCache as MixtureCache
 from saint.backbones._mixture_config import (
