@@ -18,6 +18,7 @@ from saint.cli.kinds import kinds
 from saint.cli.ledger import log, report, rollback, show, status, verify
 from saint.cli.library import library
 from saint.cli.mapping import map_sites
+from saint.cli.mixing import mix
 from saint.cli.rejudging import rejudge
 from saint.cli.remoting import bundle, import_registry, pull, push, unbundle
 from saint.cli.studying import study
@@ -51,6 +52,7 @@ for command in (
     rejudge,
     compose,
     compositions,
+    mix,
     diff,
     approve,
     keys,

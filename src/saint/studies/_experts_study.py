@@ -108,8 +108,9 @@ def check_composition(plan: CompositionPlan, data: Splits) -> None:
             data.of(domain, split)
     for group in plan.groups:
         config = model_config(group.architecture, group.model, data.tokenizer)
-        for schedule in (plan.schedule, plan.gate.schedule):
-            must_read(config, schedule.seq_len)
+        must_read(config, plan.schedule.seq_len)
+        if "gate" in group.ways:
+            must_read(config, plan.gate.schedule.seq_len)
         if group.apart == "chance" and any(name.startswith("part ") for name in taught):
             raise ConfigError("a domain's name begins with 'part ', as those of experts by chance do; rename it")
 

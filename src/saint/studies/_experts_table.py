@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from saint.evaluation import repeated_interval
 from saint.records import to_plain
+from saint.statistics import Stratum, stratified_interval
 from saint.studies._experts_bench import JOINT
 from saint.studies._experts_plan import CompositionPlan, ExpertsPlan
 from saint.studies._experts_study import ExpertsFindings, ExpertsOutcome
@@ -17,7 +17,6 @@ MIX = "mix"
 """The text of all experts, each domain counting the same."""
 
 _IN_BITS = ("estimate", "low", "high", "standard_error", "standard_error_of_documents", "standard_error_of_seeds")
-_FINE = 1 << 20  # so finely are documents weighed, for domains of unequal size to count the same
 
 
 def make_composition_results(plan: CompositionPlan, found: ExpertsFindings) -> Row:
@@ -37,7 +36,7 @@ def make_composition_results(plan: CompositionPlan, found: ExpertsFindings) -> R
 
 
 class _Losses(NamedTuple):
-    """What models pay for a text's documents, one model for each seed."""
+    """What models pay for the documents of one domain, one model for each seed."""
 
     nats: Float64[np.ndarray, "seeds documents"]
     num_bytes: Int64[np.ndarray, " documents"]
@@ -65,7 +64,7 @@ class _Table:
             return row
         results = list(outcome.results.values())
         return row | {
-            "loss": {text: self.losses(outcome, text).per_byte for text in self.texts},
+            "loss": {text: self.per_byte(outcome, text) for text in self.texts},
             "saved": {text: self.saved(self.best_part(outcome.group, text), outcome, text) for text in self.texts},
             "cost": results[0]["cost"],
             "train_tokens": round(fmean(one["train_tokens"] for one in results)),
@@ -86,31 +85,31 @@ class _Table:
         """The expert of a group that is best on a text."""
         parts = [one for one in self._outcomes.values() if one.group == group and one.sort == "part"]
         there = [one for one in parts if self.model(one.group, one.name) is not None]
-        return min(there, key=lambda one: self.losses(one, text).per_byte, default=None)
+        return min(there, key=lambda one: self.per_byte(one, text), default=None)
 
-    def losses(self, outcome: ExpertsOutcome, text: str) -> _Losses:
-        """Of the mix, all documents of its domains, which count the same whatever their sizes."""
-        domains = self.domains if text == MIX else [text]
-        sizes = [self._judged[name].num_bytes for name in domains]
-        weights = [round(_FINE * max(sizes) / size) for size in sizes] if len(domains) > 1 else [1]
-        nats = [np.asarray([one["nats"][name] for one in outcome.results.values()]) for name in domains]
-        return _Losses(
-            np.concatenate([weight * one for weight, one in zip(weights, nats, strict=True)], axis=1),
-            np.concatenate(
-                [weight * self._judged[name].num_bytes_each for weight, name in zip(weights, domains, strict=True)]
-            ),
-        )
+    def losses(self, outcome: ExpertsOutcome, text: str) -> list[_Losses]:
+        """On each domain of a text; of the mix these are all that have experts."""
+        return [
+            _Losses(
+                np.asarray([one["nats"][name] for one in outcome.results.values()]), self._judged[name].num_bytes_each
+            )
+            for name in (self.domains if text == MIX else [text])
+        ]
+
+    def per_byte(self, outcome: ExpertsOutcome, text: str) -> float:
+        """Nats, the mean over seeds and domains."""
+        return fmean(one.per_byte for one in self.losses(outcome, text))
 
     def saved(self, before: ExpertsOutcome | None, after: ExpertsOutcome | None, text: str) -> Row | None:
         """Nats per byte, seed by seed and document by document; None where it is the same model or one is missing."""
         if before is None or after is None or before is after:
             return None
-        was, now = self.losses(before, text), self.losses(after, text)
-        return _interval(was.nats, now)
+        pairs = zip(self.losses(before, text), self.losses(after, text), strict=True)
+        return _interval([Stratum(was.nats, now.nats, now.num_bytes) for was, now in pairs])
 
 
-def _interval(before: Float64[np.ndarray, "seeds documents"], after: _Losses) -> Row:
-    plain: Row = to_plain(repeated_interval(before, after.nats, after.num_bytes))
+def _interval(strata: Sequence[Stratum]) -> Row:
+    plain: Row = to_plain(stratified_interval(strata))
     return {name: value * log(2) if name in _IN_BITS else value for name, value in plain.items()}
 
 
@@ -165,6 +164,11 @@ def _beyond(table: _Table, group: str, other: str | None) -> Row | None:
     best = table.best_part(group, MIX), table.best_part(other, MIX)
     if mine is None or theirs is None or best[0] is None or best[1] is None:
         return None
-    part, after = table.losses(best[0], MIX), table.losses(mine, MIX)
-    other_saves = table.losses(best[1], MIX).nats - table.losses(theirs, MIX).nats
-    return _interval(part.nats - other_saves, after)
+    models = (best[0], mine, best[1], theirs)
+    each = zip(*(table.losses(model, MIX) for model in models), strict=True)
+    return _interval(
+        [
+            Stratum(part.nats - other.nats + other_mix.nats, own_mix.nats, part.num_bytes)
+            for part, own_mix, other, other_mix in each
+        ]
+    )
