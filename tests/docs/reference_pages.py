@@ -28,8 +28,12 @@ from saint.records import Budget
 from saint.sensitivity import Map, Sensitivity
 from saint.studies import (
     BackbonePlan,
+    CompositionPlan,
+    CompositionTargets,
+    ExpertsPlan,
     FullPlan,
     FullTargets,
+    GatePlan,
     ScratchPlan,
     SetPlan,
     StandingPlan,
@@ -131,6 +135,10 @@ def plans_page() -> str:
         ("`[backbones.full]`, `[[backbones.others]]`, `[[calibration]]`", ScratchPlan),
         ("`[[arms]]` of full against grafted", StandingPlan),
         ("`[targets]` of full against grafted", FullTargets),
+        ("A plan of composed experts", CompositionPlan),
+        ("`[[groups]]`", ExpertsPlan),
+        ("`[gate]`", GatePlan),
+        ("`[targets]` of composed experts", CompositionTargets),
     ]
     for title, cls in sections:
         parts += [f"## {title}", "", summary(cls), "", *table(cls)]
