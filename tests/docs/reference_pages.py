@@ -23,6 +23,7 @@ from saint.gates import Gate
 from saint.gates.safety import SuiteLimit
 from saint.grafts import Kind
 from saint.growth import Controls, Joint, Overgrow, Plan, Stage
+from saint.interfaces import Interface
 from saint.judges import Judge
 from saint.records import Budget
 from saint.sensitivity import Map, Sensitivity
@@ -234,8 +235,22 @@ def maps_page() -> str:
     return "\n".join(parts)
 
 
+def interfaces_page() -> str:
+    parts = [
+        "# Token interfaces",
+        "",
+        "What `saint interface list` lists; [how to use them](../howto/token-interfaces.md).",
+        "",
+    ]
+    for name in discovery.names("interfaces"):
+        found: Any = discovery.find("interfaces", name, Interface)
+        parts += [f"## `{name}`", "", what_it_is(found), "", summary(found), "", f"- Source: {source_of(found)}.", ""]
+        parts += table(found.Options) if dataclasses.fields(found.Options) else []
+    return "\n".join(parts)
+
+
 PAGES = {"reference/commands.md": commands_page, "reference/plans.md": plans_page, "reference/kinds.md": kinds_page}
-PAGES |= {"reference/maps.md": maps_page}
+PAGES |= {"reference/maps.md": maps_page, "reference/interfaces.md": interfaces_page}
 PAGES |= {f"reference/kinds/{name}.md": partial(kind_page, name) for name in discovery.names("grafts")}
 
 if __name__ == "__main__":

@@ -14,6 +14,11 @@ from saint.backbones._layered import (
 )
 from saint.backbones._layered_blocks import LayeredBlock as LayeredBlock
 from saint.backbones._layered_config import Head as Head, LayeredConfig as LayeredConfig
+from saint.backbones._layered_sizes import (
+    LAYERED_SIZES as LAYERED_SIZES,
+    LayeredSize as LayeredSize,
+    layered_config as layered_config,
+)
 from saint.backbones._mixture import MixtureForCausalLM as MixtureForCausalLM, MixtureOutput as MixtureOutput
 from saint.backbones._mixture_cache import MixtureCache as MixtureCache
 from saint.backbones._mixture_config import (

@@ -16,7 +16,7 @@ from saint.backbones._geometry import rotation
 from saint.backbones._layered_blocks import LayeredBlock, LowRankHead, TiedHead
 from saint.backbones._layered_config import LayeredConfig
 from saint.errors import BaseChangedError, ConfigError, DataError
-from saint.interfaces import FrozenTable, Interface, Sources, Table, floats_as_code
+from saint.interfaces import FrozenTable, Interface, Made, Sources, Table, floats_as_code
 
 
 @final
@@ -77,9 +77,10 @@ class LayeredForCausalLM(PreTrainedModel, GenerationMixin):
     _no_split_modules = ["LayeredBlock"]  # noqa: RUF012 - so is the base class's
     _supports_sdpa = True
 
-    def __init__(self, config: LayeredConfig) -> None:
+    def __init__(self, config: LayeredConfig, made: Made | None = None) -> None:
         super().__init__(config)
         interface = config.plan_interface()
+        self._made = made
         self.model = LayeredModel(config, interface)
         self.lm_head = _head(config, interface)
         self.post_init()  # type: ignore[no-untyped-call]
@@ -103,17 +104,34 @@ class LayeredForCausalLM(PreTrainedModel, GenerationMixin):
 
     @override
     def get_input_embeddings(self) -> Table:
+        """The table through which tokens come in."""
         return self._table
 
     @override
     def set_input_embeddings(self, value: nn.Module) -> None:
+        """Put another table there; its digest has to be that of the configuration for the model to be loaded again."""
         if not isinstance(value, (FrozenTable, nn.Embedding)):
             raise ConfigError(f"expected a table of saint.interfaces or an embedding, got {type(value).__name__}")
         self.model.embed_tokens = value
 
     @override
     def get_output_embeddings(self) -> nn.Module | None:
-        return self.lm_head if isinstance(self.lm_head, nn.Linear) else None
+        """The linear map that gives the logits; None where the head is tied."""
+        head: Any = self.lm_head
+        last = head.out_proj if isinstance(head, LowRankHead) else head
+        return last if isinstance(last, nn.Linear) else None
+
+    @override
+    def resize_token_embeddings(self, *_args: Any, **_kwargs: Any) -> nn.Embedding:
+        """No vocabulary is enlarged under blocks that have learned to read a table.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(
+            f"interface {self.config.interface} has the rows of {self.config.vocab_size} tokens and no others; make a "
+            "model with another vocab_size"
+        )
 
     @override
     def forward(
@@ -197,10 +215,7 @@ class LayeredForCausalLM(PreTrainedModel, GenerationMixin):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, FrozenTable):
-            interface = self.config.plan_interface()
-            if not interface.needs_tokens and not getattr(module.code, "_is_hf_initialized", False):
-                init.copy_(module.code, torch.from_numpy(interface.make(Sources()).code))
-                self._remember(module)
+            self._fill(module)
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight, std=self.config.plan_interface().options.std)
         elif isinstance(module, TiedHead):
@@ -208,18 +223,21 @@ class LayeredForCausalLM(PreTrainedModel, GenerationMixin):
         else:
             super()._init_weights(module)  # type: ignore[no-untyped-call]
 
-    def _remember(self, table: FrozenTable) -> None:
-        """Write the digest of a table that was just made into the configuration, or hold it against what is there."""
-        if table.code.is_meta:
+    def _fill(self, table: FrozenTable) -> None:
+        """Make a table that was not loaded, and write its digest into the configuration, or hold it against that."""
+        if table.code.is_meta or getattr(table.code, "_is_hf_initialized", False):
             return
-        if self.config.interface_digest is None:
-            self.config.interface_digest = table.digest()
-        elif table.digest() != self.config.interface_digest:
+        made = self._made or self.config.plan_interface().make(Sources())
+        table.fill(made)
+        digest = table.digest()
+        if self.config.interface_digest not in (None, digest):
             raise BaseChangedError(
-                f"the options of interface {self.config.interface} give a table with digest {_short(table.digest())}, "
-                f"and the configuration says {_short(self.config.interface_digest)}; leave interface_digest out, "
-                "or load the weights that belong to it"
+                f"interface {self.config.interface} makes a table with digest {_short(digest)} here, and the "
+                f"configuration says {_short(self.config.interface_digest)}; leave interface_digest out for a new "
+                "model, or load the weights that belong to it"
             )
+        self.config.interface_digest = digest
+        self.config.interface_facts = dict(made.facts)
 
 
 def layered_model(config: LayeredConfig, sources: Sources | None = None) -> LayeredForCausalLM:
@@ -228,15 +246,8 @@ def layered_model(config: LayeredConfig, sources: Sources | None = None) -> Laye
     Raises:
         DataError: The interface needs sources that are not given, or cannot be used.
     """
-    model = LayeredForCausalLM(config)
-    interface, table = config.plan_interface(), model.get_input_embeddings()
-    if interface.needs_tokens and isinstance(table, FrozenTable):
-        made = interface.make(sources or Sources())
-        table.fill(made)
-        model.config.interface_facts = dict(made.facts)
-        model.config.interface_digest = None
-        model._remember(table)
-    return model
+    interface = config.plan_interface()
+    return LayeredForCausalLM(config, None if interface.is_trainable else interface.make(sources or Sources()))
 
 
 def _head(config: LayeredConfig, interface: Interface) -> nn.Module:

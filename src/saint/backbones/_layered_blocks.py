@@ -57,11 +57,12 @@ class LayeredMlp(nn.Module):
     def __init__(self, config: LayeredConfig) -> None:
         super().__init__()
         self.up_proj = nn.Linear(config.hidden_size, config.inner_size)
+        self.act_fn = nn.GELU()
         self.down_proj = nn.Linear(config.inner_size, config.hidden_size)
 
     @override
     def forward(self, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch seq d_model"]:
-        found: Tensor = self.down_proj(F.gelu(self.up_proj(x)))
+        found: Tensor = self.down_proj(self.act_fn(self.up_proj(x)))
         return found
 
 

@@ -12,6 +12,7 @@ from saint.cli.demo import demo
 from saint.cli.differing import diff
 from saint.cli.exporting import export
 from saint.cli.growing import grow, init
+from saint.cli.interfacing import interface
 from saint.cli.judging import approve, holdout, policy
 from saint.cli.keys import keys
 from saint.cli.kinds import kinds
@@ -78,6 +79,7 @@ for command in (
     train,
     data,
     kinds,
+    interface,
     map_sites,
 ):
     main.add_command(command)

@@ -62,7 +62,7 @@ def merge(base: FrozenBase, stack: Sequence[Graft]) -> FrozenBase:
 
 def _untie(model: Any, linear: Any) -> None:
     """Give `linear` a weight of its own if the embeddings share it."""
-    embeddings = model.get_input_embeddings()
-    if linear.weight is embeddings.weight:
-        linear.weight = nn.Parameter(linear.weight.detach().clone(), requires_grad=False)
+    shared = getattr(model.get_input_embeddings(), "weight", None)  # a frozen token interface has none
+    if shared is not None and linear.weight is shared:
+        linear.weight = nn.Parameter(shared.detach().clone(), requires_grad=False)
         model.config.tie_word_embeddings = False

@@ -11,3 +11,4 @@ from saint.interfaces._interface import (
 )
 from saint.interfaces._report import InterfaceReport as InterfaceReport, describe as describe
 from saint.interfaces._table import FrozenTable as FrozenTable, Table as Table, floats_as_code as floats_as_code
+from saint.interfaces._texts import token_texts as token_texts

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 GAUSSIAN_UNIT = 2.0**-12
 """What a whole number of `gaussian` stands for."""
 _NUM_QUANTILES = 1 << 16
+_DENSE = 4
 
 
 def words(seed: int, count: int) -> NDArray[np.uint64]:
@@ -21,6 +22,19 @@ def bits(seed: int, num_rows: int, num_bits: int) -> NDArray[np.uint8]:
     per_row = -(-num_bits // 64)
     raw = words(seed, num_rows * per_row).astype("<u8").view(np.uint8)
     return np.unpackbits(raw.reshape(num_rows, per_row * 8), axis=1)[:, :num_bits]
+
+
+def unique_bits(seed: int, num_rows: int, num_bits: int) -> NDArray[np.uint8]:
+    """Rows of zeros and ones no two of which are equal; needs 2^num_bits >= num_rows."""
+    if 1 << num_bits <= _DENSE * num_rows:  # few words are left over: take the first of all of them
+        return binary_digits(permutation(seed, 1 << num_bits)[:num_rows], num_bits)
+    spare = num_rows
+    while True:
+        drawn = bits(seed, num_rows + spare, num_bits)
+        firsts = np.sort(np.unique(drawn, axis=0, return_index=True)[1])
+        if len(firsts) >= num_rows:
+            return drawn[firsts[:num_rows]]
+        spare *= 2
 
 
 def permutation(seed: int, count: int) -> NDArray[np.int64]:

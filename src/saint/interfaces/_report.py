@@ -1,10 +1,10 @@
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from saint.interfaces._distinct import num_distinct
 from saint.interfaces._table import FrozenTable, Table, floats_as_code
 
 
@@ -58,13 +58,6 @@ def describe(table: Table) -> InterfaceReport:
         norm_mean=float(norms.mean()),
         norm_max=float(norms.max()),
     )
-
-
-def num_distinct(code: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> int:
-    """How many of the rows differ."""
-    rows = np.ascontiguousarray(code)
-    as_bytes = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
-    return len(np.unique(as_bytes))
 
 
 def _rank(values: Tensor) -> int:

@@ -73,7 +73,8 @@ class FrozenTable(nn.Module):
     def _values(self, code: Tensor, dtype: torch.dtype) -> Tensor:
         if code.dtype == torch.int32:
             return code.view(torch.float32).to(dtype)
-        return code.to(dtype) * self.layout.unit + self.layout.offset
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        return (code.to(wide) * self.layout.unit + self.layout.offset).to(dtype)
 
     def _lift(self, values: Tensor) -> Tensor:
         if self.layout.num_columns == self.d_model:

@@ -167,6 +167,8 @@ def _load(name: str, tokenizer: Any, revision: str | None) -> tuple[nn.Module, A
             name, revision=revision, use_safetensors=True, dtype="auto", output_loading_info=True
         )
         model, loading = loaded
+    except BaseChangedError:  # weights and configuration do not belong together
+        raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise BaseModelError(

@@ -1,4 +1,4 @@
-"""What a kind, gate, judge, map, policy or model has to prove, as suites and assertions; for plug-ins' authors too.
+"""What a kind, gate, interface, judge, map, policy or model has to prove, as suites; for plug-ins' authors too.
 
 Also what is fast elsewhere, written down plainly, which it must agree with: the search, and attention by distance.
 """
@@ -11,6 +11,7 @@ from saint.testing._assertions import (
 from saint.testing._direct import by_differences as by_differences, evaluated_directly as evaluated_directly
 from saint.testing._gates import GateSuite as GateSuite, an_evidence as an_evidence
 from saint.testing._grafts import GraftSuite as GraftSuite
+from saint.testing._interfaces import InterfaceSuite as InterfaceSuite, write_font as write_font
 from saint.testing._judges import JudgeSuite as JudgeSuite
 from saint.testing._maps import MapSuite as MapSuite
 from saint.testing._naive import (

@@ -10,9 +10,11 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
+from saint.backbones import LayeredConfig, layered_model
 from saint.data import Corpus, start_token
 from saint.errors import ConfigError, DivergedError, QuantizedBaseError
 from saint.grafts import Graft, History
+from saint.interfaces import Sources, token_texts
 from saint.models import FrozenBase, family_of, must_read
 from saint.progress import Progress, Silent
 from saint.records import Candidate
@@ -169,8 +171,14 @@ def untrained(plan: BasePlan, tokenizer: Any) -> PreTrainedModel:
     config = model_config(plan.architecture, plan.model, tokenizer)
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
-        model: PreTrainedModel = family_of(config).from_config(config).eval()
+        model: PreTrainedModel = _new(config, tokenizer).eval()
     return model
+
+
+def _new(config: Any, tokenizer: Any) -> Any:
+    if isinstance(config, LayeredConfig) and config.plan_interface().needs_tokens:
+        return layered_model(config, Sources(tokens=token_texts(tokenizer, config.vocab_size)))
+    return family_of(config).from_config(config)
 
 
 def _whole(

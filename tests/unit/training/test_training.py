@@ -191,6 +191,19 @@ def test_an_encoder_decoder_can_be_trained_from_nothing(data: Splits) -> None:
     assert made.generate(torch.tensor([[0, 5]]), max_new_tokens=3, min_new_tokens=3, pad_token_id=0).shape == (1, 4)
 
 
+@pytest.mark.parametrize("interface", ["binary", "glyph"])
+def test_a_layered_decoder_learns_above_a_table_that_does_not(data: Splits, interface: str) -> None:
+    model = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "interface": interface}
+    if interface == "glyph":
+        pytest.importorskip("PIL", reason="Pillow, or another font, is needed to draw tokens")
+        model["interface_options"] = {"max_missing": 1.0, "max_collisions": 1.0}
+    schedule = Schedule(num_steps=30, batch_size=8, seq_len=16, evaluate_every=15)
+    plan = BasePlan(architecture="saint_layered", model=model, domain="code", lr=0.01, schedule=schedule)
+    made, history = pretrain(plan, data.tokenizer, data.of("code", "train"), select=data.select["code"])
+    assert history.select_bpb[-1][1] < history.select_bpb[0][1]
+    made.check_interface()  # type: ignore[operator]
+
+
 def test_an_unknown_architecture_is_refused(data: Splits) -> None:
     with pytest.raises(ConfigError, match="lama"):
         pretrain(BasePlan(domain="code", architecture="lama"), data.tokenizer, data.of("code", "train"))
