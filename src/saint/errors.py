@@ -52,6 +52,12 @@ class BaseModelError(SaintError, ValueError):
     exit_status = 2
 
 
+class MixtureError(SaintError, ValueError):
+    """Experts cannot be composed: they differ in tokenizer, interface, number format or architecture."""
+
+    exit_status = 2
+
+
 class BaseChangedError(SaintError, RuntimeError):
     """The weights, configuration or tokenizer are not those that were frozen."""
 

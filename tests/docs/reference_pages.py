@@ -30,8 +30,12 @@ from saint.sensitivity import Map, Sensitivity
 from saint.studies import (
     BackbonePlan,
     Claim,
+    CompositionPlan,
+    CompositionTargets,
+    ExpertsPlan,
     FullPlan,
     FullTargets,
+    GatePlan,
     ScratchPlan,
     SetPlan,
     StandingPlan,
@@ -138,6 +142,10 @@ def plans_page() -> str:
         ("`[backbones.full]`, `[[backbones.others]]`, `[[calibration]]`", ScratchPlan),
         ("`[[arms]]` of full against grafted", StandingPlan),
         ("`[targets]` of full against grafted", FullTargets),
+        ("A plan of composed experts", CompositionPlan),
+        ("`[[groups]]`", ExpertsPlan),
+        ("`[gate]`", GatePlan),
+        ("`[targets]` of composed experts", CompositionTargets),
     ]
     for title, cls in sections:
         parts += [f"## {title}", "", summary(cls), "", *table(cls)]

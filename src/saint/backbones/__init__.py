@@ -19,6 +19,13 @@ from saint.backbones._layered_sizes import (
     LayeredSize as LayeredSize,
     layered_config as layered_config,
 )
+from saint.backbones._mixture import MixtureForCausalLM as MixtureForCausalLM, MixtureOutput as MixtureOutput
+from saint.backbones._mixture_cache import MixtureCache as MixtureCache
+from saint.backbones._mixture_config import (
+    COMBINATIONS as COMBINATIONS,
+    Combination as Combination,
+    MixtureConfig as MixtureConfig,
+)
 from saint.backbones._model import DrmForCausalLM as DrmForCausalLM, DrmOutput as DrmOutput
 from saint.backbones._sizes import (
     SIZES as SIZES,

@@ -6,6 +6,7 @@ from saint.cli.benching import bench
 from saint.cli.blaming import blame
 from saint.cli.comparing import compare
 from saint.cli.composing import compose, compositions
+from saint.cli.composition_study import composition
 from saint.cli.data import data
 from saint.cli.demo import demo
 from saint.cli.differing import diff
@@ -18,6 +19,7 @@ from saint.cli.kinds import kinds
 from saint.cli.ledger import log, report, rollback, show, status, verify
 from saint.cli.library import library
 from saint.cli.mapping import map_sites
+from saint.cli.mixing import mix
 from saint.cli.rejudging import rejudge
 from saint.cli.remoting import bundle, import_registry, pull, push, unbundle
 from saint.cli.studying import study
@@ -37,6 +39,8 @@ def main() -> None:
     """
 
 
+study.add_command(composition)
+
 for command in (
     demo,
     init,
@@ -49,6 +53,7 @@ for command in (
     rejudge,
     compose,
     compositions,
+    mix,
     diff,
     approve,
     keys,

@@ -313,7 +313,7 @@ def _full_record(
         "command": command,
         "plan_digest": plan_digest,
         "code": full_code()["source"],
-        **_provenance(num_workers),
+        **provenance(num_workers),
         "plan": records.to_plain(plan),
         "data_plan": records.to_plain(text_plan),
         "data": found.data.describe(),
@@ -323,7 +323,7 @@ def _full_record(
     }
 
 
-def _provenance(num_workers: int) -> dict[str, Any]:
+def provenance(num_workers: int) -> dict[str, Any]:
     """With what and on what a study was run."""
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
@@ -357,7 +357,7 @@ def _record(sources: Sources[Any], found: "Findings", command: str, num_workers:
         "command": command,
         "plan_digest": sources.digest,
         "code": code()["source"],
-        **_provenance(num_workers),
+        **provenance(num_workers),
         "plan": records.to_plain(plan),
         "base_plan": records.to_plain(sources.base),
         "data_plan": records.to_plain(sources.data),

@@ -1,4 +1,7 @@
-"""The base and its grafts as one model, without touching the base; and such models in other people's formats."""
+"""The base and its grafts as one model, without touching the base; and such models in other people's formats.
+
+Also models that were trained apart, as one.
+"""
 
 from saint.composition._angles import (
     Angles as Angles,
@@ -18,6 +21,8 @@ from saint.composition._export import (
     export_peft as export_peft,
     exported_difference as exported_difference,
 )
+from saint.composition._mix import Expert as Expert, average as average, mix as mix
+from saint.composition._mixture_cost import MixtureCost as MixtureCost, mixture_cost as mixture_cost
 from saint.composition._modes import Modes as Modes
 from saint.composition._places import newborn as newborn, place_of as place_of
 from saint.composition._prefix import Prefix as Prefix, PrefixCache as PrefixCache

@@ -84,6 +84,28 @@ class Corpus:
             documents=tuple(self.documents[index] for index in taken),
         )
 
+    def joined(self, others: Sequence["Corpus"], *, name: str) -> "Corpus":
+        """The documents of this corpus and then those of others, as one.
+
+        Raises:
+            DataError: They were cut into tokens by different tokenizers.
+        """
+        parts = [self, *others]
+        for part in others:
+            if part.tokenizer != self.tokenizer:
+                raise DataError(
+                    f"{part.name} was cut with the tokenizer {part.tokenizer[:12]}, expected {self.tokenizer[:12]}, "
+                    f"which {self.name} was cut with; prepare them together"
+                )
+        return Corpus(
+            name=name,
+            shards=[shard for part in parts for shard in part.shards],
+            num_tokens_each=np.concatenate([part.num_tokens_each for part in parts]),
+            num_bytes_each=np.concatenate([part.num_bytes_each for part in parts]),
+            documents=tuple(document for part in parts for document in part.documents),
+            tokenizer=self.tokenizer,
+        )
+
     def windows(self, *, seq_len: int, batch_size: int) -> Iterator[TextWindows]:
         """Rows of at most `seq_len` predictions that together pay for every token but the start tokens, once.
 

@@ -46,8 +46,8 @@ def read_documents(
     """The documents of one source, in a fixed order; empty ones are left out.
 
     Args:
-        source: `embedded:code`, `embedded:prose`, or a path or glob of .jsonl, .jsonl.gz, .jsonl.zst, .parquet, .txt,
-            .txt.gz, .md, .py or other text files; a folder stands for all files in it.
+        source: `embedded:code`, `embedded:prose`, `embedded:descriptions`, or a path or glob of .jsonl, .jsonl.gz,
+            .jsonl.zst, .parquet, .txt, .txt.gz, .md, .py or other text files; a folder stands for all files in it.
         root: What a relative path is relative to.
         text_key: The field of a JSON line or column of a Parquet file that has the text.
         separator: Cuts a text file into documents; without one a text file is one document.

@@ -2,7 +2,8 @@
 
 A newcomer has no corpus and may have no network. The running interpreter has both domains: *code* is the
 library's source with its docstrings taken out, *prose* is those docstrings and the language reference that backs
-`help()`. The text depends on the interpreter's version; its digest is recorded wherever it is used.
+`help()`. A third domain, *descriptions*, is what the installed packages say of themselves where they are published.
+The text depends on the interpreter's version and on what is installed; its digest is recorded wherever it is used.
 """
 
 import ast
@@ -11,6 +12,7 @@ import sysconfig
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from importlib.metadata import distributions
 from pathlib import Path
 from types import MappingProxyType
 
@@ -40,8 +42,19 @@ def read_prose() -> Iterator[tuple[str, str]]:
             yield text, f"topic:{name}"
 
 
+def read_descriptions() -> Iterator[tuple[str, str]]:
+    """(text, name): the page of each installed package, mostly Markdown, once for all its versions."""
+    pages: dict[str, str] = {}
+    for package in distributions():
+        text = str(package.metadata.get_payload() or package.metadata.get("Description") or "")  # type: ignore[attr-defined]
+        pages.setdefault(str(package.metadata["Name"]).lower(), text)
+    for name, text in sorted(pages.items()):
+        if len(text) >= _MIN_CHARS:
+            yield text, f"package:{name}"
+
+
 EMBEDDED: Mapping[str, Callable[[], Iterator[tuple[str, str]]]] = MappingProxyType(
-    {"code": read_code, "prose": read_prose}
+    {"code": read_code, "prose": read_prose, "descriptions": read_descriptions}
 )
 
 

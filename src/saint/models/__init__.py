@@ -8,6 +8,7 @@ from saint.models._cost import (
 )
 from saint.models._frozen import (
     FrozenBase as FrozenBase,
+    config_and_tokenizer as config_and_tokenizer,
     family_of as family_of,
     freeze as freeze,
     tensor_digest as tensor_digest,

@@ -135,10 +135,31 @@ def freeze(
     return FrozenBase(model, tokenizer, _identify(model, tokenizer, quantize), source=name, revision=revision)
 
 
-def _load(name: str, tokenizer: Any, revision: str | None) -> tuple[nn.Module, Any]:
+def config_and_tokenizer(name: str, *, revision: str | None = None) -> tuple[Any, Any]:
+    """What a folder or hub name says of a model, before any of its weights is read; the tokenizer may be None.
+
+    Raises:
+        BaseModelError: No model is there.
+    """
+    _must_be_name_or_folder(name)
+    try:
+        config = AutoConfig.from_pretrained(name, revision=revision)
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise BaseModelError(
+            f"{name} holds no model ({first_line}); give a folder that save_pretrained wrote"
+        ) from error
+    return config, _load_tokenizer(name, revision)
+
+
+def _must_be_name_or_folder(name: str) -> None:
     folder = Path(name)
     if not folder.is_dir() and (folder.is_absolute() or name.startswith(".") or name.count("/") > 1):
         raise BaseModelError(f"{name} is not a folder; give the folder of a saved model, or a hub name")
+
+
+def _load(name: str, tokenizer: Any, revision: str | None) -> tuple[nn.Module, Any]:
+    _must_be_name_or_folder(name)
     try:
         config = AutoConfig.from_pretrained(name, revision=revision)
         must_be_loadable(config, name)

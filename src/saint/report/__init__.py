@@ -22,6 +22,14 @@ from saint.report._compositions import (
     standing_of as standing_of,
 )
 from saint.report._difference import difference as difference, difference_parts as difference_parts
+from saint.report._experts import (
+    experts_figure_lines as experts_figure_lines,
+    experts_figures as experts_figures,
+    experts_markdown as experts_markdown,
+    experts_parts as experts_parts,
+    experts_unmeasured as experts_unmeasured,
+    write_experts as write_experts,
+)
 from saint.report._figure import Figure as Figure
 from saint.report._full import (
     full_figure_lines as full_figure_lines,

@@ -3,10 +3,12 @@
 from saint.statistics._betting import log_e_value as log_e_value, running_log_e_values as running_log_e_values
 from saint.statistics._bootstrap import bootstrap_interval as bootstrap_interval
 from saint.statistics._interval import (
+    Stratum as Stratum,
     negated as negated,
     paired_interval as paired_interval,
     paired_spread as paired_spread,
     repeated_interval as repeated_interval,
+    stratified_interval as stratified_interval,
     student_quantile as student_quantile,
 )
 from saint.statistics._items import (

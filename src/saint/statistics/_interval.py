@@ -1,7 +1,9 @@
 """Intervals for differences that were measured on the same documents."""
 
+from collections.abc import Sequence
 from functools import lru_cache
-from math import exp, lgamma, log, pi, sqrt, tan
+from math import exp, hypot, lgamma, log, pi, sqrt, tan
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -91,21 +93,51 @@ def repeated_interval(
     Source:
         Welch 1947, doi:10.1093/biomet/34.1-2.28; Satterthwaite 1946, doi:10.2307/3002019.
     """
-    saved_bits = (before_nats - after_nats) / log(2)
-    estimate, of_documents = _ratio(saved_bits.mean(0), num_bytes)
-    num_seeds, n = saved_bits.shape
-    each = saved_bits.sum(1) / float(num_bytes.sum())
-    of_seeds = float(each.std(ddof=1)) / sqrt(num_seeds) if num_seeds > 1 else 0.0
+    return stratified_interval([Stratum(before_nats, after_nats, num_bytes)], level=level)
+
+
+class Stratum(NamedTuple):
+    """Documents of one sort, under two models with each seed."""
+
+    before_nats: Float64[np.ndarray, "seeds documents"]
+    after_nats: Float64[np.ndarray, "seeds documents"]
+    num_bytes: Int64[np.ndarray, " documents"]
+
+
+def stratified_interval(strata: Sequence[Stratum], *, level: float = _LEVEL) -> RepeatedInterval:
+    """Bits per byte that a way of training saves on a mix of sorts of text, each sort counting the same.
+
+    The estimate is the mean of what `repeated_interval` estimates for each stratum, all with the same seeds. Which
+    sorts there are is not left to chance, only documents within a sort are drawn: with K strata the variance from
+    documents is the sum of theirs over K^2. That from seeds is of the seeds' means over the strata.
+
+    Raises:
+        DataError: A stratum has fewer than two documents, or a loss is not a number.
+
+    Source:
+        Cochran, "Sampling Techniques", 3rd edition, sections 5.3 and 6.13.
+    """
+    parts, each = [], []
+    for before_nats, after_nats, num_bytes in strata:
+        saved_bits = (before_nats - after_nats) / log(2)
+        parts.append((*_ratio(saved_bits.mean(0), num_bytes), len(num_bytes)))
+        each.append(saved_bits.sum(1) / float(num_bytes.sum()))
+    size, num_seeds = len(parts), len(each[0])
+    of_documents = hypot(*(error for _, error, _ in parts)) / size
+    of_seeds = float(np.mean(each, axis=0).std(ddof=1)) / sqrt(num_seeds) if num_seeds > 1 else 0.0
     squared = of_documents**2 + of_seeds**2
-    parts = of_documents**4 / (n - 1) + (of_seeds**4 / (num_seeds - 1) if num_seeds > 1 else 0.0)
-    degrees = squared**2 / parts if parts > 0 else float(n - 1)
+    spread = sum((error / size) ** 4 / (n - 1) for _, error, n in parts)
+    spread += of_seeds**4 / (num_seeds - 1) if num_seeds > 1 else 0.0
+    num_documents = sum(n for *_, n in parts)
+    degrees = squared**2 / spread if spread > 0 else float(num_documents - size)
     half = student_quantile((1 + level) / 2, round(degrees, 6)) * sqrt(squared)
+    estimate = sum(found for found, *_ in parts) / size
     return RepeatedInterval(
         estimate=estimate,
         low=estimate - half,
         high=estimate + half,
         standard_error=sqrt(squared),
-        num_documents=n,
+        num_documents=num_documents,
         num_seeds=num_seeds,
         standard_error_of_documents=of_documents,
         standard_error_of_seeds=of_seeds,

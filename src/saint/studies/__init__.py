@@ -1,6 +1,20 @@
 """Were the guesses any good, and does growing pay: everything is trained to the end, and held against each other."""
 
 from saint.studies._bench import Materials as Materials, code as code
+from saint.studies._experts_bench import ExpertsBench as ExpertsBench, experts_code as experts_code
+from saint.studies._experts_plan import (
+    CompositionPlan as CompositionPlan,
+    CompositionTargets as CompositionTargets,
+    ExpertsPlan as ExpertsPlan,
+    GatePlan as GatePlan,
+)
+from saint.studies._experts_study import (
+    ExpertsFindings as ExpertsFindings,
+    ExpertsOutcome as ExpertsOutcome,
+    check_composition as check_composition,
+    study_composition as study_composition,
+)
+from saint.studies._experts_table import make_composition_results as make_composition_results
 from saint.studies._full_bench import full_code as full_code
 from saint.studies._full_plan import (
     BackbonePlan as BackbonePlan,

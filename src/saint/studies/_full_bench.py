@@ -1,12 +1,12 @@
 """The work of a study of full models and grafts: one training at a time, measured, and what came of it kept."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, final
 
 import torch
 from safetensors.torch import load, save
@@ -18,20 +18,19 @@ from saint.consolidation import merge
 from saint.data import Splits, open_splits
 from saint.errors import DivergedError, ExportError
 from saint.evaluation import Losses
-from saint.grafts import Graft, History, Kind, default_lr, grow_from, kind_and_options
+from saint.grafts import Graft, Kind, default_lr, grow_from, kind_and_options
 from saint.models import FrozenBase, freeze
 from saint.progress import Progress, Silent
 from saint.records import Candidate, Site
 from saint.search import Result, Store, code_digest, defining_digest
 from saint.studies._full_plan import FullPlan, StandingPlan
+from saint.studies._timing import plain_history, watching_the_clock
 from saint.training import BasePlan, Schedule, continue_training, count_step, pretrain, train, untrained
 
 _PACKAGES = ("saint-g", "torch", "transformers")
 _BYTES_PER_WEIGHT = 4
 _ARMS_BEGIN = 10_000  # added to an arm's seed: what follows a base does not read its text in the same order again
 _STAGES_APART = 1_000_000
-
-M = TypeVar("M")
 
 
 @final
@@ -125,7 +124,7 @@ class FullBench:
         return work.arm is None and work.model in self._bases
 
     def _from_nothing(self, work: Work, name: str) -> Result:
-        (model, history), busy = _watching_the_clock(
+        (model, history), busy = watching_the_clock(
             lambda: pretrain(
                 work.model, self.data.tokenizer, self.data.train, select=self._select, **self._watched(name)
             )
@@ -136,7 +135,7 @@ class FullBench:
         model.requires_grad_(requires_grad=False).eval()
         num_params = _num_params(model)
         return {
-            **_learnt([_plain(history, busy)], num_params, num_params, _BYTES_PER_WEIGHT * num_params),
+            **_learnt([plain_history(history, busy)], num_params, num_params, _BYTES_PER_WEIGHT * num_params),
             **count,
             **self._measured(model),
             "recomposition": None,
@@ -148,7 +147,7 @@ class FullBench:
 
     def _continued(self, base: FrozenBase, work: Work, arm: StandingPlan, name: str) -> Result:
         schedule = replace(self.plan.schedule, fade_in=0.0)  # a whole base has no strength that could fade in
-        (model, history), busy = _watching_the_clock(
+        (model, history), busy = watching_the_clock(
             lambda: continue_training(
                 base,
                 self.data.train,
@@ -162,7 +161,9 @@ class FullBench:
         model.requires_grad_(requires_grad=True)
         count = self._count(model, model, schedule)
         model.requires_grad_(requires_grad=False)
-        learnt = _learnt([_plain(history, busy)], base.num_params, base.num_params, _BYTES_PER_WEIGHT * base.num_params)
+        learnt = _learnt(
+            [plain_history(history, busy)], base.num_params, base.num_params, _BYTES_PER_WEIGHT * base.num_params
+        )
         return {**learnt, **count, **self._measured(model), "recomposition": None}
 
     def _grafted(self, base: FrozenBase, work: Work, arm: StandingPlan, name: str) -> Result:
@@ -194,7 +195,7 @@ class FullBench:
         known, weights = self.store.read(name), self.store.weights(name)
         if known is not None and weights is not None:
             return grow_from(candidate, weights=weights).requires_grad_(requires_grad=False).eval(), known
-        graft, busy = _watching_the_clock(
+        graft, busy = watching_the_clock(
             lambda: train(
                 base,
                 stack,
@@ -207,7 +208,7 @@ class FullBench:
         )
         assert graft.history is not None  # it was just trained
         self.store.keep_weights(name, graft.to_bytes())
-        history = _plain(graft.history, busy)
+        history = plain_history(graft.history, busy)
         self.store.write(name, history)
         return graft, history
 
@@ -262,24 +263,6 @@ class FullBench:
         return {"memory_bytes": count.memory_bytes, "flops_per_step": count.num_flops * schedule.accumulate}
 
 
-def _watching_the_clock(training: Callable[[], M]) -> tuple[M, float]:
-    """What a training returns, and the share of its time in which the processor was its own, at most 1."""
-    began, worked = time.monotonic(), time.process_time()
-    found = training()
-    return found, min(1.0, (time.process_time() - worked) / (time.monotonic() - began))
-
-
-def _plain(history: History, busy: float) -> Result:
-    """How something was trained; its time is the processor's, so that what else a machine does is not counted.
-
-    Args:
-        busy: The share of the time that the processor had for it since it was last taken up; what came before a stop is
-            taken to have been the same.
-    """
-    plain: Result = records.to_plain(history)
-    return plain | {"time_s": plain["time_s"] * busy}
-
-
 def _learnt(histories: Sequence[Result], num_params: int, total_params: int, num_bytes: int) -> dict[str, Any]:
     """What a training comes to, apart from what it does to a text."""
     return {
@@ -317,5 +300,5 @@ def _num_params(model: nn.Module) -> int:
 @cache
 def full_code() -> dict[str, str]:
     """What decides such a study's results beside the plan and what it names."""
-    source = code_digest(("studies/_full_bench.py",))
+    source = code_digest(("studies/_full_bench.py", "studies/_timing.py"))
     return {**{name: version(name) for name in _PACKAGES}, "source": source}

@@ -15,6 +15,7 @@ from saint.grafts import num_bytes
 from saint.models import freeze, must_read
 from saint.progress import Progress, Silent
 from saint.search import Result, Workers
+from saint.studies._asking import Asking
 from saint.studies._full_bench import FullBench, Work, sites_of
 from saint.studies._full_plan import BackbonePlan, FullPlan, ScratchPlan, StandingPlan
 from saint.training import BasePlan, model_config, untrained
@@ -134,22 +135,16 @@ class _Asked:
 
     def __init__(self, bench: FullBench) -> None:
         self.bench, self.plan = bench, bench.plan
-        self._known: set[str] = set()
-        self._asked: set[str] = set()
+        self._asking = Asking[Work](bench)
 
     @property
     def num_known(self) -> int:
         """Trainings that were there before anything was asked for."""
-        return len(self._known - self._asked)
+        return self._asking.num_known
 
     def all_of(self, works: Sequence[Work]) -> Generator[list[Work], list[Result], list[Result]]:
         """What came of each, in their order."""
-        missing = [work for work in works if self.bench.result(work) is None]
-        self._asked |= {self.bench.digest(work) for work in missing}
-        self._known |= {self.bench.digest(work) for work in works}
-        if missing:
-            yield missing
-        return [self._result(work) for work in works]
+        return self._asking.all_of(works)
 
     def tuned(
         self, wanted: Mapping[str, Sequence[Work]]
@@ -169,11 +164,6 @@ class _Asked:
         rest = iter((yield from self.all_of(chosen)))
         for one in found.values():
             one["results"] |= {seed: next(rest) for seed in others}
-        return found
-
-    def _result(self, work: Work) -> Result:
-        found = self.bench.result(work)
-        assert found is not None  # it was asked for
         return found
 
 

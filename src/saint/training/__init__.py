@@ -25,5 +25,6 @@ from saint.training._train import (
     model_config as model_config,
     pretrain as pretrain,
     train as train,
+    train_free as train_free,
     untrained as untrained,
 )

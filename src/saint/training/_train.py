@@ -133,6 +133,35 @@ def pretrain(
     return model, _learn_whole("training the base", model, learner, select, progress)
 
 
+def train_free(
+    model: nn.Module,
+    text: Corpus,
+    *,
+    of: Any,
+    lr: float,
+    select: Corpus | None = None,
+    schedule: Schedule | None = None,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> History:
+    """Train, where they lie, those parameters of a model that are free to learn, such as a gate above frozen experts.
+
+    The other arguments are those of `train`.
+
+    Args:
+        of: What decides the model before it learns, as plain data: a checkpoint of anything else is refused.
+
+    Raises:
+        ConfigError: No parameter asks for a gradient.
+    """
+    schedule = schedule or Schedule()
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError("no parameter of the model asks for a gradient; free those that are to learn")
+    learner = _whole(of, model, text, schedule, lr, seed, checkpoint)
+    return _learn_whole("training", model, learner, select, progress)
+
+
 def untrained(plan: BasePlan, tokenizer: Any) -> PreTrainedModel:
     """The base that `plan` describes before it has learnt anything: random weights, the same for a seed.
 
@@ -168,7 +197,8 @@ def _whole(
     if schedule.recompute:
         raise ConfigError("recompute is for grafts, which train over frozen blocks; leave it out for a whole base")
     batches = text.batches(batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=seed, shift=schedule.shift)
-    return Learner(dict(model.named_parameters()), batches, schedule, of=of, lr=lr, checkpoint=checkpoint)
+    free = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return Learner(free, batches, schedule, of=of, lr=lr, checkpoint=checkpoint)
 
 
 def _learn_whole(
