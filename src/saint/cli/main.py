@@ -17,6 +17,7 @@ from saint.cli.kinds import kinds
 from saint.cli.ledger import log, report, rollback, show, status, verify
 from saint.cli.library import library
 from saint.cli.mapping import map_sites
+from saint.cli.measuring import measure
 from saint.cli.rejudging import rejudge
 from saint.cli.remoting import bundle, import_registry, pull, push, unbundle
 from saint.cli.studying import study
@@ -67,6 +68,7 @@ for command in (
     unbundle,
     library,
     import_registry,
+    measure,
     compare,
     study,
     bench,

@@ -141,9 +141,7 @@ def _mean(scores: Float64[np.ndarray, " items"], sample: _Sample) -> _Mean:
     return _Mean(value, variance, worth)
 
 
-def _covariance(
-    one: Float64[np.ndarray, " items"], other: Float64[np.ndarray, " items"], sample: _Sample
-) -> float:
+def _covariance(one: Float64[np.ndarray, " items"], other: Float64[np.ndarray, " items"], sample: _Sample) -> float:
     """Of the means of both, over clusters."""
     off_one, off_other = (
         np.bincount(sample.clusters, weights=values - values.mean(), minlength=sample.num_clusters)

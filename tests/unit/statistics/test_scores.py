@@ -80,9 +80,9 @@ def test_swapping_the_models_turns_the_interval_round() -> None:
 def test_one_cluster_and_scores_beyond_the_scale_are_refused() -> None:
     with pytest.raises(DataError, match="at least 2 items, got 1"):
         score_interval(np.zeros(1))
-    with pytest.raises(DataError, match=r"there are 5 items of, got 1"):
+    with pytest.raises(DataError, match="there are 5 items of, got 1"):
         score_interval(np.zeros(5), np.zeros(5, np.int64))
-    with pytest.raises(DataError, match="item 1 has a score of 1.5"):
+    with pytest.raises(DataError, match=r"item 1 has a score of 1\.5"):
         score_interval(np.array([0.0, 1.5]))
     with pytest.raises(DataError, match="item 0 has a score of nan"):
         paired_score_interval(np.zeros(2), np.array([np.nan, 0.0]))
