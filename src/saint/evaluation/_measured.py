@@ -53,7 +53,7 @@ class TaskResult:
     """Scores between 0 and 1; more is better."""
     right_bpb: Measure
     """Bits per byte of the right option; less is better."""
-    groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    groups: Mapping[str, Mapping[str, int | float]] = field(default_factory=dict)
     """Subject or phenomenon -> each measure's mean there."""
 
 

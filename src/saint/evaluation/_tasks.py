@@ -79,7 +79,7 @@ class TaskScores:
         nats, sizes = self._of_clusters()
         return negated(paired_interval(other._of_clusters()[0], nats, sizes))
 
-    def group_means(self, groups: Sequence[str]) -> dict[str, dict[str, float]]:
+    def group_means(self, groups: Sequence[str]) -> dict[str, dict[str, int | float]]:
         """Group -> each measure's mean over its questions."""
         names, places = np.unique(np.array(groups), return_inverse=True)
         sizes = np.bincount(places)

@@ -26,8 +26,7 @@ class HellaSwag(Task):
     def read(self, line: Mapping[str, Any]) -> Sequence[Question]:
         options, right = choices(line, "endings", "choices")
         if has(line, "ctx_a", "ctx_b"):
-            first, second = text(line, "ctx_a"), text(line, "ctx_b")
-            begun = f"{text(line, 'activity_label')}: {first} {second[:1].upper()}{second[1:]}"
+            begun = f"{text(line, 'activity_label')}: {text(line, 'ctx_a')} {text(line, 'ctx_b').capitalize()}"
         else:
             begun = text(line, "query", "ctx")
         endings = [_plain(option) for option in options]
