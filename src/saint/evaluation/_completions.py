@@ -68,7 +68,8 @@ def completion_nats(
 ) -> Float64[np.ndarray, " rows"]:
     """-ln p(completion | prompt) of each pair, in nats per token of the completion, as `completion_costs` has it."""
     costs = completion_costs(model, prompts, completions, seq_len=seq_len)
-    return costs.nats / costs.num_tokens
+    per_token: Float64[np.ndarray, " rows"] = costs.nats / costs.num_tokens
+    return per_token
 
 
 @torch.inference_mode()
