@@ -9,6 +9,7 @@ from saint.cli.composing import compose, compositions
 from saint.cli.data import data
 from saint.cli.demo import demo
 from saint.cli.differing import diff
+from saint.cli.expanding import expand
 from saint.cli.exporting import export
 from saint.cli.growing import grow, init
 from saint.cli.judging import approve, holdout, policy
@@ -74,6 +75,7 @@ for command in (
     bench,
     train,
     data,
+    expand,
     kinds,
     map_sites,
 ):

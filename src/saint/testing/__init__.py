@@ -1,4 +1,4 @@
-"""What a kind, gate, judge, map, policy, task or model has to prove, as suites and assertions, for plug-ins too.
+"""What a kind, gate, judge, map, policy, task, operator or model has to prove, as suites and assertions.
 
 Also what is fast elsewhere, written down plainly, which it must agree with: the search, and attention by distance.
 """
@@ -19,6 +19,7 @@ from saint.testing._naive import (
     naive_round as naive_round,
     naive_train as naive_train,
 )
+from saint.testing._operators import OperatorSuite as OperatorSuite
 from saint.testing._policies import PolicySuite as PolicySuite
 from saint.testing._published import published_logits as published_logits
 from saint.testing._tasks import TaskSuite as TaskSuite
