@@ -24,6 +24,7 @@ from saint.gates.safety import SuiteLimit
 from saint.grafts import Kind
 from saint.growth import Controls, Joint, Overgrow, Plan, Stage
 from saint.judges import Judge
+from saint.operators import Operator
 from saint.records import Budget
 from saint.sensitivity import Map, Sensitivity
 from saint.studies import (
@@ -227,6 +228,15 @@ def maps_page() -> str:
     return "\n".join(parts)
 
 
+def operators_page() -> str:
+    parts = ["# Operators", "", "What `saint expand MODEL --operator NAME --set KEY=VALUE --out DIR` does.", ""]
+    for name in discovery.names("operators"):
+        found: Any = discovery.find("operators", name, Operator)
+        parts += [f"## `{name}`", "", what_it_is(found), "", summary(found), "", f"- Source: {source_of(found)}.", ""]
+        parts += table(found)
+    return "\n".join(parts)
+
+
 SCORES = {
     "choice": "the likeliest option",
     "word": "every token of the word the likeliest",
@@ -249,7 +259,8 @@ def tasks_page() -> str:
 
 
 PAGES = {"reference/commands.md": commands_page, "reference/plans.md": plans_page, "reference/kinds.md": kinds_page}
-PAGES |= {"reference/maps.md": maps_page, "reference/tasks.md": tasks_page}
+PAGES |= {"reference/maps.md": maps_page}
+PAGES |= {"reference/tasks.md": tasks_page, "reference/operators.md": operators_page}
 PAGES |= {f"reference/kinds/{name}.md": partial(kind_page, name) for name in discovery.names("grafts")}
 
 if __name__ == "__main__":
