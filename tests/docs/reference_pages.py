@@ -25,6 +25,7 @@ from saint.grafts import Kind
 from saint.growth import Controls, Joint, Overgrow, Plan, Stage
 from saint.interfaces import Interface
 from saint.judges import Judge
+from saint.operators import Operator
 from saint.records import Budget
 from saint.sensitivity import Map, Sensitivity
 from saint.studies import (
@@ -44,6 +45,7 @@ from saint.studies import (
     Way,
     WaysPlan,
 )
+from saint.tasks import task_of
 from saint.training import BasePlan, Rung, RunPlan, Schedule, Search
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -255,8 +257,39 @@ def interfaces_page() -> str:
     return "\n".join(parts)
 
 
+def operators_page() -> str:
+    parts = ["# Operators", "", "What `saint expand MODEL --operator NAME --set KEY=VALUE --out DIR` does.", ""]
+    for name in discovery.names("operators"):
+        found: Any = discovery.find("operators", name, Operator)
+        parts += [f"## `{name}`", "", what_it_is(found), "", summary(found), "", f"- Source: {source_of(found)}.", ""]
+        parts += table(found)
+    return "\n".join(parts)
+
+
+SCORES = {
+    "choice": "the likeliest option",
+    "word": "every token of the word the likeliest",
+    "answer": "what is written: exact match, F1",
+}
+
+
+def tasks_page() -> str:
+    parts = ["# Benchmarks", "", "What `saint measure MODEL --task NAME=FILES` reads; files are the user's own.", ""]
+    parts += ["| task | | right is | source | licence of the items |", "|---|---|---|---|---|"]
+    for name in discovery.names("tasks"):
+        task = task_of(name)
+        row = f"[`{name}`](#{name}) | {what_it_is(type(task))} | {SCORES[task.sort]}"
+        parts.append(f"| {row} | {source_of(task)} | {task.licence} |")
+    parts += ["", "Lines are JSON objects in .jsonl, .jsonl.gz or .jsonl.zst, or one object in .json.", ""]
+    parts += [
+        line for name in discovery.names("tasks") for line in (f"## {name}", "", summary(type(task_of(name))), "")
+    ]
+    return "\n".join(parts)
+
+
 PAGES = {"reference/commands.md": commands_page, "reference/plans.md": plans_page, "reference/kinds.md": kinds_page}
 PAGES |= {"reference/maps.md": maps_page, "reference/interfaces.md": interfaces_page}
+PAGES |= {"reference/tasks.md": tasks_page, "reference/operators.md": operators_page}
 PAGES |= {f"reference/kinds/{name}.md": partial(kind_page, name) for name in discovery.names("grafts")}
 
 if __name__ == "__main__":

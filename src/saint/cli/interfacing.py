@@ -118,7 +118,7 @@ def _of_model(name: str) -> dict[str, Any]:
     from saint.interfaces import describe
     from saint.models import freeze
 
-    model = freeze(name).model
+    model: Any = freeze(name).model
     settings = model.config
     found = {
         "interface": getattr(settings, "interface", "learned"),

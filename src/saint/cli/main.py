@@ -10,6 +10,7 @@ from saint.cli.composition_study import composition
 from saint.cli.data import data
 from saint.cli.demo import demo
 from saint.cli.differing import diff
+from saint.cli.expanding import expand
 from saint.cli.exporting import export
 from saint.cli.growing import grow, init
 from saint.cli.interfacing import interface
@@ -19,6 +20,7 @@ from saint.cli.kinds import kinds
 from saint.cli.ledger import log, report, rollback, show, status, verify
 from saint.cli.library import library
 from saint.cli.mapping import map_sites
+from saint.cli.measuring import measure
 from saint.cli.mixing import mix
 from saint.cli.rejudging import rejudge
 from saint.cli.remoting import bundle, import_registry, pull, push, unbundle
@@ -73,11 +75,13 @@ for command in (
     unbundle,
     library,
     import_registry,
+    measure,
     compare,
     study,
     bench,
     train,
     data,
+    expand,
     kinds,
     interface,
     map_sites,

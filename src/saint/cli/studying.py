@@ -269,7 +269,7 @@ def _ways_record(
         "command": command,
         "plan_digest": plan_digest,
         "code": ways_code()["source"],
-        **_provenance(num_workers),
+        **provenance(num_workers),
         "plan": records.to_plain(plan),
         "data_plan": records.to_plain(text_plan),
         "data": found.data.describe(),

@@ -57,7 +57,7 @@ def enlarge(base: FrozenBase, model: Any, additions: Sequence[Addition]) -> Any:
         here = [(site, block) for site, block in new if site.module.rpartition(".")[0] == stack]
         if here:
             weights = _deepen(config, weights, stack, len(blocks), here)
-    return _built(model, config, weights)
+    return rebuilt(model, config, weights)
 
 
 def _as_stored(weights: _Weights, site: Site, added: Mapping[str, Tensor]) -> _Weights:
@@ -83,11 +83,11 @@ def _deepen(
         inside = f"{stack}.{depth}."
         there = block or {n.removeprefix(inside): tensor for n, tensor in weights.items() if n.startswith(inside)}
         renamed |= {f"{stack}.{index}.{name}": tensor for name, tensor in there.items()}
-    _count_layers(config, new[0][0].stream, [depth for depth, _ in order])
+    count_layers(config, new[0][0].stream, [depth for depth, _ in order])
     return renamed
 
 
-def _count_layers(config: Any, stream: str, depths: Sequence[int]) -> None:
+def count_layers(config: Any, stream: str, depths: Sequence[int]) -> None:
     """Say in the configuration how many blocks there are; what it lists for each is as at the block before."""
     num_before = depths[-1] + 1
     if getattr(config, "scale_attn_by_inverse_layer_idx", False):
@@ -186,7 +186,7 @@ def _append(weights: _Weights, maps: _Maps, more: NewChannels, *, transposed: bo
             weights[f"{name}.bias"] = torch.cat([bias, bias.new_zeros(len(way))])
 
 
-def _built(model: Any, config: Any, weights: _Weights) -> Any:
+def rebuilt(model: Any, config: Any, weights: _Weights) -> Any:
     """A model of the same class with this configuration and these weights, each in its own dtype."""
     with no_init_weights():
         larger = type(model)(config)

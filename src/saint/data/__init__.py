@@ -14,7 +14,11 @@ from saint.data._contamination import (
     find_contamination as find_contamination,
 )
 from saint.data._corpus import Batches as Batches, Corpus as Corpus, TextWindows as TextWindows, Tokens as Tokens
-from saint.data._documents import Document as Document, read_documents as read_documents
+from saint.data._documents import (
+    Document as Document,
+    read_documents as read_documents,
+    read_json_objects as read_json_objects,
+)
 from saint.data._duplicates import Duplicates as Duplicates, find_duplicates as find_duplicates
 from saint.data._prepared import (
     DataPlan as DataPlan,

@@ -71,18 +71,20 @@ def read_json_objects(source: str, *, root: Path = Path()) -> Iterator[tuple[dic
     """The JSON objects of one source, in a fixed order, and where each was read.
 
     Args:
-        source: A path or glob of .jsonl, .jsonl.gz or .jsonl.zst files, or a folder of them.
+        source: A path or glob of .jsonl, .jsonl.gz or .jsonl.zst files, or of .json files of one object each, or a
+            folder of them.
         root: What a relative path is relative to.
 
     Raises:
         DataError: Nothing is there, or a file is not one JSON object a line.
     """
     for file in _files(source, root):
-        if ".jsonl" not in file.suffixes[-2:]:
-            raise DataError(f"{file} is not JSON lines; give .jsonl, .jsonl.gz or .jsonl.zst files")
+        is_one = ".json" in file.suffixes[-2:]
+        if ".jsonl" not in file.suffixes[-2:] and not is_one:
+            raise DataError(f"{file} is not JSON lines; give .jsonl, .jsonl.gz, .jsonl.zst or .json files")
         try:
             with _open_text(file) as lines:
-                for number, found in _json_lines(lines, file):
+                for number, found in _json_lines([lines.read()] if is_one else lines, file):
                     if not isinstance(found, dict):
                         raise DataError(f"{file}:{number} is {type(found).__name__}; every line must be a JSON object")
                     yield found, f"{file.name}:{number}"

@@ -1,26 +1,39 @@
 """What a model pays for completions of prompts, and what it writes itself, many prompts at once."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import LogitsProcessor, LogitsProcessorList
 from typing_extensions import override
 
 from saint.data import Tokens
 from saint.errors import ConfigError, DataError
-from saint.models import rows_together, token_nats
+from saint.models import nats_and_hits, rows_together, token_nats_and_hits
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class CompletionCosts:
+    """What completions cost: of each one the whole of it."""
+
+    nats: Float64[np.ndarray, " rows"]
+    """-ln p(completion | prompt)."""
+    num_tokens: Int64[np.ndarray, " rows"]
+    """Tokens that were paid for."""
+    is_likeliest: Bool[np.ndarray, " rows"]
+    """Whether each token was the likeliest in its place: a model that takes those writes the completion."""
 
 
 @torch.inference_mode()
-def completion_nats(
+def completion_costs(
     model: nn.Module, prompts: Sequence[Tokens], completions: Sequence[Tokens], *, seq_len: int
-) -> Float64[np.ndarray, " rows"]:
-    """-ln p(completion | prompt) of each pair, in nats per token of the completion.
+) -> CompletionCosts:
+    """What a model pays for each completion after its prompt.
 
     Rows of like length share a pass, padded on the right, where a causal model does not look. Of a prompt that is too
     long for what the model reads its last tokens are used, after its start token; of such a completion its first ones.
@@ -36,18 +49,27 @@ def completion_nats(
     """
     if empty := [row for row, completion in enumerate(completions) if not len(completion)]:
         raise DataError(f"completion {empty[0]} is no token to this tokenizer; leave its item out")
-    room, halves = _reads(model, seq_len), _is_encoder_decoder(model)
+    room, halves = shown_tokens(model, seq_len), _is_encoder_decoder(model)
     ends = [completion[:room] for completion in completions]
     starts = [
         _fitting(prompt, room if halves else room - len(end) + 1) for prompt, end in zip(prompts, ends, strict=True)
     ]
     lengths = np.array([len(start) + len(end) for start, end in zip(starts, ends, strict=True)], dtype=np.int64)
     pay = _pay_in_the_decoder if halves else _pay
-    nats: Float64[np.ndarray, " rows"] = np.zeros(len(ends))
+    sums: Float64[np.ndarray, "rows 2"] = np.zeros((len(ends), 2))
     for batch in _batches(lengths, next(model.parameters()).device):
-        nats[batch] = pay(model, [starts[row] for row in batch], [ends[row] for row in batch])
-    nats /= np.array([len(end) for end in ends])
-    return nats
+        sums[batch] = pay(model, [starts[row] for row in batch], [ends[row] for row in batch])
+    num_tokens = np.array([len(end) for end in ends], dtype=np.int64)
+    return CompletionCosts(nats=sums[:, 0], num_tokens=num_tokens, is_likeliest=sums[:, 1] == num_tokens)
+
+
+def completion_nats(
+    model: nn.Module, prompts: Sequence[Tokens], completions: Sequence[Tokens], *, seq_len: int
+) -> Float64[np.ndarray, " rows"]:
+    """-ln p(completion | prompt) of each pair, in nats per token of the completion, as `completion_costs` has it."""
+    costs = completion_costs(model, prompts, completions, seq_len=seq_len)
+    per_token: Float64[np.ndarray, " rows"] = costs.nats / costs.num_tokens
+    return per_token
 
 
 @torch.inference_mode()
@@ -67,7 +89,7 @@ def continuations(model: Any, prompts: Sequence[Tokens], *, max_tokens: int, seq
         DataError: Its logits are not numbers.
     """
     halves = _is_encoder_decoder(model)
-    room = _reads(model, seq_len) - (0 if halves else max_tokens)
+    room = shown_tokens(model, seq_len) - (0 if halves else max_tokens)
     if room < 1:
         raise ConfigError(
             f"max_tokens is {max_tokens}, and the model reads at most {room + max_tokens} tokens; lower max_tokens"
@@ -99,18 +121,18 @@ class _MustBeNumbers(LogitsProcessor):
         return scores
 
 
-def _pay(model: nn.Module, prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> Float64[np.ndarray, " rows"]:
-    """Nats of each completion after its prompt, in one pass of a causal model."""
+def _pay(model: nn.Module, prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> Float64[np.ndarray, "rows 2"]:
+    """Nats of each completion after its prompt, and likeliest tokens in it, in one pass of a causal model."""
     rows = [np.concatenate(pair) for pair in zip(prompts, completions, strict=True)]
     device = next(model.parameters()).device
     lengths = torch.tensor([len(row) - 1 for row in rows], device=device)
-    nats = token_nats(model, _padded(rows).to(device), lengths)
-    return _sums(nats, [len(prompt) - 1 for prompt in prompts], [len(row) - 1 for row in rows])
+    paid = token_nats_and_hits(model, _padded(rows).to(device), lengths)
+    return _sums(paid, [len(prompt) - 1 for prompt in prompts], [len(row) - 1 for row in rows])
 
 
 def _pay_in_the_decoder(
     model: Any, prompts: Sequence[Tokens], completions: Sequence[Tokens]
-) -> Float64[np.ndarray, " rows"]:
+) -> Float64[np.ndarray, "rows 2"]:
     """The same, where an encoder reads the prompts."""
     device = next(model.parameters()).device
     read, targets = _padded(prompts).to(device), _padded(completions).to(device)
@@ -122,15 +144,18 @@ def _pay_in_the_decoder(
         decoder_input_ids=torch.cat([start, targets[:, :-1]], dim=1),
         use_cache=False,
     ).logits  # (B, T, V)
-    nats = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
-    return _sums(nats, [0] * len(completions), [len(completion) for completion in completions])
+    return _sums(
+        nats_and_hits(logits, targets), [0] * len(completions), [len(completion) for completion in completions]
+    )
 
 
-def _sums(nats: Float[Tensor, "rows seq"], firsts: Sequence[int], ends: Sequence[int]) -> Float64[np.ndarray, " rows"]:
-    """The sum over places firsts[b] .. ends[b] - 1 of each row b, in float64."""
-    places = torch.arange(nats.shape[1])[None]
+def _sums(
+    values: Float[Tensor, "rows seq 2"], firsts: Sequence[int], ends: Sequence[int]
+) -> Float64[np.ndarray, "rows 2"]:
+    """The sums over places firsts[b] .. ends[b] - 1 of each row b, in float64."""
+    places = torch.arange(values.shape[1])[None]
     paid = (places >= torch.tensor(firsts)[:, None]) & (places < torch.tensor(ends)[:, None])
-    return torch.where(paid, nats.cpu().double(), 0.0).sum(1).numpy()
+    return np.stack([torch.where(paid, each, 0.0).sum(1).numpy() for each in values.cpu().double().unbind(-1)], axis=1)
 
 
 def _greedy(model: Any, tokens: Tensor, max_tokens: int) -> dict[str, Any]:
@@ -172,8 +197,8 @@ def _is_encoder_decoder(model: Any) -> bool:
     return bool(getattr(model.config, "is_encoder_decoder", False))
 
 
-def _reads(model: Any, seq_len: int) -> int:
-    """How many tokens the model is shown at most."""
+def shown_tokens(model: Any, seq_len: int) -> int:
+    """How many tokens a model is shown at most: `seq_len`, if it reads as many."""
     return min(seq_len, getattr(model.config, "max_position_embeddings", None) or seq_len)
 
 

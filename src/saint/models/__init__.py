@@ -17,9 +17,11 @@ from saint.models._loss import (
     document_nats as document_nats,
     follow_gradients as follow_gradients,
     must_read as must_read,
+    nats_and_hits as nats_and_hits,
     rows_together as rows_together,
     token_logits as token_logits,
     token_nats as token_nats,
+    token_nats_and_hits as token_nats_and_hits,
 )
 from saint.models._operations import counting_flops as counting_flops
 from saint.models._quantised import dequantize as dequantize, float_weight as float_weight

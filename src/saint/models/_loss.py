@@ -63,6 +63,21 @@ def token_nats(
     return _scored(model, tokens, lengths, _nats)
 
 
+def token_nats_and_hits(
+    model: nn.Module, tokens: Int[Tensor, "batch seq"], lengths: Int[Tensor, " batch"] | None = None
+) -> Float[Tensor, "batch seq-1 2"]:
+    """What `token_nats` gives, and beside it 1 where the token is the likeliest in its place, else 0."""
+    return _scored(model, tokens, lengths, nats_and_hits)
+
+
+def nats_and_hits(
+    logits: Float[Tensor, "batch seq vocab"], targets: Int[Tensor, "batch seq"]
+) -> Float[Tensor, "batch seq 2"]:
+    """Of each token that came: -ln of its probability, and whether it is the likeliest."""
+    nats = _nats(logits, targets)
+    return torch.stack([nats, (logits.argmax(-1) == targets).to(nats.dtype)], dim=-1)
+
+
 def token_logits(
     model: nn.Module, tokens: Int[Tensor, "batch seq"], lengths: Int[Tensor, " batch"] | None = None
 ) -> Float[Tensor, "batch seq-1 vocab"]:

@@ -54,6 +54,7 @@ from saint.report._library import (
     certificate_lines as certificate_lines,
     library_table as library_table,
 )
+from saint.report._measured import against_chance as against_chance, measured_parts as measured_parts
 from saint.report._study import study_markdown as study_markdown, study_parts as study_parts
 from saint.report._study_figures import (
     study_figure_lines as study_figure_lines,

@@ -17,7 +17,7 @@ from saint.report._written import Picture, markdown_table, write_picture, write_
 Row = Mapping[str, Any]
 
 _HEADS = ["way", "nats per byte", "each seed", "active", "parameters", "tokens", "TFLOP", "hours", "learning rate"]
-_CLAIM_HEADS = ["claim", "better", "than", "nats per byte saved", "holds"]
+_CLAIM_HEADS = ["claim", "says", "better", "than", "nats per byte saved", "holds"]
 
 
 def ways_parts(record: Row) -> list[RenderableType]:
@@ -120,7 +120,7 @@ def _cells(row: Row) -> list[str]:
 
 def _claim_cells(row: Row) -> list[str]:
     saved = "-" if row["saved"] is None else spell(row["saved"])
-    return [_spelled(row), row["better"], row["than"], saved, row["holds"]]
+    return [row["name"], _spelled(row), row["better"], row["than"], saved, row["holds"]]
 
 
 def _spelled(row: Row) -> str:

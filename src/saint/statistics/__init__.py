@@ -19,5 +19,9 @@ from saint.statistics._items import (
 from saint.statistics._power import documents_needed as documents_needed
 from saint.statistics._ranks import rank_p_value as rank_p_value
 from saint.statistics._running_tail import running_log_tail_e_values as running_log_tail_e_values
+from saint.statistics._scores import (
+    paired_score_interval as paired_score_interval,
+    score_interval as score_interval,
+)
 from saint.statistics._spending import e_lond_log_threshold as e_lond_log_threshold, log_threshold as log_threshold
 from saint.statistics._tail import clopper_pearson_upper as clopper_pearson_upper, log_tail_p_value as log_tail_p_value

@@ -36,7 +36,7 @@ def rate_interval(flags: Float64[np.ndarray, " items"], *, level: float = _LEVEL
     """
     n = _checked(flags)
     rate = float(flags.mean())
-    low, high = _wilson(rate, n, level)
+    low, high = wilson(rate, n, _quantile(level))
     return _around(rate, low=low, high=high, error=sqrt(rate * (1 - rate) / n), n=n)
 
 
@@ -58,28 +58,34 @@ def paired_rate_interval(
     n = _checked(before + after)
     worse, better = float((after > before).mean()), float((before > after).mean())
     rise = worse - better
-    (worse_low, worse_high), (better_low, better_high) = _wilson(worse, n, level), _wilson(better, n, level)
+    z = _quantile(level)
+    (worse_low, worse_high), (better_low, better_high) = wilson(worse, n, z), wilson(better, n, z)
     spreads = worse * (1 - worse) * better * (1 - better)
     correlation = -worse * better / sqrt(spreads) if spreads else 0.0
     return _around(
         rise,
-        low=max(-1.0, rise - _joined(worse - worse_low, better_high - better, correlation)),
-        high=min(1.0, rise + _joined(worse_high - worse, better - better_low, correlation)),
+        low=max(-1.0, rise - joined(worse - worse_low, better_high - better, correlation)),
+        high=min(1.0, rise + joined(worse_high - worse, better - better_low, correlation)),
         error=sqrt(max(0.0, worse + better - rise**2) / n),
         n=n,
     )
 
 
-def _joined(one: float, other: float, correlation: float) -> float:
+def joined(one: float, other: float, correlation: float) -> float:
     """Half the width for a difference, from the halves for its parts."""
     return sqrt(max(0.0, one**2 + other**2 - 2 * correlation * one * other))
 
 
-def _wilson(rate: float, n: int, level: float) -> tuple[float, float]:
-    z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
+def wilson(rate: float, n: int | float, quantile: float) -> tuple[float, float]:
+    """The ends of Wilson's interval for a rate among n items."""
+    z2 = quantile**2
     middle = (rate + z2 / (2 * n)) / (1 + z2 / n)
     half = sqrt(z2 * (rate * (1 - rate) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     return max(0.0, min(rate, middle - half)), min(1.0, max(rate, middle + half))
+
+
+def _quantile(level: float) -> float:
+    return NormalDist().inv_cdf((1 + level) / 2)
 
 
 def _checked(values: Float64[np.ndarray, " items"]) -> int:

@@ -30,7 +30,7 @@ from saint.training import (
     train_many,
 )
 
-_STAGES_APART = 1_000_000  # between the seeds of stages: none reads its text in the order of the one before
+STAGES_APART = 1_000_000  # between the seeds of stages: none reads its text in the order of the one before
 
 
 @final
@@ -151,7 +151,7 @@ class Growing:
     def _further(
         self, base: FrozenBase, stack: Sequence[Graft], index: int, schedule: Schedule, moments: Moments
     ) -> Trained:
-        candidate = candidate_of(base, self._layers, seed=self._plan.seed + index * _STAGES_APART)
+        candidate = candidate_of(base, self._layers, seed=self._plan.seed + index * STAGES_APART)
         head = candidate.sites[-1].key
         known = {f"{head}.{ours}": moments[theirs] for ours, theirs in HEAD_PARTS.items() if theirs in moments}
         start = Start(

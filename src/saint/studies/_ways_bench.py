@@ -1,5 +1,6 @@
 """The work of a study of ways: one model from nothing at a time, measured, and what came of it kept."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
@@ -13,17 +14,24 @@ from saint.composition import compose
 from saint.data import Splits, open_splits
 from saint.errors import DivergedError
 from saint.evaluation import Losses
+from saint.grafts import History
+from saint.models import freeze
+from saint.operators import expand
+from saint.operators.g_stack import GStack
 from saint.progress import Progress, Silent
 from saint.search import Result, Store, code_digest
-from saint.studies._in_depth import Growing, Grown
+from saint.studies._in_depth import STAGES_APART, Growing, Grown
 from saint.studies._timing import plain_history, watching_the_clock
 from saint.studies._ways_plan import InDepth, WaysPlan
-from saint.training import BasePlan, count_step, pretrain
+from saint.training import BasePlan, Schedule, continue_training, count_step, pretrain
 
 _PACKAGES = ("saint-g", "torch", "transformers")
 _FILES = (
     "growth/_layers.py",
     "growth/_layerwise.py",
+    "operators/_expand.py",
+    "operators/_parts.py",
+    "operators/g_stack.py",
     "studies/_in_depth.py",
     "studies/_timing.py",
     "studies/_ways_bench.py",
@@ -37,6 +45,7 @@ class OneWay:
 
     model: BasePlan
     grown: InDepth | None = None
+    stacked: int = 1
 
     def with_seed(self, seed: int) -> "OneWay":
         """The same by another chance."""
@@ -75,7 +84,7 @@ class WaysBench:
             return found
         name = self.digest(work)
         try:
-            result = self._learnt(work.model, name) if work.grown is None else self._grown(work.model, work.grown, name)
+            result = self._trained(work, name)
         except DivergedError as error:
             result = {"failure": str(error)}
         self.store.write(name, result)
@@ -88,7 +97,12 @@ class WaysBench:
     def _select(self) -> Any:
         return self.data.select[self.data.grown_domain]
 
-    def _learnt(self, plan: BasePlan, name: str) -> Result:
+    def _trained(self, work: OneWay, name: str) -> Result:
+        if work.grown is not None:
+            return self._grown(work.model, work.grown, name)
+        return self._stacked(work.model, work.stacked, name) if work.stacked > 1 else self._whole(work.model, name)
+
+    def _whole(self, plan: BasePlan, name: str) -> Result:
         (model, history), busy = watching_the_clock(
             lambda: pretrain(
                 plan,
@@ -99,21 +113,49 @@ class WaysBench:
                 progress=self._progress,
             )
         )
-        plain = plain_history(history, busy)
+        size = self._size(model, plan.schedule)
+        model.requires_grad_(requires_grad=False).eval()
+        return {**self._measured(model), **_joined([_stage(plain_history(history, busy))]), **size}
+
+    def _size(self, model: nn.Module, schedule: Schedule) -> Result:
+        """Parameters of a model that learns as a whole, and the operations of all its steps."""
         learning = [one for one in model.parameters() if one.requires_grad]
-        schedule = plan.schedule
         batches = self.data.train.batches(
             batch_size=schedule.batch_size // schedule.accumulate, seq_len=schedule.seq_len, seed=0
         )
         count = count_step(model, learning, batches[0])
-        model.requires_grad_(requires_grad=False).eval()
         return {
-            **self._measured(model),
-            **_stage(plain),
             "active_params": sum(one.numel() for one in learning),
             "total_params": sum(one.numel() for one in model.parameters()),
             "flops": count.num_flops * schedule.accumulate * schedule.num_steps,
         }
+
+    def _stacked(self, plan: BasePlan, times: int, name: str) -> Result:
+        """A part of the blocks for a part of the steps, then all of them, stacked."""
+        whole, saved = plan.schedule, self.store.checkpoint(name)
+        first = replace(
+            plan,
+            model={**plan.model, "num_hidden_layers": plan.model["num_hidden_layers"] // times},
+            schedule=replace(whole, num_steps=whole.num_steps // times),
+        )
+        rest = replace(whole, num_steps=whole.num_steps - first.schedule.num_steps)
+        text, watched = self.data.train, {"select": self._select, "progress": self._progress}
+
+        def train() -> tuple[tuple[nn.Module, History, Result], tuple[nn.Module, History]]:
+            checkpoint = saved.with_name(f"{saved.name}.0")
+            small, history = pretrain(first, self.data.tokenizer, text, checkpoint=checkpoint, **watched)
+            size = self._size(small, first.schedule)
+            larger = freeze(expand(small, GStack(times=times)).model, tokenizer=self.data.tokenizer)
+            seed = plan.seed + STAGES_APART
+            return (small, history, size), continue_training(
+                larger, text, lr=plan.lr, schedule=rest, seed=seed, checkpoint=saved, **watched
+            )
+
+        ((_, early, small_size), (model, late)), busy = watching_the_clock(train)
+        size = self._size(model.requires_grad_(requires_grad=True), rest)
+        model.requires_grad_(requires_grad=False).eval()
+        stages = [_stage(plain_history(one, busy)) for one in (early, late)]
+        return {**self._measured(model), **_joined(stages), **size, "flops": small_size["flops"] + size["flops"]}
 
     def _grown(self, plan: BasePlan, grown: InDepth, name: str) -> Result:
         growing = Growing(
@@ -129,10 +171,7 @@ class WaysBench:
         stages = [_stage(plain_history(one.history, busy)) for one in found.stages]
         return {
             **self._measured(found.model),
-            "select_bpb": stages[-1]["select_bpb"],
-            "curve": [point for one in stages for point in one["curve"]],
-            "train_tokens": sum(one["train_tokens"] for one in stages),
-            "train_s": sum(one["train_s"] for one in stages),
+            **_joined(stages),
             "active_params": max(one.active_params for one in found.stages),
             "total_params": found.base.num_params + sum(graft.num_params for graft in found.stack) - found.head_params,
             "flops": sum(one.flops for one in found.stages),
@@ -149,6 +188,16 @@ class WaysBench:
 
     def _measured(self, model: nn.Module) -> Result:
         return {"held_out": self._losses.measure(model, self.data.held_out).tolist()}
+
+
+def _joined(stages: Sequence[Result]) -> Result:
+    """What stages one after the other come to."""
+    return {
+        "select_bpb": stages[-1]["select_bpb"],
+        "curve": [one["curve"] for one in stages],
+        "train_tokens": sum(one["train_tokens"] for one in stages),
+        "train_s": sum(one["train_s"] for one in stages),
+    }
 
 
 def _stage(plain: Result) -> Result:

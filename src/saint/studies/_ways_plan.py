@@ -51,6 +51,17 @@ class Way:
     """Learning rates that are tried with the first seed; the best on *select* is taken. Empty for the plan's own."""
     grown: InDepth | None = None
     """How it grows; None for a model that is trained as a whole."""
+    stacked: int = 1
+    """A model with this part of the blocks is trained for this part of the steps; then its blocks are stacked so many
+    times (G_stack, arXiv:2405.15319), and all learn for the other steps."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.stacked < 1 or (self.stacked > 1 and self.grown is not None):
+            raise ConfigError(
+                f"way {self.name!r}: stacked is {self.stacked}; give 2 or more and no `grown` beside it, or leave it "
+                "out"
+            )
 
     def of(self, base: BasePlan) -> BasePlan:
         """What is trained."""

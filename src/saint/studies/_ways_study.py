@@ -127,7 +127,7 @@ def _of_way(asking: Asking[OneWay], plan: WaysPlan, way: Way) -> Demand:
 
 
 def _work(way: Way, model: BasePlan, lr: float, seed: int) -> OneWay:
-    return OneWay(model=replace(model, lr=lr), grown=way.grown).with_seed(seed)
+    return OneWay(model=replace(model, lr=lr), grown=way.grown, stacked=way.stacked).with_seed(seed)
 
 
 def _open_bench(

@@ -1,4 +1,4 @@
-"""What a kind, gate, interface, judge, map, policy or model has to prove, as suites; for plug-ins' authors too.
+"""What a kind, gate, interface, judge, map, policy, task, operator or model has to prove, as suites and assertions.
 
 Also what is fast elsewhere, written down plainly, which it must agree with: the search, and attention by distance.
 """
@@ -20,6 +20,8 @@ from saint.testing._naive import (
     naive_round as naive_round,
     naive_train as naive_train,
 )
+from saint.testing._operators import OperatorSuite as OperatorSuite
 from saint.testing._policies import PolicySuite as PolicySuite
 from saint.testing._published import published_logits as published_logits
+from saint.testing._tasks import TaskSuite as TaskSuite
 from saint.testing._tiny import double_base as double_base, tiny_base as tiny_base, tiny_splits as tiny_splits
