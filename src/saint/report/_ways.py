@@ -16,7 +16,18 @@ from saint.report._written import Picture, markdown_table, write_picture, write_
 
 Row = Mapping[str, Any]
 
-_HEADS = ["way", "nats per byte", "each seed", "active", "parameters", "tokens", "TFLOP", "hours", "learning rate"]
+_HEADS = [
+    "way",
+    "nats per byte",
+    "each seed",
+    "after each stage",
+    "active",
+    "parameters",
+    "tokens",
+    "TFLOP",
+    "hours",
+    "learning rate",
+]
 _CLAIM_HEADS = ["claim", "says", "better", "than", "nats per byte saved", "holds"]
 
 
@@ -104,11 +115,12 @@ def _tables(record: Row) -> list[tuple[str, list[str], list[list[str]]]]:
 
 def _cells(row: Row) -> list[str]:
     if row["failure"]:
-        return [row["name"], "did not learn", *["-"] * 6, f"{row['lr']:g}"]
+        return [row["name"], "did not learn", *["-"] * 7, f"{row['lr']:g}"]
     return [
         row["name"],
         f"{row['loss']:.4f}",
         ", ".join(f"{one['loss']:.3f}" for one in row["seeds"]),
+        ", ".join(f"{loss:.3f}" for loss in row["stages"]) or "-",
         f"{row['active_params']:,}",
         f"{row['total_params']:,}",
         f"{row['train_tokens']:,}",

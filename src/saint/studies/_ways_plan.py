@@ -113,6 +113,8 @@ class WaysPlan:
     seeds: tuple[int, ...] = (0, 1, 2)
     """Each chooses the random starts and the order of the text."""
     evaluation_seq_len: int = 256
+    least_stage_of: str = ""
+    """A claim: every stage of this way, which grows, predicts better than the stage before. Empty for none."""
     seconds: float | None = None
     """A figure: the wall clock of all sessions of the command together, at most."""
 
@@ -129,6 +131,8 @@ class WaysPlan:
         ):
             each_once(what, names)
         there = {one.name for one in self.ways}
+        if self.least_stage_of and self.least_stage_of not in {one.name for one in self.ways if one.grown is not None}:
+            raise ConfigError(f"least_stage_of is {self.least_stage_of!r}, which is no way that grows; name one")
         for claim in self.claims:
             if missing := {claim.better, claim.than} - there:
                 raise ConfigError(

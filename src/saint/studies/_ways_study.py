@@ -1,6 +1,7 @@
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from math import log
 from pathlib import Path
 from statistics import fmean
@@ -149,7 +150,10 @@ def make_ways_results(plan: WaysPlan, found: WaysFindings) -> Row:
     there = {one.name: one for one in found.outcomes}
     return {
         "rows": [_row(one, held_out) for one in found.outcomes],
-        "claims": [_claim(claim, there[claim.better], there[claim.than], held_out) for claim in plan.claims],
+        "claims": [
+            *([_stages(there[plan.least_stage_of], held_out)] if plan.least_stage_of else []),
+            *(_claim(claim, there[claim.better], there[claim.than], held_out) for claim in plan.claims),
+        ],
         "held_out_bytes": held_out.num_bytes,
     }
 
@@ -173,6 +177,10 @@ def _row(outcome: WaysOutcome, held_out: Corpus) -> Row:
         "seeds": [
             {"seed": seed, "loss": _loss(one, held_out), "curve": one["curve"], "nats": one["held_out"]}
             for seed, one in results.items()
+        ],
+        "stages": [
+            fmean(sum(one["stages"][place]["held_out"]) / held_out.num_bytes for one in results.values())
+            for place in range(len(first.get("stages", ())))
         ],
         "seconds": fmean(one["train_s"] for one in results.values()),
         **{name: first[name] for name in ("active_params", "total_params", "train_tokens", "flops")},
@@ -210,8 +218,27 @@ def _claim(claim: Claim, better: WaysOutcome, than: WaysOutcome, held_out: Corpu
     return row | found | {"saved": saved, "holds": "yes" if reached else "no" if against else "open"}
 
 
+def _stages(grown: WaysOutcome, held_out: Corpus) -> Row:
+    """The claim that every stage is worth something, held against the stage that saves least over the one before."""
+    claim = Claim(name="every_stage_saves_nats_per_byte", better=grown.name, than="the stage before", by=0.0)
+    row: Row = to_plain(claim) | {"value": None, "saved": None, "holds": "not measured"}
+    if grown.failure:
+        return row
+    each = [[stage["held_out"] for stage in one["stages"]] for one in grown.results.values()]
+    after = [np.asarray(of_seeds) for of_seeds in zip(*each, strict=True)]
+    saved = [_interval(before, then, held_out) for before, then in pairwise(after)]
+    least = min(saved, key=lambda interval: interval["low"])
+    holds = "yes" if least["low"] >= 0 else "no" if least["high"] < 0 else "open"
+    found = {"saved": least, "value": least["low"], "target": 0.0, "sense": "at_least", "holds": holds}
+    return row | found
+
+
 def _saved(before: WaysOutcome, after: WaysOutcome, held_out: Corpus) -> Row:
-    """Nats per byte saved, seed by seed and document by document."""
     pair = [np.asarray([one["held_out"] for one in way.results.values()]) for way in (before, after)]
-    interval: Row = to_plain(repeated_interval(pair[0], pair[1], held_out.num_bytes_each))
+    return _interval(pair[0], pair[1], held_out)
+
+
+def _interval(before: "np.ndarray[Any, Any]", after: "np.ndarray[Any, Any]", held_out: Corpus) -> Row:
+    """Nats per byte saved, seed by seed and document by document."""
+    interval: Row = to_plain(repeated_interval(before, after, held_out.num_bytes_each))
     return {name: value * log(2) for name, value in interval.items() if name in ("estimate", "low", "high")}

@@ -36,6 +36,10 @@ def plan_of(**changed: Any) -> WaysPlan:
         ({"data_plan": "text.toml"}, "data or data_plan"),
         ({"evaluation_seq_len": 0}, "evaluation_seq_len is 0"),
         ({"claims": [{"name": "c", "better": "one", "than": "three", "by": 0}]}, "is about three"),
+        ({"least_stage_of": "one"}, "no way that grows"),
+        ({"ways": [{"name": "one", "grown": {"stages": 1}}]}, "growth takes at least 2"),
+        ({"ways": [{"name": "one", "grown": {"least": 0}}]}, "least is 0"),
+        ({"ways": [{"name": "one", "grown": {}, "stacked": 3}]}, "no `grown` beside it"),
         ({"claims": [{"name": "c", "better": "one", "than": "two"}]}, "exactly one of by, worse_by and alike"),
         ({"claims": [{"name": "c", "better": "one", "than": "two", "by": 0, "alike": 1}]}, "exactly one"),
     ],
@@ -131,6 +135,23 @@ def test_a_claim_that_only_a_part_of_the_interval_speaks_for_is_open(data: Split
     [found] = record_of(plan, data, one, outcome(data, "two", [2.2] * 2))["claims"]
     assert found["saved"]["low"] < found["saved"]["estimate"] < found["saved"]["high"]
     assert found["holds"] == "open"
+
+
+def test_every_stage_has_to_be_worth_something(data: Splits) -> None:
+    grown = {"ways": [{"name": "one", "grown": {}}, {"name": "two"}], "least_stage_of": "one"}
+    sizes = data.held_out.num_bytes_each.tolist()
+
+    def after(*losses: float) -> dict[str, Any]:
+        way = outcome(data, "one", [losses[-1]] * 2)
+        for result in way.results.values():
+            result["stages"] = [{"held_out": [loss * size for size in sizes]} for loss in losses]
+        return record_of(plan_of(**grown), data, way, outcome(data, "two", [2.0] * 2))
+
+    better, worse = after(2.5, 2.2, 2.1), after(2.5, 2.2, 2.3)
+    assert better["rows"][0]["stages"] == pytest.approx([2.5, 2.2, 2.1])
+    assert [one["claims"][0]["holds"] for one in (better, worse)] == ["yes", "no"]
+    assert [one["claims"][0]["value"] for one in (better, worse)] == pytest.approx([0.1, -0.1])
+    assert "2.500, 2.200, 2.100" in ways_markdown(better)
 
 
 def test_a_way_that_did_not_learn_is_said_and_its_claims_are_not_measured(data: Splits, tmp_path: Path) -> None:
