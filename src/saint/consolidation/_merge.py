@@ -63,6 +63,6 @@ def merge(base: FrozenBase, stack: Sequence[Graft]) -> FrozenBase:
 def _untie(model: Any, linear: Any) -> None:
     """Give `linear` a weight of its own if the embeddings share it."""
     embeddings = model.get_input_embeddings()
-    if linear.weight is getattr(embeddings, "weight", None):
+    if hasattr(embeddings, "weight") and linear.weight is embeddings.weight:
         linear.weight = nn.Parameter(linear.weight.detach().clone(), requires_grad=False)
         model.config.tie_word_embeddings = False

@@ -35,7 +35,7 @@ class HeadChange(Kind):
     @override
     @classmethod
     def num_params(cls, site: Site, options: Any) -> int:
-        return site.d_out * (site.d_in + options.head_bias)
+        return site.d_out * (site.d_in + int(options.head_bias))
 
     @override
     @classmethod

@@ -167,7 +167,8 @@ def _block_below(base: FrozenBase, stack: Sequence[Graft], insertion: Site) -> d
 def _renew(base: FrozenBase, stack: Sequence[Graft], graft: Graft, site: Site, fresh: nn.Linear) -> None:
     """Let the head be one that has learnt nothing: the change is from what the stack makes of it to that."""
     head = head_of(base.model)
-    weight, bias = head.weight.float(), head.bias
+    weight: Tensor = head.weight.float()
+    bias: Tensor | None = head.bias
     for other in stack:
         if (part := other.parts.get(site.key)) is not None:
             folded = part.fold(weight, bias)
