@@ -30,6 +30,7 @@ PLAN_OF = {
     "interface-study": WaysPlan,
     "interface-study-quick": WaysPlan,
     "kinds-small": ComparisonPlan,
+    "layerwise": Plan,
     "python-library-text": DataPlan,
     "python-library-to-judge-on": DataPlan,
     "layerwise-study": WaysPlan,
@@ -79,6 +80,7 @@ def test_every_command_in_the_prose_exists(file: Path) -> None:
     [
         ("grow-your-model", 1, Plan),
         ("growth-schedules", 7, Plan),
+        ("grow-layer-by-layer", 1, Plan),
         ("safety-suites", 1, Plan),
         ("compare-kinds", 1, ComparisonPlan),
         ("study-sensitivity", 1, StudyPlan),

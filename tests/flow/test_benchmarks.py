@@ -116,6 +116,16 @@ def test_the_drm_is_held_against_a_plain_gpt() -> None:
 
 
 @pytest.mark.slow
+def test_a_stage_of_growth_by_layers_is_held_against_its_parts() -> None:
+    command = [sys.executable, "-m", "benchmarks.layerwise", "--size", "tiny"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr  # of blocks so small that all is overhead
+    values = {n: float(v) for _, n, v, *_ in map(str.split, done.stdout.splitlines()[-2:])}
+    assert set(values) == {"smoke_layerwise_stage_over_its_parts", "smoke_layerwise_stage_over_everything"}
+    assert all(0 < value < 5 for value in values.values())
+
+
+@pytest.mark.slow
 def test_the_gpu_benchmark_says_that_there_is_no_gpu() -> None:
     command = [sys.executable, "-m", "benchmarks.gpu"]
     hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}

@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import saint
-from by_layers import LLAMA, Layers, begin, grow, plan_of, told
+from by_layers import LLAMA, PLAN as LAYERS, Layers, begin, grow, plan_of, told
 from interrupting import StopsAfter
 from saint.cli.exporting import export_stack
 from saint.composition import compose, probe_logits, restore
@@ -31,7 +31,7 @@ from saint.progress import Silent, Task
 from saint.registry import Registry, verify
 from saint.testing import assert_base_untouched, assert_same_function
 from saint.training import _learn, train_many, untrained
-from workshop import build_workshop
+from workshop import Workshop, build_workshop
 
 pytestmark = pytest.mark.slow  # growth of two stages takes seconds
 
@@ -244,3 +244,30 @@ def test_what_is_below_a_stage_may_not_move(root: Path, monkeypatch: pytest.Monk
 def test_a_base_of_another_schedule_is_not_grown_on(root: Path, grown: Layers) -> None:
     with pytest.raises(ConfigError, match="made by another schedule"):
         make_first_stage(plan_of("schedule.num_steps=30"), grown.data, root / "grown" / "base")
+
+
+def test_from_the_command_line_a_plan_is_enough(workshop: Workshop) -> None:
+    plan = workshop.root / "layers.toml"
+    plan.write_text(LAYERS, encoding="utf-8")
+    into = ("--output-dir", workshop.root / "out")
+    beyond = workshop.saint("grow", plan, *into, "--set", "layerwise.active.params=100")
+    assert (beyond.returncode, beyond.stderr.count("\n")) == (2, 1)
+    assert "the active budget allows 100" in beyond.stderr
+    assert not list(workshop.root.glob("out/*base*"))
+
+    grown = workshop.saint("grow", plan, *into)
+    assert grown.returncode == 0, grown.stderr
+    assert "blocks 3 to 4" in grown.stdout
+    assert "FLOPs of a step, backward" in grown.stdout
+    assert "layer blocks=2 head_bias=True" in grown.stdout
+    events = list(workshop.root.glob("out/registry/log/*/*.json"))
+    assert workshop.saint("grow", plan, *into).returncode == 0
+    assert workshop.saint("grow", workshop.root / "out" / "registry").returncode == 0
+    assert list(workshop.root.glob("out/registry/log/*/*.json")) == events, "what is finished is left alone"
+
+    changed = workshop.saint("grow", plan, *into, "--set", "layerwise.lr=0.5")
+    assert changed.returncode == 2
+    assert "was begun with another schedule: layerwise.lr is 0.5, and was 0.01" in changed.stderr
+    other = workshop.saint("grow", workshop.plan, "--output-dir", workshop.root / "other")
+    assert other.returncode == 2
+    assert "has no table [layerwise]" in other.stderr

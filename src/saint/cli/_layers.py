@@ -85,4 +85,5 @@ def _remember(folder: Path, plan: "Plan") -> None:
     from saint import records
     from saint.folders import write_file
 
+    folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / "plan.json", [records.to_canonical(plan).encode()])
