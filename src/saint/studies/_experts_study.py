@@ -126,12 +126,11 @@ def _of_group(asking: Asking[Job], bench: ExpertsBench, group: ExpertsPlan, seed
     composing: list[Job] = [Composing(group=group.name, way=way, seed=seed) for way in group.ways]
     learnt = yield from asking.all_of(learning)
     composed = (yield from asking.all_of(composing)) if composing else []
-    of_part: Sort = "part"
-    of_joint: Sort = "joint"
-    sorts = [of_part] * len(parts) + [of_joint] * len(joint)
-    of_ways: list[Sort] = ["average" if way == "weight_average" else "mixture" for way in group.ways]
+    sorts: list[Sort] = ["part" for _ in parts]
+    sorts += ["joint" for _ in joint]
+    sorts += ["average" if way == "weight_average" else "mixture" for way in group.ways]
     names = [*parts, *joint, *group.ways]
-    rows = zip(names, [*sorts, *of_ways], [*learnt, *composed], strict=True)
+    rows = zip(names, sorts, [*learnt, *composed], strict=True)
     return [(group.name, name, sort, result) for name, sort, result in rows]
 
 
