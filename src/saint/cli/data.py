@@ -7,6 +7,8 @@ from click.core import ParameterSource
 from saint.cli._terminal import json_option, say_json, watching
 from saint.cli.preparing import prepare_base_text, text_options
 
+_MADE = ("bpe", "unicode")
+
 
 @click.group()
 def data() -> None:
@@ -16,7 +18,11 @@ def data() -> None:
 @data.command()
 @click.argument("plan_path", metavar="[PLAN]", required=False, type=click.Path())
 @click.option("--output-dir", required=True, type=click.Path(), help="The folder for the text.")
-@click.option("--tokenizer", "tokenizer_name", help="With PLAN: folder or hub name of the base whose tokenizer it is.")
+@click.option(
+    "--tokenizer",
+    "tokenizer_name",
+    help="Which one is made, bpe (the default) or unicode; with PLAN also folder or hub name of the base that has one.",
+)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="With PLAN: change a setting of it.")
 @text_options
 @json_option
@@ -37,9 +43,11 @@ def prepare(
     mixed evenly into token shards. The same command goes on where an earlier run was stopped.
     """
     if plan_path is None:
-        if tokenizer_name or overrides:
-            raise click.UsageError("--tokenizer and --set need a PLAN.")
-        prepare_base_text(Path(output_dir), told, as_json=as_json)
+        if overrides:
+            raise click.UsageError("--set needs a PLAN.")
+        if tokenizer_name not in (None, *_MADE):
+            raise click.UsageError(f"Without a PLAN --tokenizer is {' or '.join(_MADE)}.")
+        prepare_base_text(Path(output_dir), {**told, "tokenizer": tokenizer_name}, as_json=as_json)
         return
     typed = click.get_current_context().get_parameter_source
     if any(typed(name) is ParameterSource.COMMANDLINE for name in told):
@@ -55,6 +63,8 @@ def _prepare_splits(
     from saint.errors import DataError
 
     path = Path(plan_path)
+    if tokenizer_name in _MADE:  # which is then a setting of the plan, and recorded with it
+        overrides, tokenizer_name = (*overrides, f"tokenizer={tokenizer_name}"), None
     plan = config.load(path, DataPlan, overrides=overrides)
     if Path(output_dir).exists():  # found out before the work rather than after it
         raise DataError(f"{output_dir} exists already; give the path of a new folder")

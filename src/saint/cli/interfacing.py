@@ -119,13 +119,13 @@ def _of_model(name: str) -> dict[str, Any]:
     from saint.models import freeze
 
     model: Any = freeze(name).model
-    settings = model.config
+    settings, table = model.config, model.get_input_embeddings()
     found = {
         "interface": getattr(settings, "interface", "learned"),
         "options": getattr(settings, "interface_options", {}),
         "facts": getattr(settings, "interface_facts", {}),
     }
-    return {**found, **_plain(describe(model.get_input_embeddings()))}
+    return {**found, **_plain(describe(table))}
 
 
 def _plain(report: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from saint.cli._terminal import say_json, share, watching
 if TYPE_CHECKING:
     from saint.progress import Progress
 
-_PIECES = ("source", "langs", "max_tokens", "vocab_size", "shard_tokens", "held_out_share", "text_key")
+_PIECES = ("source", "langs", "max_tokens", "vocab_size", "tokenizer", "shard_tokens", "held_out_share", "text_key")
 """Options that are fields of a text plan."""
 
 

@@ -46,6 +46,7 @@ from saint.data._suites import (
     read_suites as read_suites,
 )
 from saint.data._tokenizer import (
+    TokenizerSort as TokenizerSort,
     encode as encode,
     load_tokenizer as load_tokenizer,
     start_token as start_token,

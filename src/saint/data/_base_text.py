@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
@@ -15,7 +15,7 @@ from saint.data._raw import Encoder, RawFolder, Reader
 from saint.data._shards import SPLITS, Placed, check_file, described, read_manifest, write_manifest, write_split
 from saint.data._splits import held_out_or_train
 from saint.data._streams import TextStream, streams_of
-from saint.data._tokenizer import train_tokenizer
+from saint.data._tokenizer import TokenizerSort, train_tokenizer
 from saint.errors import ConfigError, DamagedTextError, DataError
 from saint.folders import alone_in, flush_folder, write_file
 from saint.progress import Progress, Silent
@@ -41,7 +41,9 @@ class TextPlan:
     max_tokens: int = 0
     """Most training tokens of all languages together, start tokens included; 0 for all there are."""
     vocab_size: int = 50_000
-    """Of the byte-level BPE tokenizer that is trained on the text."""
+    """Of the tokenizer that is made from the text."""
+    tokenizer: TokenizerSort = field(default="bpe", metadata=records.LATER)
+    """Byte-level BPE, or of characters: an id for each, and for frequent pairs and triples."""
     shard_tokens: int = 5_000_000
     """Most tokens of a shard, unless one document is longer."""
     held_out_share: float = 0.01
@@ -140,10 +142,12 @@ def must_agree(folder: Path, options: Mapping[str, Any], given: Mapping[str, Any
     Raises:
         ConfigError: One is another.
     """
+    begun = config.build(options, TextPlan, where=str(folder))  # with what older ones do not spell
     for name, value in given.items():
-        if options[name] != records.to_plain(value):
+        before = getattr(begun, name)
+        if records.to_plain(before) != records.to_plain(value):
             raise ConfigError(
-                f"{folder} was begun with {name} {_spelt(options[name])}, and now it is {_spelt(value)}; give the same "
+                f"{folder} was begun with {name} {_spelt(before)}, and now it is {_spelt(value)}; give the same "
                 "options, or another folder"
             )
 
@@ -218,7 +222,7 @@ def _train_tokenizer(
                     yield text
                     task.advance(1)
 
-        tokenizer = train_tokenizer(texts(), vocab_size=plan.vocab_size)
+        tokenizer = train_tokenizer(texts(), vocab_size=plan.vocab_size, sort=plan.tokenizer)
     if len(tokenizer) < plan.vocab_size:
         progress.note(f"the text has pairs for a vocabulary of {len(tokenizer):,}; {plan.vocab_size:,} was asked for")
     tokenizer.save_pretrained(draft)

@@ -18,6 +18,7 @@ from saint.data._corpus import Corpus, Tokens
 from saint.data._documents import Document, read_documents
 from saint.data._splits import Domain, Splits, split_documents
 from saint.data._suites import SafetySuite, check_suite_names, describe_suites, open_suites, read_suites, write_suites
+from saint.data._tokenizer import TokenizerSort
 from saint.errors import ConfigError, DataError, NewerFormatError
 from saint.folders import write_folder
 from saint.progress import Progress, Silent
@@ -35,7 +36,9 @@ class DataPlan:
     seed: int = 0
     """Chooses the splits."""
     vocab_size: int = 1024
-    """Size of the tokenizer that is trained when the base has none."""
+    """Size of the tokenizer that is made when the base has none."""
+    tokenizer: TokenizerSort = field(default="bpe", metadata=records.LATER)
+    """Which one is made then: byte-level BPE, or of characters: an id for each, and for frequent pairs and triples."""
     prepared: str = ""
     """Instead of domains: a folder that `saint data prepare` wrote."""
     suites: Mapping[str, SafetySuite] = field(default_factory=dict)
@@ -59,7 +62,7 @@ def read_splits(
 
     Args:
         root: What the plan's relative paths are relative to.
-        tokenizer: The base's; without one a BPE is trained.
+        tokenizer: The base's; without one the plan's is made.
 
     Raises:
         DataError: A source is missing or unreadable, or too small for its splits.
@@ -90,6 +93,7 @@ def read_splits(
         seed=plan.seed,
         tokenizer=tokenizer,
         vocab_size=plan.vocab_size,
+        sort=plan.tokenizer,
         contamination=plan.contamination,
         suites=suites,
     )

@@ -15,7 +15,7 @@ from saint.data._corpus import Corpus, Tokens
 from saint.data._documents import Document, read_documents
 from saint.data._duplicates import Duplicates, find_duplicates
 from saint.data._suites import SuiteItems
-from saint.data._tokenizer import encode, train_tokenizer
+from saint.data._tokenizer import TokenizerSort, encode, train_tokenizer
 from saint.errors import ConfigError, DataError
 
 Role = Literal["grow", "retain", "safety"]
@@ -204,6 +204,7 @@ def split_documents(
     seed: int,
     tokenizer: Any = None,
     vocab_size: int = 0,
+    sort: TokenizerSort = "bpe",
     contamination: Contamination | None = None,
     suites: Mapping[str, SuiteItems] | None = None,
 ) -> Splits:
@@ -212,8 +213,9 @@ def split_documents(
     Args:
         documents: Domain -> split -> documents; the split "" holds documents that are yet to be assigned.
         seed: Shifts every document's place; the same seed gives a document the same split for ever.
-        tokenizer: The base's; without one a BPE of `vocab_size` is trained on the train splits of the retained
+        tokenizer: The base's; without one of `vocab_size` and `sort` is made from the train splits of the retained
             domains (what the base will learn from), or of all domains when none is retained.
+        sort: Of that one, as `train_tokenizer` has it.
         contamination: When a training document has seen too much of one that grafts are judged on.
         suites: `suite/part` -> safety items, none of which may be trained on either.
 
@@ -232,7 +234,7 @@ def split_documents(
     if tokenizer is None:
         learnt = [name for name, domain in domains.items() if domain.role == "retain"] or list(domains)
         texts = (document.text for name in learnt for document in assigned.get(f"{name}/train", ()))
-        tokenizer = train_tokenizer(texts, vocab_size=vocab_size)
+        tokenizer = train_tokenizer(texts, vocab_size=vocab_size, sort=sort)
     corpora = {}
     for name, members in assigned.items():
         domain, _, split = name.partition("/")

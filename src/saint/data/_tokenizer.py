@@ -1,26 +1,35 @@
-"""Tokenizers: the base's own, or a byte-level BPE trained for a base that has none yet."""
+"""Tokenizers: the base's own, or one made for a base that has none yet: byte-level BPE, or of characters."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from saint.data._corpus import Tokens
+from saint.data._unicode import START, build_unicode
 from saint.errors import DataError
 
-_START = "<|endoftext|>"
+TokenizerSort = Literal["bpe", "unicode"]
 _MIN_VOCAB = 257  # 256 bytes and the start token
 _LARGEST_UINT16_VOCAB = 1 << 16
 
 
-def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE: any text can be spelt with it and comes back exactly.
+def train_tokenizer(texts: Iterable[str], *, vocab_size: int, sort: TokenizerSort = "bpe") -> PreTrainedTokenizerFast:
+    """A tokenizer made from text; any text can be spelt with it and comes back exactly.
+
+    Args:
+        sort: "bpe" is byte-level BPE; "unicode" has an id for each character, and for frequent pairs and triples.
 
     Raises:
-        DataError: The vocabulary cannot even hold the bytes.
+        DataError: The vocabulary cannot even hold what there has to be.
     """
+    tokenizer = (_bpe if sort == "bpe" else build_unicode)(texts, vocab_size=vocab_size)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=START, eos_token=START)
+
+
+def _bpe(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
     if vocab_size < _MIN_VOCAB:
         raise DataError(f"vocab_size is {vocab_size}; a byte-level tokenizer needs at least {_MIN_VOCAB}")
     tokenizer = Tokenizer(models.BPE())
@@ -28,10 +37,10 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> PreTrainedToken
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=[_START], initial_alphabet=alphabet, show_progress=False
+        vocab_size=vocab_size, special_tokens=[START], initial_alphabet=alphabet, show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=_START, eos_token=_START)
+    return tokenizer
 
 
 def load_tokenizer(name: str, *, revision: str | None = None) -> Any:
