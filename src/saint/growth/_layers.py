@@ -104,6 +104,9 @@ def open_layers(journal: Journal, losses: Losses, number: int, stack: Sequence[G
         }
         nothing = SensitivityMap(method="none", scores={})
         journal.open_round(number, stack, nothing, [candidate], bpb=bpb)
+        journal.progress.note(
+            f"{bpb['before']:.4f} bits per byte of development text below it, {bpb['at_birth']:.4f} with its new blocks"
+        )
     moments = _moments(journal, stack, candidate) if _layerwise(plan).head == "carried" else {}
     schedule = journal.settings.schedule(number)
     return Trial(candidate=candidate, stack=stack, schedule=schedule, start=start, moments=moments)
