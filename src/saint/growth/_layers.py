@@ -194,7 +194,7 @@ def _moments(journal: Journal, stack: Sequence[Graft], candidate: Candidate) -> 
         known = begun[-1]["head_state"] if begun else ""
     if not known:
         return {}
-    moments, head = read(registry.payload(known)), candidate.sites[-1].key
+    moments, head = read(registry.payload(known), head_of(journal.base.model)), candidate.sites[-1].key
     return {f"{head}.{ours}": moments[theirs] for ours, theirs in HEAD_PARTS.items() if theirs in moments}
 
 
