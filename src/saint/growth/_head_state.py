@@ -1,14 +1,12 @@
 """What AdamW knows of the output head, handed from one stage of growth by layers to the next."""
 
-from collections import defaultdict
 from collections.abc import Mapping
 
-from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import nn
 
-from saint.errors import GraftFileError
 from saint.training import Moments, Trained
+from saint.weights import AS_STORED, TensorSpec, check_weights
 
 HEAD_PARTS: Mapping[str, str] = {"delta": "weight", "bias": "bias"}
 """Name in a graft's part at the head -> name in the head itself."""
@@ -28,20 +26,23 @@ def spell(moments: Moments) -> bytes:
     return save({name: value.contiguous() for name, value in flat.items()}) if flat else b""
 
 
-def read(content: bytes) -> Moments:
-    """The moments that a file holds; none of an empty one.
+def read(content: bytes, head: nn.Linear) -> Moments:
+    """The moments of a head that a file holds; none of an empty one. It is checked before anything else opens it.
 
     Raises:
-        GraftFileError: It is no such file.
+        GraftFileError: It is no such file, or of another head.
     """
-    found: dict[str, dict[str, Tensor]] = defaultdict(dict)
-    try:
-        flat = load(content) if content else {}
-    except SafetensorError as error:
-        raise GraftFileError(
-            f"the state of the head's optimiser cannot be read ({error}); restore it from a copy"
-        ) from error
-    for name, value in flat.items():
-        part, _, moment = name.rpartition(".")
-        found[part][moment] = value
-    return dict(found)
+    if not content:
+        return {}
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {
+        name: {"step": (), "exp_avg": tuple(own.shape), "exp_avg_sq": tuple(own.shape)}
+        for name, own in head.named_parameters()
+    }
+    expected = {
+        f"{name}.{moment}": TensorSpec(dtype="F32", shape=shape)
+        for name, moments in shapes.items()
+        for moment, shape in moments.items()
+    }
+    check_weights(content, expected=expected, caps=AS_STORED)
+    flat = load(content)
+    return {name: {moment: flat[f"{name}.{moment}"] for moment in moments} for name, moments in shapes.items()}

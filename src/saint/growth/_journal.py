@@ -105,7 +105,7 @@ class Journal:
             **told,
         }
         self.registry.write("round_opened", body)
-        of_stage = f", {self._name(index)}" if self.plan.stages else ""
+        of_stage = f", {self._name(index)}" if self.plan.stages or self.plan.layerwise else ""
         num_rounds = sum(stage.rounds for stage in self.plan.in_full)
         self.progress.note(f"round {number + 1} of {num_rounds}{of_stage}: {len(candidates)} candidates")
 
@@ -295,8 +295,8 @@ class Journal:
         self.progress.note(f"{self._name(index)} goes on: what it was skipped for does not hold any more")
 
     def _name(self, index: int) -> str:
-        name = self.plan.in_full[index].name
-        return f"stage {index + 1} of {len(self.plan.in_full)}{f' ({name})' if name else ''}"
+        name, before = self.plan.in_full[index].name, int(self.plan.layerwise is not None)  # the base's stage
+        return f"stage {index + before + 1} of {len(self.plan.in_full) + before}{f' ({name})' if name else ''}"
 
     def name_of(self, trial: Trial) -> str:
         """What the ledger and checkpoints know a trial by."""

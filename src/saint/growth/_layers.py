@@ -102,6 +102,9 @@ def open_layers(journal: Journal, losses: Losses, number: int, stack: Sequence[G
         }
         nothing = SensitivityMap(method="none", scores={})
         journal.open_round(number, stack, nothing, [candidate], bpb=bpb)
+        journal.progress.note(
+            f"{bpb['before']:.4f} bits per byte of development text below it, {bpb['at_birth']:.4f} with its new blocks"
+        )
     moments = _moments(journal, stack, candidate) if _layerwise(plan).head == "carried" else {}
     schedule = journal.settings.schedule(number)
     return Trial(candidate=candidate, stack=stack, schedule=schedule, start=start, moments=moments)
@@ -189,7 +192,7 @@ def _moments(journal: Journal, stack: Sequence[Graft], candidate: Candidate) -> 
         known = begun[-1]["head_state"] if begun else ""
     if not known:
         return {}
-    moments, head = read(registry.payload(known)), candidate.sites[-1].key
+    moments, head = read(registry.payload(known), head_of(journal.base.model)), candidate.sites[-1].key
     return {f"{head}.{ours}": moments[theirs] for ours, theirs in HEAD_PARTS.items() if theirs in moments}
 
 

@@ -3,13 +3,15 @@
 from typing import Any
 
 import pytest
+import torch
 
 import saint
 from by_layers import plan_of
 from saint import config, records
 from saint.data import Splits
-from saint.errors import BudgetError, ConfigError
+from saint.errors import BudgetError, ConfigError, GraftFileError
 from saint.growth import Plan, start
+from saint.growth._head_state import read, spell
 from saint.growth._layers import first_plan
 from saint.training import untrained
 from workshop import PLAN, Workshop
@@ -54,3 +56,25 @@ def test_other_plans_are_known_by_what_they_were() -> None:
     plain = records.to_plain(plan_of())
     assert "layerwise" in plain
     assert "layerwise" not in records.to_plain(config.build(config.parse(PLAN, where="plan"), Plan, where="plan"))
+
+
+def test_the_state_of_a_head_is_checked_before_it_is_read() -> None:
+    head = torch.nn.Linear(3, 5)
+    moments = {
+        name: {
+            "step": torch.tensor(4.0),
+            "exp_avg": torch.ones_like(parameter),
+            "exp_avg_sq": torch.full_like(parameter, 2),
+        }
+        for name, parameter in head.named_parameters()
+    }
+    content = spell(moments)
+    again = read(content, head)
+    assert {name: sorted(there) for name, there in again.items()} == {n: sorted(t) for n, t in moments.items()}
+    assert all(torch.equal(again[name][m], value) for name, there in moments.items() for m, value in there.items())
+    assert spell({}) == b""
+    assert read(b"", head) == {}
+    with pytest.raises(GraftFileError):
+        read(content[:-4], head)
+    with pytest.raises(GraftFileError, match="expected F32"):
+        read(content, torch.nn.Linear(4, 5))
