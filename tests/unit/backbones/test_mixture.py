@@ -131,6 +131,22 @@ def test_generates_the_same_with_a_cache_and_padding(combination: str, num_beams
     assert torch.equal(both[0][:1, 3 : 3 + alone.shape[1]], alone)
 
 
+@pytest.mark.parametrize("combination", COMBINATIONS)
+def test_what_is_done_to_rows_is_done_to_all_that_is_kept_of_them(combination: str) -> None:
+    """What beam search and several answers to one prompt ask of a cache."""
+    mixture, tokens, more = a_mixture(combination), some_tokens(3, 8), some_tokens(3, 4, seed=1)
+    for name, wanted, rows in (
+        ("reorder_cache", torch.tensor([2, 0, 1]), [2, 0, 1]),
+        ("batch_select_indices", torch.tensor([1, 1]), [1, 1]),
+        ("batch_repeat_interleave", 2, [0, 0, 1, 1, 2, 2]),
+    ):
+        past = mixture(tokens, use_cache=True).past_key_values
+        getattr(past, name)(wanted)
+        found = mixture(more[:1].expand(len(rows), -1), past_key_values=past).logits
+        whole = torch.cat((tokens[rows], more[:1].expand(len(rows), -1)), dim=1)
+        torch.testing.assert_close(found, mixture(whole).logits[:, 8:], atol=1e-4, rtol=0)
+
+
 def test_generating_reads_each_token_once(monkeypatch: pytest.MonkeyPatch) -> None:
     mixture, lengths = a_mixture(), []
     forward = MixtureForCausalLM.forward

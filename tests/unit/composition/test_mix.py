@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
+from saint.backbones import LayeredConfig, LayeredForCausalLM
 from saint.composition import average, mix, mixture_cost
 from saint.data import Splits
-from saint.errors import BaseModelError, ConfigError, MixtureError
+from saint.errors import BaseChangedError, BaseModelError, ConfigError, MixtureError
 from saint.evaluation import Losses
 from saint.models import FrozenBase, freeze
 from saint.testing import tiny_base, tiny_splits
@@ -43,6 +44,44 @@ def test_sharing_goes_by_content_and_changes_no_value() -> None:
     after = [expert(some_tokens(2, 8)).logits for expert in mixture.experts]
     assert all(map(torch.equal, before, after))
     assert mixture.config.shared == {}
+
+
+def a_layered(seed: int, **changes: Any) -> Any:
+    sizes: dict[str, Any] = {
+        "vocab_size": VOCAB,
+        "hidden_size": WIDTH,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return LayeredForCausalLM(LayeredConfig(**sizes, max_position_embeddings=64, **changes)).eval()
+
+
+def test_experts_above_one_interface_hold_it_once(tmp_path: Path) -> None:
+    """A frozen table is a buffer of integers; learned ones are apart, and another frozen one is refused."""
+    mixture, tokens = mix([a_layered(1), a_layered(2)]), some_tokens(2, 8)
+    saved(mixture, tmp_path / "mixture")
+    found: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "mixture")
+    for one in (mixture, found):
+        tables = [expert.model.embed_tokens.code for expert in one.experts]
+        assert tables[0].data_ptr() == tables[1].data_ptr()
+        cost = mixture_cost(one)
+        assert cost.apart_params - cost.held_params == tables[0].numel()
+    assert torch.equal(found(tokens).logits, mixture(tokens).logits)
+    assert found.config.interface_digest == a_layered(3).config.interface_digest
+    learned = [a_layered(seed, interface="learned") for seed in (1, 2)]
+    assert mix(learned).config.shared == {}
+    with pytest.raises(MixtureError, match="expert 2 has the frozen interface"):
+        mix([a_layered(1), a_layered(2, interface="gaussian")])
+
+
+def test_an_interface_that_is_not_the_one_that_was_named_is_noticed(tmp_path: Path) -> None:
+    mixture: Any = mix([a_layered(1), a_layered(2)])
+    mixture.experts[0].model.embed_tokens.code[3] ^= 1  # of both, for it is one
+    saved(mixture, tmp_path / "mixture")
+    with pytest.raises(BaseChangedError, match="the token interface has digest"):
+        AutoModelForCausalLM.from_pretrained(tmp_path / "mixture")
 
 
 def test_cost_of_experts_is_theirs_together() -> None:
