@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from saint.data import Tokens
 from saint.errors import ConfigError, DataError
-from saint.models import nats_and_hits, rows_together, token_nats_and_hits
+from saint.models import nats_and_hits, rows_together, token_logits
 
 
 @final
@@ -122,11 +122,20 @@ class _MustBeNumbers(LogitsProcessor):
 
 
 def _pay(model: nn.Module, prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> Float64[np.ndarray, "rows 2"]:
-    """Nats of each completion after its prompt, and likeliest tokens in it, in one pass of a causal model."""
+    """Nats of each completion after its prompt, and likeliest tokens in it, in one pass of a causal model.
+
+    Rows that differ in their last token only, such as letters that may answer one question, are read once.
+    """
     rows = [np.concatenate(pair) for pair in zip(prompts, completions, strict=True)]
+    different: dict[bytes, int] = {}
+    read = [different.setdefault(row[:-1].tobytes(), place) for place, row in enumerate(rows)]
+    once = {place: number for number, place in enumerate(different.values())}
     device = next(model.parameters()).device
-    lengths = torch.tensor([len(row) - 1 for row in rows], device=device)
-    paid = token_nats_and_hits(model, _padded(rows).to(device), lengths)
+    tokens, lengths = _padded(rows).to(device), torch.tensor([len(row) - 1 for row in rows], device=device)
+    logits = token_logits(model, tokens[list(once)], lengths[list(once)])
+    if len(once) < len(rows):
+        logits = logits[[once[place] for place in read]]
+    paid = nats_and_hits(logits, tokens[:, 1:])
     return _sums(paid, [len(prompt) - 1 for prompt in prompts], [len(row) - 1 for row in rows])
 
 

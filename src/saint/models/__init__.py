@@ -21,7 +21,6 @@ from saint.models._loss import (
     rows_together as rows_together,
     token_logits as token_logits,
     token_nats as token_nats,
-    token_nats_and_hits as token_nats_and_hits,
 )
 from saint.models._operations import counting_flops as counting_flops
 from saint.models._quantised import dequantize as dequantize, float_weight as float_weight

@@ -63,13 +63,6 @@ def token_nats(
     return _scored(model, tokens, lengths, _nats)
 
 
-def token_nats_and_hits(
-    model: nn.Module, tokens: Int[Tensor, "batch seq"], lengths: Int[Tensor, " batch"] | None = None
-) -> Float[Tensor, "batch seq-1 2"]:
-    """What `token_nats` gives, and beside it 1 where the token is the likeliest in its place, else 0."""
-    return _scored(model, tokens, lengths, nats_and_hits)
-
-
 def nats_and_hits(
     logits: Float[Tensor, "batch seq vocab"], targets: Int[Tensor, "batch seq"]
 ) -> Float[Tensor, "batch seq 2"]:

@@ -12,6 +12,7 @@ from saint.composition import compose, newborn
 from saint.data import Splits, encode
 from saint.errors import DataError
 from saint.evaluation import (
+    TaskScores,
     completion_costs,
     measure_task,
     measure_text,
@@ -116,6 +117,18 @@ def test_whether_a_completion_is_the_likeliest_is_what_the_model_writes(moved: n
     assert not completion_costs(moved, prompts, others, seq_len=64).is_likeliest.any()
 
 
+def test_letters_after_one_question_are_read_in_one_row(moved: nn.Module, base: FrozenBase) -> None:
+    read = []
+    moved.register_forward_pre_hook(lambda _m, _a, kwargs: read.append(len(kwargs["input_ids"])), with_kwargs=True)
+    prompts = [prompt for prompt in encode(base.tokenizer, WORDS) for _ in range(4)]
+    letters = [np.array([60 + letter], dtype=prompts[0].dtype) for _ in WORDS for letter in range(4)]
+    together = completion_costs(moved, prompts, letters, seq_len=64)
+    assert sum(read) == len(WORDS)
+    alone = [completion_costs(moved, [p], [c], seq_len=64).nats[0] for p, c in zip(prompts, letters, strict=True)]
+    assert together.nats == pytest.approx(np.array(alone), abs=1e-5)
+    assert len(set(together.nats.tolist())) == 4 * len(WORDS)
+
+
 def test_spaces_at_the_end_of_a_context_go_to_what_follows(data: Splits) -> None:
     one, other = (split_pairs(data.tokenizer, [pair]) for pair in (("the file ", "is"), ("the file", " is")))
     assert [tokens.tolist() for part in one for tokens in part] == [
@@ -166,6 +179,21 @@ def test_two_models_are_compared_on_the_same_questions(moved: nn.Module, base: F
     assert result.right_bpb.difference.estimate == pytest.approx(apart)
     same = measure_task(questions, other, other)
     assert all(found.difference and found.difference.estimate == 0 for found in same.measures.values())
+
+
+def test_what_is_above_another_model_is_positive() -> None:
+    def scores(right: Sequence[float]) -> TaskScores:
+        return TaskScores(
+            scores={"accuracy": np.array(right)},
+            right_nats=np.array([2.0 - one for one in right]),
+            right_bytes=np.ones(len(right), dtype=np.int64),
+            clusters=np.arange(len(right)),
+        )
+
+    better, worse = scores([1.0, 1.0, 1.0, 0.0]), scores([0.0, 1.0, 0.0, 0.0])
+    assert better.above(worse)["accuracy"].estimate == 0.5
+    assert worse.above(better)["accuracy"].estimate == -0.5
+    assert better.right_bpb_above(worse).estimate == pytest.approx(-0.5 / log(2)), "fewer bits are better"
 
 
 def test_bits_per_byte_of_right_options_are_over_their_bytes(base: FrozenBase) -> None:
