@@ -184,9 +184,14 @@ class LayeredForCausalLM(PreTrainedModel, GenerationMixin):
         """Stop a learned table from learning, without changing it by a bit, and give its digest.
 
         A table that is frozen already stays as it is. An optimizer that holds the old table's weight must be made anew.
+
+        Raises:
+            ConfigError: Its numbers have more digits than are stored.
         """
         table = self._table
         if isinstance(table, nn.Embedding):
+            if table.weight.dtype == torch.float64:
+                raise ConfigError("a frozen table keeps float32, and this one is float64; convert the model first")
             self.config.interface_options = {**self.config.interface_options, "frozen": True}
             frozen = FrozenTable(self.config.plan_interface()).to(table.weight.device)
             frozen.code.copy_(floats_as_code(table.weight))

@@ -43,9 +43,8 @@ class FrozenTable(nn.Module):
     def project(self, hidden: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
         """The dot product of each vector with every row, without a lifted table: coordinates of a column are added."""
         num_columns = self.layout.num_columns
-        if num_columns < self.d_model:
-            summed = hidden.new_zeros(*hidden.shape[:-1], num_columns)
-            hidden = summed.index_add(-1, self._columns(hidden.device), hidden)
+        if num_columns < self.d_model:  # by a product, whose order of additions is the same every time
+            hidden = hidden @ F.one_hot(self._columns(hidden.device), num_columns).to(hidden.dtype)
         return F.linear(hidden, self._values(self.code, hidden.dtype))
 
     def lifted(self) -> Float[Tensor, "vocab d_model"]:

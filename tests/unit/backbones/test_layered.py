@@ -276,6 +276,8 @@ def test_a_new_model_is_not_made_with_another_table_than_its_configuration_says(
 
 
 def test_a_learned_table_is_frozen_without_changing_a_bit(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a frozen table keeps float32, and this one is float64; convert the model"):
+        a_model("learned").double().freeze_interface()
     model, tokens = a_model("learned"), some_tokens(2, 20)
     before, num_before = model(input_ids=tokens).logits, num_trainable(model)
     digest = model.freeze_interface()

@@ -90,7 +90,8 @@ def test_sizes_are_told(tmp_path: Path) -> None:
         ("--derive-subset-from a --finalize", 2, "A subset has no raw shards"),
         ("--derive-subset-from nowhere --max-tokens 5", 2, "nowhere has no manifest.json"),
         ("--held-out-share 60%", 2, "--held-out-share is 0.6"),
-        ("--tokenizer x", 2, "--tokenizer and --set need a PLAN."),
+        ("--tokenizer x", 2, "Without a PLAN --tokenizer is bpe or unicode."),
+        ("--set seed=1", 2, "--set needs a PLAN."),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(more: str, status: int, words: str) -> None:
