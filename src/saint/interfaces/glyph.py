@@ -33,7 +33,7 @@ class Options:
     """Of each row, at the model's width."""
     max_missing: float = 0.01
     """The largest share of tokens with a character that the font lacks."""
-    max_collisions: float = 0.01
+    max_collisions: float = 0.02
     """The largest share of tokens that look as an earlier one does."""
 
 
