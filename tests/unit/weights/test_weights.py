@@ -153,6 +153,7 @@ OWN_WORK = {
     "comparison/_bench.py": "what a run of this machine learnt, until it has been measured",
     "composition/_export.py": "the adapter that was just written, read back",
     "growth/_controls.py": "a control's weights, after their digest was held against the ledger",
+    "studies/_experts_bench.py": "an expert that a study of this machine trained, in its folder of work",
     "studies/_full_bench.py": "a base that a study of this machine trained, in its folder of work",
     "training/_learner.py": "a run's own checkpoint, in a folder of work",
     "training/_run_checkpoint.py": "a run's own checkpoint, after its digest was held against what was written",
@@ -169,5 +170,6 @@ def test_safetensors_reads_grafts_and_adapters_only_behind_the_check() -> None:
             calls = {ast.unparse(n.func) for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)} & readers
             if calls:
                 found[file.relative_to(Path(saint.__file__).parent).as_posix()] = "check_weights(" in text
-    assert {name for name, checked in found.items() if checked} == {"adapters/_files.py", "grafts/_graft.py"}
+    behind = {"adapters/_files.py", "grafts/_graft.py", "growth/_head_state.py"}
+    assert {name for name, checked in found.items() if checked} == behind
     assert {name for name, checked in found.items() if not checked} == OWN_WORK.keys()
