@@ -31,6 +31,7 @@ PLAN_OF = {
     "interface-study-quick": WaysPlan,
     "kinds-small": ComparisonPlan,
     "layerwise": Plan,
+    "published-equal-time": FullPlan,
     "python-library-text": DataPlan,
     "python-library-to-judge-on": DataPlan,
     "layerwise-study": WaysPlan,
