@@ -201,7 +201,7 @@ class Journal:
             if depth < len(begun["active"]):  # counted with what stands below, which is most of the model here
                 stage = begun["active"][depth]
                 step_flops = int(stage["forward_flops"] + stage["backward_flops"])
-                return step_flops * stage["num_steps"] * num_tokens // int(stage["num_tokens"])
+                return step_flops * int(stage["num_steps"]) * num_tokens // int(stage["num_tokens"])
         return train_flops(trial.candidate, self.base.sites(), num_tokens=num_tokens, seq_len=seq_len)
 
     def finalists(self, number: int, grafts: Sequence[Graft | None]) -> list[Graft]:
