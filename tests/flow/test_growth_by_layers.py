@@ -62,6 +62,9 @@ def test_as_many_parameters_are_active_in_every_stage(grown: Layers) -> None:
     assert len(active) == 1
     assert {graft.num_params for graft in restore(grown.registry)} == active
     assert [stage["num_blocks"] for stage in begun["active"]] == [2, 4, 6]
+    per_step = [stage["forward_flops"] + stage["backward_flops"] for stage in begun["active"]]
+    trained = grown.registry.state.trained.values()
+    assert [one["train_flops"] * 64 / one["train_tokens"] for one in trained] == per_step[1:]
 
 
 def test_what_the_first_stage_does_not_train_stays_what_it_was(root: Path) -> None:
@@ -259,7 +262,7 @@ def test_from_the_command_line_a_plan_is_enough(workshop: Workshop) -> None:
     assert grown.returncode == 0, grown.stderr
     assert "blocks 3 to 4" in grown.stdout
     assert "FLOPs of a step, backward" in grown.stdout
-    assert "layer blocks=2 head_bias=True" in grown.stdout
+    assert "2 sites: insertion, head" in grown.stdout
     events = list(workshop.root.glob("out/registry/log/*/*.json"))
     assert workshop.saint("grow", plan, *into).returncode == 0
     assert workshop.saint("grow", workshop.root / "out" / "registry").returncode == 0

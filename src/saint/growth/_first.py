@@ -10,7 +10,8 @@ from saint.data import Splits
 from saint.errors import BaseModelError, ConfigError
 from saint.folders import write_folder
 from saint.growth._head_state import spell
-from saint.growth._layers import LAYERS_BEGUN, first_config, first_plan, has_own_head
+from saint.growth._layers import first_config, first_plan, has_own_head
+from saint.growth._layerwise import LAYERS_BEGUN
 from saint.growth._plan import Plan
 from saint.progress import Progress
 from saint.records import ActiveStage

@@ -14,14 +14,12 @@ from saint.evaluation import Losses
 from saint.grafts import Graft, NewLayer
 from saint.growth._head_state import HEAD_PARTS, read
 from saint.growth._journal import Journal
-from saint.growth._layerwise import Layerwise
+from saint.growth._layerwise import LAYERS_BEGUN, Layerwise
 from saint.growth._plan import Plan
 from saint.growth._trial import Trial
 from saint.models import FrozenBase, block_stacks, family_of
 from saint.records import ActiveStage, Candidate, SensitivityMap, Site
 from saint.training import BasePlan, Moments, active_stage, deepened, head_of, model_config
-
-LAYERS_BEGUN = "layers_begun"
 
 
 def active_stages(plan: Plan, config: Any) -> list[ActiveStage]:

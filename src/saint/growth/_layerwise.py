@@ -9,6 +9,8 @@ from saint.records import ActiveBudget
 from saint.training import Schedule
 
 Init = Literal["zero", "random", "copy"]
+LAYERS_BEGUN = "layers_begun"
+"""The entry of the ledger that says what the first stage came to, and what every stage takes."""
 HeadRule = Literal["carried", "continued", "reset", "frozen"]
 
 
