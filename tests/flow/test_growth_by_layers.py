@@ -193,7 +193,9 @@ def test_killed_within_a_stage_it_goes_on_from_its_checkpoint(
 
 
 def test_a_frozen_head_is_no_part_of_a_stage(grown: Layers) -> None:
-    assert [site.role for site in candidate_of(grown.base, plan_of(head="frozen"), 0).sites] == ["insertion"]
+    layers = plan_of(head="frozen").layerwise
+    assert layers is not None
+    assert [site.role for site in candidate_of(grown.base, layers, seed=0).sites] == ["insertion"]
 
 
 def test_a_llama_grows_too(root: Path) -> None:

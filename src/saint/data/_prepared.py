@@ -1,6 +1,5 @@
 """A folder of tokenised splits: written once, opened by memory-mapping, checked against its manifest."""
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -179,7 +178,7 @@ def _write(splits: Splits, folder: Path, plan: DataPlan) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = {
         "format": _FORMAT,
-        "plan": dataclasses.asdict(plan),
+        "plan": records.to_plain(plan),
         "roles": splits.roles,
         "tokenizer": splits.tokenizer_digest,
         "splits": splits.describe(),

@@ -1,5 +1,5 @@
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 from saint import records
@@ -12,7 +12,6 @@ _LATER = {
     "recompute": False,
     "autocast": False,
     "signal_tokens": 4096,
-    "plateau": None,
 }
 _MISSING = object()
 
@@ -92,7 +91,7 @@ class Schedule:
     """Least tokens that what a newborn graft is born from is measured on, for kinds that are born from gradients or
     activations: more give better directions, at the cost of a forward and a backward pass. They are the first of the
     text that it learns from, and count as learnt from besides."""
-    plateau: Plateau | None = None
+    plateau: Plateau | None = field(default=None, metadata=records.LATER)
     """Where training ends when development text says so, with `num_steps` for a cap; `patience` is then without
     effect. By default the learning rate follows a cosine over all steps."""
 
