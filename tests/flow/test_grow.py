@@ -234,6 +234,7 @@ def test_gates_refuse_everything_when_they_should(workshop: Workshop) -> None:
     assert one.registry.state.measured == [], "there is no result, so the vault stays closed"
 
 
+@pytest.mark.slow
 def test_no_graft_larger_than_the_cost_gate_stands(workshop: Workshop) -> None:
     one = grow(begin(workshop, "gates.cost.at_most_params=500", "controls.after=never"))
     assert all(entry.evidence.cost.num_params <= 500 for entry in one.registry.accepted())

@@ -280,6 +280,7 @@ def test_what_is_measured_on_the_vault_is_what_its_entry_says_though_somebody_wo
     assert grafts["num_params"] == sum(entry.evidence.cost.num_params for entry in garden.registry.accepted()) > 0
 
 
+@pytest.mark.slow
 def test_what_is_approved_in_an_open_round_counts_for_it(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     garden = Garden(workshop, *QUICK, WIDE, "finalists_per_round=3")
     dying(garden, monkeypatch, after="judged")
@@ -294,6 +295,7 @@ def test_what_is_approved_in_an_open_round_counts_for_it(workshop: Workshop, mon
     assert replay_decisions(garden.registry).problems == ()
 
 
+@pytest.mark.slow
 def test_what_is_approved_under_an_open_round_has_it_begun_anew(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

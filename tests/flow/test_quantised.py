@@ -69,6 +69,7 @@ def test_a_weight_that_changes_its_quantised_bytes_is_noticed(grown: Grown, tmp_
         open_base(grown.registry, str(moved))
 
 
+@pytest.mark.slow
 def test_a_base_in_few_bits_is_not_the_one_in_full(tmp_path: Path) -> None:
     """Whoever quantises a registry's base and gives that has another base, though its name is the same."""
     pytest.importorskip("bitsandbytes", reason="the extra `quant` is not installed")

@@ -52,6 +52,7 @@ def test_any_step_can_be_had_at_any_time() -> None:
         assert torch.equal(anew[step], expected[step])
 
 
+@pytest.mark.slow
 def test_batches_are_the_same_after_saving_and_reopening(tmp_path: Path) -> None:
     splits = tiny_splits()
     before = splits.train.batches(batch_size=4, seq_len=16, seed=2)

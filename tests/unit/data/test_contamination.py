@@ -121,6 +121,7 @@ def contaminated(settings: Contamination) -> object:
     return split_documents({"prose": by_split}, {"prose": domain}, seed=0, tokenizer=tokenizer, contamination=settings)
 
 
+@pytest.mark.slow
 def test_what_has_seen_the_hold_out_is_not_trained_on() -> None:
     splits = contaminated(Contamination(at_most_similar=1.0))
     assert splits.num_near_duplicates + splits.num_contaminated >= 8  # type: ignore[attr-defined]
@@ -141,6 +142,7 @@ def refusing(train: list[Document], settings: Contamination) -> None:
     split_documents({"prose": by_split}, {"prose": domain}, seed=0, tokenizer=tokenizer, contamination=settings)
 
 
+@pytest.mark.slow
 def test_text_can_be_refused_instead_and_the_worst_is_named() -> None:
     texts = [document.text for document in OTHERS]
     half = Document(f"{texts[4][: len(texts[4]) // 2]} {texts[24]}", "half.txt")
@@ -151,12 +153,14 @@ def test_text_can_be_refused_instead_and_the_worst_is_named() -> None:
             refusing([*train, Document(texts[9], "other.txt")], Contamination(on_hit="refuse"))
 
 
+@pytest.mark.slow
 def test_a_domain_of_which_no_training_text_is_left_is_refused_by_name() -> None:
     seen = [Document(" ".join(document.text for document in OTHERS[:3]), "train.txt")]
     with pytest.raises(DataError, match=r"all 1 training documents of domain 'prose' .* train.txt.* other training"):
         refusing(seen, Contamination())
 
 
+@pytest.mark.slow
 def test_only_what_is_measured_of_a_document_counts() -> None:
     texts = [document.text for document in OTHERS]
     ends = [" ".join(texts[first : first + 4]) for first in (30, 34, 38, 42)]

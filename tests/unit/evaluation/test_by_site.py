@@ -42,6 +42,7 @@ def by_composing(base: FrozenBase, stack: list[Graft], graft: Graft, text: Any, 
 
 
 @pytest.mark.parametrize("kind", sorted(OPTIONS))
+@pytest.mark.slow
 def test_it_is_what_composing_without_the_part_says(base: FrozenBase, data: Splits, kind: str) -> None:
     losses, text = Losses(seq_len=48), data.select["prose"]
     stack = [
@@ -95,6 +96,7 @@ def test_a_graft_at_one_site_is_worth_all_that_it_saves(base: FrozenBase, data: 
 
 
 @pytest.mark.parametrize("kind", sorted(OPTIONS))
+@pytest.mark.slow
 def test_of_a_small_change_the_first_order_is_nearly_all(base: FrozenBase, data: Splits, kind: str) -> None:
     losses, text = Losses(seq_len=48), data.select["prose"]
     graft = graft_at(base, kind)

@@ -65,6 +65,7 @@ def test_what_is_known_is_not_measured_again(base: FrozenBase, data: Splits, mon
         assert len(calls) == num_passes  # the second time neither the base, nor the stack, nor what is left of it
 
 
+@pytest.mark.slow
 def test_of_many_those_that_share_a_site_and_then_the_latest_are_tried(base: FrozenBase, data: Splits) -> None:
     split, graft = {"prose": data.select["prose"]}, graft_at(base, "down")
     stack = [graft_at(base, role, seed=seed) for seed in range(2) for role in ("up", "down", "gate")]

@@ -218,6 +218,7 @@ def test_a_start_from_zero_stays_there_and_one_from_too_little_text_is_refused(b
         part.begin(place)
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_walsh_bases_and_the_file_does_not_hold_them(
     base: FrozenBase, tmp_path: Path
 ) -> None:
