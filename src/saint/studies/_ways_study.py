@@ -109,6 +109,12 @@ def check_ways(plan: WaysPlan, data: Splits) -> None:
                 f"{data.grown_domain!r}, the one that grows"
             )
         must_read(model_config(model.architecture, model.model, data.tokenizer), model.schedule.seq_len)
+        parts = way.grown.stages if way.grown is not None else way.stacked
+        if parts > 1 and ((blocks := model.model.get("num_hidden_layers")) is None or blocks % parts):
+            raise ConfigError(
+                f"way {way.name!r} divides its blocks into {parts} parts, and model.num_hidden_layers is "
+                f"{blocks or 'not given'}; give a multiple of {parts}"
+            )
 
 
 Demand = Generator[list[OneWay], list[Result], WaysOutcome]

@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner, Result
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from saint import backbones
+from saint.backbones import LayeredConfig, layered_model
 from saint.cli.main import main
 from saint.composition import probe_logits
 from saint.errors import BaseModelError, ConfigError, UnknownNameError
@@ -211,18 +211,16 @@ def test_a_mask_is_between_closed_and_open_and_an_operator_is_one() -> None:
         build_operator("gstack", {})
 
 
-@pytest.mark.skipif(not hasattr(backbones, "LayeredForCausalLM"), reason="there is no layered decoder yet")
 @pytest.mark.parametrize(
     ("operator", "settings"),
     [("g_stack", {}), ("llama_pro", {"groups": 2}), ("net2net", {}), ("msg", {"groups": 1, "inner": 1.5})],
 )
 @pytest.mark.parametrize("interface", ["binary", "learned"])
 def test_a_layered_decoder_grows(tmp_path: Path, operator: str, settings: Mapping[str, Any], interface: str) -> None:
-    layered: Any = backbones
     shape = {"vocab_size": 300, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        small = layered.layered_model(layered.LayeredConfig(**shape, interface=interface)).eval()
+        small = layered_model(LayeredConfig(**shape, interface=interface)).eval()
         for name, weight in small.named_parameters():
             if name.endswith("bias"):
                 torch.nn.init.normal_(weight, std=0.1)

@@ -62,6 +62,12 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(data: Splits) -
     check_ways(plan_of(), data)
     with pytest.raises(ConfigError, match="learns from the domain 'code'"):
         check_ways(plan_of(base={**BASE, "domain": "code"}), data)
+    for way in ({"grown": {"stages": 3}}, {"stacked": 3}):
+        with pytest.raises(ConfigError, match=r"into 3 parts, and model\.num_hidden_layers is 2; give a multiple of 3"):
+            check_ways(plan_of(ways=[{"name": "one", **way}]), data)
+    blocks = {key: value for key, value in LLAMA.items() if key != "num_hidden_layers"}
+    with pytest.raises(ConfigError, match="num_hidden_layers is not given"):
+        check_ways(plan_of(base={**BASE, "model": blocks}, ways=[{"name": "one", "stacked": 2}]), data)
     with pytest.raises(ConfigError, match="has no setting 'layers'"):
         check_ways(plan_of(ways=[{"name": "one", "model": {"layers": 3}}]), data)
 
