@@ -21,7 +21,7 @@ from importlib import import_module
 from pathlib import Path
 from threading import Timer
 
-_LOADED = [
+_LIBRARIES = [
     "safetensors.torch",
     "scipy.optimize",
     "torch.utils.flop_counter",
@@ -34,12 +34,18 @@ _LOADED = [
 ]
 
 
+def load_libraries() -> None:
+    """PyTorch and transformers, with all that our modules load of them."""
+    for library in _LIBRARIES:
+        import_module(library)
+
+
 def run(
-    module: str, *arguments: object, cwd: Path | None = None, env: Mapping[str, str] | None = None, timeout_s: int = 300
+    *command: object, cwd: Path | None = None, env: Mapping[str, str] | None = None, timeout_s: int | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """As `python -m module arguments` in a process of its own; a module whose name ends in `.py` is a file."""
-    command = [module, *map(str, arguments)]
-    return _server().run(command, str(cwd or Path.cwd()), dict(os.environ if env is None else env), timeout_s)
+    """As `python -m command`, or as `python command` of a file whose name ends in `.py`, in a process of its own."""
+    given = dict(os.environ if env is None else env)
+    return _server().run([str(word) for word in command], str(cwd or Path.cwd()), given, timeout_s)
 
 
 class Server:
@@ -55,14 +61,16 @@ class Server:
         atexit.register(self._close)
 
     def run(
-        self, command: list[str], cwd: str, env: dict[str, str], timeout_s: int
+        self, command: list[str], cwd: str, env: dict[str, str], timeout_s: int | None
     ) -> subprocess.CompletedProcess[str]:
         out, err = Path(self._folder.name, "out"), Path(self._folder.name, "err")
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([command, cwd, env, str(out), str(err)]) + "\n")
         self._process.stdin.flush()
-        late = Timer(timeout_s, os.kill, (self._told(), signal.SIGKILL))
-        late.start()
+        pid = self._told()
+        late = Timer(timeout_s or 0, os.kill, (pid, signal.SIGKILL))
+        if timeout_s is not None:
+            late.start()
         status = self._told()
         late.cancel()
         return subprocess.CompletedProcess(command, status, out.read_text("utf-8"), err.read_text("utf-8"))
@@ -108,8 +116,7 @@ def _redirect(*files: str) -> None:
 
 
 if __name__ == "__main__":
-    for loaded in _LOADED:
-        import_module(loaded)
+    load_libraries()
     gc.collect()
     gc.freeze()
     if command := _serve():

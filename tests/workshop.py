@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -90,9 +91,9 @@ class Workshop:
     def registry(self) -> Path:
         return self.root / "garden"
 
-    def saint(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+    def saint(self, *arguments: object, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """The command line in a process of its own."""
-        return warm.run("saint.cli", *arguments)
+        return warm.run("saint.cli", *arguments, env=env, timeout_s=300)
 
     def init(self) -> None:
         made = self.saint("init", self.registry, "--base", self.base, "--plan", self.plan)
