@@ -6,6 +6,10 @@ import tempfile
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
+from warm import load_libraries
+
+load_libraries()  # compiled, as they were installed: what a module under jaxtyping's hook loads first is compiled anew
+
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), SkipParser()],
     patterns=["README.md", "docs/**/*.md"],

@@ -4,7 +4,6 @@ import atexit
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import warm
 from saint.data import DataPlan, Domain, save_splits
 from saint.testing import tiny_base, tiny_splits
 
@@ -93,8 +93,7 @@ class Workshop:
 
     def saint(self, *arguments: object, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """The command line in a process of its own."""
-        command = [sys.executable, "-m", "saint.cli", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=env, timeout=300)
+        return warm.run("saint.cli", *arguments, env=env, timeout_s=300)
 
     def init(self) -> None:
         made = self.saint("init", self.registry, "--base", self.base, "--plan", self.plan)

@@ -26,6 +26,7 @@ _BYTES = 257  # and what stands between documents
 _MOST_NATS = 0.05
 _RATES = (2e-3, 4e-3, 8e-3)
 _SEEDS = (0, 1, 2)
+_MOST_TOKENS = (40_000, 120_000)
 _SHARES = {"train": 0.8, "select": 0.05, "held_out": 0.14, "vault": 0.01}
 _SCHEDULE = Schedule(num_steps=600, batch_size=16, seq_len=128, weight_decay=0.1, evaluate_every=200, patience=9)
 
@@ -40,6 +41,8 @@ class _Run:
     lr: float
     seed: int
     num_steps: int
+    most_tokens: tuple[int, int]
+    """Of *select*, and of held-out text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +57,19 @@ def quality(texts: Mapping[str, str], prefix: str) -> Iterator[Figure]:
     """Held-out nats per byte more than the GPT's, the mean of the seeds, each at its best rate on *select*."""
     ours, rival = _pair()
     print(f"  {count_params(DrmForCausalLM, ours):,} parameters, GPT {count_params(LlamaForCausalLM, rival):,}")
-    seeds, rates, num_steps = (_SEEDS, _RATES, _SCHEDULE.num_steps) if not prefix else (_SEEDS[:1], _RATES[:1], 2)
+    seeds, rates, num_steps, most_tokens = _SEEDS, _RATES, _SCHEDULE.num_steps, _MOST_TOKENS
+    if prefix:
+        seeds, rates, num_steps, most_tokens = seeds[:1], rates[:1], 2, (2_000, 6_000)
     first = [
-        _Run(text=text, source=source, is_drm=is_drm, lr=lr, seed=seeds[0], num_steps=num_steps)
+        _Run(
+            text=text,
+            source=source,
+            is_drm=is_drm,
+            lr=lr,
+            seed=seeds[0],
+            num_steps=num_steps,
+            most_tokens=most_tokens,
+        )
         for text, source in texts.items()
         for is_drm in (True, False)
         for lr in rates
@@ -93,7 +106,7 @@ def _one_thread() -> None:
 
 
 def _trained(run: _Run) -> _Loss:
-    splits = _splits(run.source)
+    splits = _splits(run.source, run.most_tokens)
     schedule = replace(_SCHEDULE, num_steps=run.num_steps)
     plan = BasePlan(
         architecture="drm" if run.is_drm else "llama",
@@ -121,14 +134,14 @@ _OF_THE_TEXT = ("vocab_size", "model_type", "architectures", "transformers_versi
 
 
 @cache
-def _splits(source: str) -> Splits:
+def _splits(source: str, most_tokens: tuple[int, int]) -> Splits:
     embedded = source.startswith("embedded:")
     path = Path(source).absolute()
     domain = Domain(
         role="grow",
         sources=(source if embedded else str(path.relative_to(path.anchor)),),
         shares=_SHARES,
-        max_tokens={"select": 40_000, "held_out": 120_000},
+        max_tokens=dict(zip(("select", "held_out"), most_tokens, strict=True)),
         max_document_bytes=2048,
         separator="" if embedded else "\n\n",
     )

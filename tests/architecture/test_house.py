@@ -15,6 +15,7 @@ from types import ModuleType
 import pytest
 
 import saint
+import warm
 
 SOURCE = Path(saint.__file__).parent
 ROOMS = sorted(module.name for module in pkgutil.iter_modules(saint.__path__, "saint."))
@@ -91,9 +92,10 @@ def test_every_room_imports_with_the_minimum_installed() -> None:
 
 
 @pytest.mark.slow
-def test_the_room_that_extends_peft_says_how_to_get_it() -> None:
-    program = "import sys\nsys.modules['peft'] = None\nimport saint.peft"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+def test_the_room_that_extends_peft_says_how_to_get_it(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("import sys\nsys.modules['peft'] = None\nimport saint.peft", encoding="utf-8")
+    done = warm.run(program)
     said = done.stderr.strip().splitlines()[-1]
     assert said.endswith("MissingPackageError: saint.peft needs the package peft: pip install 'saint-g[peft]'")
 

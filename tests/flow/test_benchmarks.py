@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import warm
 from benchmarks.registry.__main__ import GROUPS
 from benchmarks.registry.flips import measure
 
@@ -18,10 +19,10 @@ ROOT = Path(__file__).parents[2]
 def test_groups_run_and_say_a_line_for_each_figure(tmp_path: Path) -> None:
     told = tmp_path / "told.json"
     groups = ("prefix", "evaluation")
-    command = [sys.executable, "-m", "benchmarks.search", "--size", "tiny", "--repeats", "1", "--seeds", "1"]
+    command = ["benchmarks.search", "--size", "tiny", "--repeats", "1", "--seeds", "1"]
     command += ["--work", str(tmp_path), "--json", str(told), *(part for group in groups for part in ("--only", group))]
 
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = warm.run(*command, cwd=ROOT)
 
     assert done.returncode in (0, 1), done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("FIGURE ")]
@@ -36,9 +37,9 @@ def test_groups_run_and_say_a_line_for_each_figure(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_what_is_planted_is_found(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.gates", "--size", "smoke", "--work", str(tmp_path)]
+    command = ["benchmarks.gates", "--size", "smoke", "--work", str(tmp_path)]
     command += ["--only", "contamination", "--only", "attribution"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = warm.run(*command, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("FIGURE ")]
     assert len(lines) == 6
@@ -47,10 +48,10 @@ def test_what_is_planted_is_found(tmp_path: Path) -> None:
 
 def test_the_gates_are_simulated_and_say_a_line_for_each_figure(tmp_path: Path) -> None:
     groups = ("null", "early", "adaptive", "boosting", "power", "speed")
-    command = [sys.executable, "-m", "benchmarks.gates", "--size", "smoke", "--work", str(tmp_path)]
+    command = ["benchmarks.gates", "--size", "smoke", "--work", str(tmp_path)]
     command += [part for group in groups for part in ("--only", group)]
 
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = warm.run(*command, cwd=ROOT)
 
     assert done.returncode in (0, 1), done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("FIGURE ")]
@@ -65,9 +66,9 @@ def test_the_gates_are_simulated_and_say_a_line_for_each_figure(tmp_path: Path) 
 
 @pytest.mark.slow
 def test_real_shams_are_not_accepted_and_every_decision_is_borne_out(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.gates", "--only", "real", "--size", "smoke", "--work", str(tmp_path)]
+    command = ["benchmarks.gates", "--only", "real", "--size", "smoke", "--work", str(tmp_path)]
 
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = warm.run(*command, cwd=ROOT)
 
     assert done.returncode in (0, 1), done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("FIGURE ")]
@@ -104,8 +105,8 @@ def test_every_group_about_a_registry_is_run_and_flips_are_found(tmp_path: Path)
 
 @pytest.mark.slow
 def test_the_drm_is_held_against_a_plain_gpt() -> None:
-    command = [sys.executable, "-m", "benchmarks.drm", "--size", "tiny"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    command = ["benchmarks.drm", "--size", "tiny"]
+    done = warm.run(*command, cwd=ROOT)
     assert done.returncode in (0, 1), done.stderr
     values = {n: float(v) for _, n, v, *_ in map(str.split, done.stdout.splitlines()[-7:])}
     assert all(name.startswith("smoke_drm_") for name in values)
@@ -117,8 +118,8 @@ def test_the_drm_is_held_against_a_plain_gpt() -> None:
 
 @pytest.mark.slow
 def test_a_stage_of_growth_by_layers_is_held_against_its_parts() -> None:
-    command = [sys.executable, "-m", "benchmarks.layerwise", "--size", "tiny"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    command = ["benchmarks.layerwise", "--size", "tiny"]
+    done = warm.run(*command, cwd=ROOT)
     assert done.returncode in (0, 1), done.stderr  # of blocks so small that all is overhead
     values = {n: float(v) for _, n, v, *_ in map(str.split, done.stdout.splitlines()[-2:])}
     assert set(values) == {"smoke_layerwise_stage_over_its_parts", "smoke_layerwise_stage_over_everything"}
@@ -127,17 +128,17 @@ def test_a_stage_of_growth_by_layers_is_held_against_its_parts() -> None:
 
 @pytest.mark.slow
 def test_the_gpu_benchmark_says_that_there_is_no_gpu() -> None:
-    command = [sys.executable, "-m", "benchmarks.gpu"]
+    command = ["benchmarks.gpu"]
     hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=hidden)
+    done = warm.run(*command, cwd=ROOT, env=hidden)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "There is no GPU here, so nothing was measured; --size tiny runs on a CPU.\n"
 
 
 @pytest.mark.slow
 def test_the_gpu_benchmark_measures_both_families_and_the_published_smoke() -> None:
-    command = [sys.executable, "-m", "benchmarks.gpu", "--size", "tiny"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    command = ["benchmarks.gpu", "--size", "tiny"]
+    done = warm.run(*command, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("FIGURE ")]
     values = {name: float(value) for _, name, value, target, _ in lines if target == "-" or target.startswith("<=")}

@@ -88,10 +88,10 @@ def test_killed_before_it_judges_it_goes_on_to_the_same_end(workshop: Workshop) 
 
 
 def test_ctrl_c_stops_after_the_step_and_grow_resumes_there(workshop: Workshop) -> None:
-    longer = workshop.plan.read_text(encoding="utf-8").replace("num_steps = 24", "num_steps = 3000")
+    longer = workshop.plan.read_text(encoding="utf-8").replace("num_steps = 24", "num_steps = 1500")
     longer = longer.replace("candidates_per_round = 3", "candidates_per_round = 1")
     workshop.plan.write_text(
-        longer.replace("100_000", "100_000_000").replace("evaluate_every = 12", "evaluate_every = 3000")
+        longer.replace("100_000", "100_000_000").replace("evaluate_every = 12", "evaluate_every = 1500")
     )
     workshop.init()
     process = start_growing(workshop)
@@ -109,13 +109,13 @@ def test_ctrl_c_stops_after_the_step_and_grow_resumes_there(workshop: Workshop) 
 
     with safe_open(checkpoints[0], framework="numpy") as file:
         reached = json.loads(file.metadata()["position"])["step"]
-    assert 0 < reached < 3000
+    assert 0 < reached < 1500
 
     process = start_growing(workshop)
     wait_for_entries(workshop, 6, process)  # the candidate is trained and judged, and what was kept of it is gone
     process.kill()
     process.communicate()
-    assert workshop.events()[4]["body"]["train_tokens"] == 3000 * 4 * 16
+    assert workshop.events()[4]["body"]["train_tokens"] == 1500 * 4 * 16
     assert not list(checkpoints[0].parent.iterdir())
 
 

@@ -97,7 +97,7 @@ def gains(record: dict[str, Any]) -> list[Any]:
 
 def test_a_comparison_ends_in_a_table_and_killed_it_goes_on_to_the_same(workshop: Workshop, plan: Path) -> None:
     whole, killed = workshop.root / "whole", workshop.root / "killed"
-    done = workshop.saint("compare", plan, "--output-dir", whole, "--workers", 2)
+    done = workshop.saint("compare", plan, "--output-dir", whole, "--workers", 1)
     assert done.returncode == 0, done.stderr
     assert "equal parameters at 5 %" in done.stdout
     assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("FIGURE")] == TARGETS
@@ -131,7 +131,7 @@ def test_a_comparison_ends_in_a_table_and_killed_it_goes_on_to_the_same(workshop
 
 
 def test_ctrl_c_stops_and_the_same_command_goes_on(workshop: Workshop, plan: Path) -> None:
-    plan.write_text(PLAN.replace("num_steps = 12", "num_steps = 150"), encoding="utf-8")
+    plan.write_text(PLAN.replace("num_steps = 12", "num_steps = 60"), encoding="utf-8")
     folder = workshop.root / "stopped"
     process = start(plan, folder)
     wait_for_cells(folder, 2, process)

@@ -227,6 +227,7 @@ def test_training_that_runs_away_is_written_down_and_growth_goes_on(workshop: Wo
     assert one.registry.state.judged
 
 
+@pytest.mark.slow
 def test_gates_refuse_everything_when_they_should(workshop: Workshop) -> None:
     one = grow(begin(workshop, "gates.gain.at_least_bpb=5.0"))
     assert one.registry.accepted() == []
@@ -254,6 +255,7 @@ def test_what_was_rolled_back_is_not_proposed_again(workshop: Workshop) -> None:
     assert taken_back.candidate in journal.settings.settled()
 
 
+@pytest.mark.slow
 def test_a_trial_that_failed_is_neither_trained_nor_proposed_again(workshop: Workshop) -> None:
     plan = workshop.plan.read_text(encoding="utf-8").replace("lr = 0.05", "lr = 1e30", 1)
     workshop.plan.write_text(plan, encoding="utf-8")
@@ -284,6 +286,7 @@ def test_finalists_are_asked_about_until_one_stands(workshop: Workshop, monkeypa
     assert (turn.gate, turn.outcome) == ("turn", Outcome.DEFER)
 
 
+@pytest.mark.slow
 def test_controls_are_trained_when_growth_ends_early(workshop: Workshop) -> None:
     one = grow(begin(workshop, "rounds=9", "budget.train_tokens=4800", "controls.after=last round"))
     assert len(one.registry.state.rounds) < 9
@@ -353,6 +356,7 @@ def test_a_stack_changed_while_a_round_is_judged_costs_that_round_and_nothing_el
     assert verify(one.registry).problems == ()
 
 
+@pytest.mark.slow
 def test_the_vault_is_counted_as_opened_before_anything_is_read(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -372,6 +376,7 @@ def test_the_vault_is_counted_as_opened_before_anything_is_read(
     assert len(one.registry.state.measured) == 1
 
 
+@pytest.mark.slow
 def test_the_report_says_when_the_result_is_of_another_stack(workshop: Workshop) -> None:
     from saint.report import summarise, to_html
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,7 +129,8 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     workshop = build(tmp_path)
     brief = ["--set", "rounds=1", "--set", "candidates_per_round=1", "--set", "controls.after=never"]
     arguments = [workshop.registry, "--base", workshop.base, "--plan", workshop.plan, "--quantize", "int8", *brief]
-    made = workshop.saint("init", *arguments)
+    command = [sys.executable, "-m", "saint.cli", "init", *map(str, arguments)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     assert made.stderr == "", "what torchao misses is not the user's business"
     grown = workshop.saint("grow", workshop.registry)

@@ -15,6 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import saint
+import warm
 from multilingual import content_of, texts_of, write_jsonl, write_source
 from saint.composition import compose, newborn
 from saint.models import token_nats
@@ -73,9 +74,9 @@ class Place:
         }
 
     def run(self, line: str) -> str:
-        done = subprocess.run(self._command(line), check=False, **self._given)
+        done = warm.run(*shlex.split(line)[1:], cwd=self._given["cwd"], env=self._given["env"])
         assert done.returncode == 0, done.stderr
-        return str(done.stdout)
+        return done.stdout
 
     def kill(self, line: str, *, once: str) -> None:
         """Start a command and kill it when there is a file of that pattern."""

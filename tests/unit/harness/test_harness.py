@@ -4,13 +4,12 @@ It is no dependency of the tests: these run wherever `pip install 'saint-g[lm-ev
 """
 
 import json
-import subprocess
-import sys
 from math import log
 from pathlib import Path
 
 import pytest
 
+import warm
 from saint.composition import compose, newborn
 from saint.evaluation import measure_task
 from saint.models import FrozenBase
@@ -20,9 +19,10 @@ from saint.testing import GraftSuite
 
 
 @pytest.mark.slow
-def test_where_it_is_not_installed_that_is_said() -> None:
-    program = "import sys\nsys.modules['lm_eval'] = None\nimport saint.harness"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+def test_where_it_is_not_installed_that_is_said(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("import sys\nsys.modules['lm_eval'] = None\nimport saint.harness", encoding="utf-8")
+    done = warm.run(program)
     said = done.stderr.strip().splitlines()[-1]
     assert said.endswith("MissingPackageError: saint.harness needs the package lm-eval: pip install 'saint-g[lm-eval]'")
 
