@@ -67,6 +67,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, lines in (("choices", choices), ("answers", answers), ("texts", texts)):
         content = "".join(f"{json.dumps(line)}\n" for line in lines)
         (folder / f"{name}.jsonl").write_text(content, encoding="utf-8")
+    (folder / "one.txt").write_text("One document.", encoding="utf-8")
     return folder
 
 
@@ -139,7 +140,9 @@ def test_the_table_shows_chance_intervals_and_the_difference(shop: Workshop, fil
         ((), "at least one --task"),
         (("--task", "choice"), "expected TASK=FILES"),
         (("--task", "chioce={files}/choices.jsonl"), "did you mean 'choice'"),
-        (("--task", "choice={files}/missing.jsonl"), "no such file"),
+        (("--task", "choice={files}/missing.jsonl"), "correct the path"),
+        (("--text", "w={files}/missing.txt"), "correct the path"),
+        (("--text", "w={files}/one.txt"), "text 'w' has 1 documents that differ, and needs 4: give more"),
         (("--task", "arc={files}/texts.jsonl"), "texts.jsonl:1 is no line of arc"),
         (("--task", "choice=a", "--task", "choice=b"), "choice is given twice"),
         (("--text", "w={files}/texts.jsonl", "--composition", "base"), "are for a registry"),
@@ -153,6 +156,7 @@ def test_what_cannot_be_meant_is_refused(shop: Workshop, files: Path, arguments:
     assert found.exit_code == 2, found.output
     assert words in " ".join(found.output.split())
     assert "Traceback" not in found.output
+    assert "plan" not in found.output, "there is none"
 
 
 def test_a_composition_that_is_none_is_refused(shop: Workshop, files: Path) -> None:

@@ -165,6 +165,19 @@ class LayeredForCausalLM(PreTrainedModel, GenerationMixin):
             loss=loss, logits=logits, past_key_values=past_key_values, hidden_states=found.hidden_states
         )
 
+    def anew(self, config: LayeredConfig) -> "LayeredForCausalLM":
+        """A model of other sizes that has learnt nothing, above this one's table where that is frozen.
+
+        What a table was drawn from is not in the configuration, so it is copied.
+
+        Args:
+            config: With the vocabulary, the width and the interface of this one.
+        """
+        table = self._table
+        if not isinstance(table, FrozenTable):
+            return LayeredForCausalLM(config)
+        return LayeredForCausalLM(config, Made(code=table.code.cpu().numpy(), facts=dict(self.config.interface_facts)))
+
     def check_interface(self) -> None:
         """Hold the table against the digest in the configuration.
 

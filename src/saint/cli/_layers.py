@@ -23,10 +23,11 @@ def begin_by_layers(
     Raises:
         ConfigError: The plan is for other growth, or the folder is of another one.
         BudgetError: A stage goes beyond the budget; nothing was trained.
+        DataError: The token interface cannot be drawn; nothing was trained.
     """
     from saint import config
     from saint.data import open_splits
-    from saint.growth import Plan, active_stages, begin_layers, first_config, make_first_stage, start
+    from saint.growth import Plan, active_stages, begin_layers, first_config, make_first_stage, must_be_drawn, start
     from saint.models import freeze
     from saint.registry import Registry
     from saint.report import active_table
@@ -39,8 +40,10 @@ def begin_by_layers(
     data = open_splits(text_folder)
     stages = active_stages(plan, first_config(plan, data.tokenizer))
     say([active_table(stages)])
+    if not (folder / "base").exists():
+        must_be_drawn(plan, data, root=path.parent)
     _remember(folder, plan)
-    make_first_stage(plan, data, folder / "base", progress=progress)
+    make_first_stage(plan, data, folder / "base", progress=progress, root=path.parent)
     if Registry.can_begin(folder / "registry"):
         base = freeze(folder / "base")
         text = path.read_text(encoding="utf-8") + "".join(f"\n# --set {override}" for override in overrides)

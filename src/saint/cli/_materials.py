@@ -45,6 +45,8 @@ class Sources(Generic[P]):
     data_root: Path
     base: "BasePlan | None"
     """None for a base that is there already."""
+    base_root: Path
+    """What the paths in that plan are relative to."""
     base_name: str
 
     @classmethod
@@ -60,6 +62,7 @@ class Sources(Generic[P]):
             data=data,
             data_root=data_root,
             base=config.load(base_path, BasePlan) if is_plan else None,
+            base_root=base_path.parent,
             base_name=str(base_path) if base_path.is_dir() else plan.base,
         )
 
@@ -150,9 +153,9 @@ def prepare(
         were_there = True
     else:
         data = open_splits(data_folder)
-        check(freeze(untrained(sources.base, data.tokenizer), tokenizer=data.tokenizer), data)
+        check(freeze(untrained(sources.base, data.tokenizer, root=sources.base_root), tokenizer=data.tokenizer), data)
         progress.note("training the base")
-        train_base(sources.base, data_folder, base_folder, progress)
+        train_base(sources.base, data_folder, base_folder, progress, root=sources.base_root)
     return str(base_folder), data_folder, were_there
 
 

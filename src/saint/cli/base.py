@@ -96,7 +96,7 @@ def _train_plan(
 
     plan = config.load(plan_path, BasePlan, overrides=overrides)
     with watching() as progress:
-        record = train_base(plan, data_folder, output_dir, progress)
+        record = train_base(plan, data_folder, output_dir, progress, root=plan_path.parent)
     if as_json:
         say_json(record)
         return
@@ -104,8 +104,14 @@ def _train_plan(
     click.echo(f"bits per byte on {plan.domain}/select: {record['select_bpb']:.4f}")
 
 
-def train_base(plan: "BasePlan", data_folder: Path, folder: Path, progress: "Progress") -> dict[str, Any]:
-    """Train and save a base; returns what is recorded beside it."""
+def train_base(
+    plan: "BasePlan", data_folder: Path, folder: Path, progress: "Progress", *, root: Path = Path()
+) -> dict[str, Any]:
+    """Train and save a base; returns what is recorded beside it.
+
+    Args:
+        root: What the plan's font is relative to.
+    """
     from saint import records
     from saint.data import open_splits
     from saint.errors import ExportError
@@ -117,7 +123,9 @@ def train_base(plan: "BasePlan", data_folder: Path, folder: Path, progress: "Pro
     data = open_splits(data_folder)
     text, select = data.of(plan.domain, "train"), data.of(plan.domain, "select")
     checkpoint = folder.parent / f".{folder.name}.checkpoint.safetensors"
-    model, history = pretrain(plan, data.tokenizer, text, select=select, checkpoint=checkpoint, progress=progress)
+    model, history = pretrain(
+        plan, data.tokenizer, text, select=select, checkpoint=checkpoint, progress=progress, root=root
+    )
     record = {
         "plan": records.to_plain(plan),
         "plan_digest": records.digest(plan),

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from saint.backbones import MixtureForCausalLM
 from saint.composition import place_of
 from saint.consolidation._architecture import Addition, enlarge
 from saint.consolidation._biases import give_biases
@@ -24,7 +25,7 @@ def merge(base: FrozenBase, stack: Sequence[Graft]) -> FrozenBase:
 
     Raises:
         ExportError: A graft can neither be folded nor become part of a larger architecture, or the base's architecture
-            has no place for it or for a bias that it needs.
+            has no place for it or for a bias that it needs, or the weight is also another expert's of a mixture.
     """
     model: Any = copy.deepcopy(base.model)
     dequantize(model)
@@ -51,6 +52,7 @@ def merge(base: FrozenBase, stack: Sequence[Graft]) -> FrozenBase:
     give_biases(model, [module for module, (_, bias) in folded.items() if bias is not None])
     for module, (weight, bias) in folded.items():  # rounded to the base's dtype once, after all grafts
         linear = model.get_submodule(module)
+        _must_be_its_own(model, module)
         _untie(model, linear)
         weight_of(linear).copy_(weight)
         if bias is not None:
@@ -58,6 +60,19 @@ def merge(base: FrozenBase, stack: Sequence[Graft]) -> FrozenBase:
     merged = freeze(enlarge(base, model, additions) if additions else model, tokenizer=base.tokenizer)
     base.check()
     return merged
+
+
+def _must_be_its_own(model: Any, module: str) -> None:
+    """Refuse a weight that a mixture holds once and reads at several places, all of which would change."""
+    if not isinstance(model, MixtureForCausalLM):
+        return
+    weight, name = model.get_submodule(module).weight, f"{module}.weight"
+    for other, parameter in model.named_parameters(remove_duplicate=False):
+        if parameter is weight and other != name:
+            raise ExportError(
+                f"{name} is one tensor with {other} in this mixture, and a graft at {module} would change both; leave "
+                "it out with --graft, or compose it with saint.restore"
+            )
 
 
 def _untie(model: Any, linear: Any) -> None:

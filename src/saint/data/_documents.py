@@ -101,7 +101,7 @@ def _files(source: str, root: Path) -> list[Path]:
     else:
         files = sorted(root.glob(source)) if not Path(source).is_absolute() else []
     if not files:
-        raise DataError(f"{source}: no such file, folder or glob below {root.resolve()}; correct the plan's sources")
+        raise DataError(f"{source}: no such file, folder or glob below {root.resolve()}; correct the path")
     return files
 
 

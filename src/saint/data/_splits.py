@@ -291,7 +291,11 @@ def read_corpus(
     members = [document for source in sources for document in read_documents(source, root=root, text_key=text_key)]
     kept = [members[index] for index in find_duplicates(members).kept]
     corpus = _tokenise(name, kept, tokenizer, None, 0)
-    _check_size(corpus, num_available=len(members))
+    if corpus.num_documents < _MIN_DOCUMENTS:
+        raise DataError(
+            f"text {name!r} has {corpus.num_documents} documents that differ, and needs {_MIN_DOCUMENTS}: give more, "
+            "such as a folder of files or a file with a document in each line"
+        )
     return corpus
 
 

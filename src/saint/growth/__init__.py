@@ -1,6 +1,10 @@
 """The main flow: sensitivity, candidates, training, evaluation, gates, registry."""
 
-from saint.growth._first import begin_layers as begin_layers, make_first_stage as make_first_stage
+from saint.growth._first import (
+    begin_layers as begin_layers,
+    make_first_stage as make_first_stage,
+    must_be_drawn as must_be_drawn,
+)
 from saint.growth._grow import grow as grow
 from saint.growth._head_state import HEAD_PARTS as HEAD_PARTS
 from saint.growth._install import install as install

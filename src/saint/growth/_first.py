@@ -16,18 +16,24 @@ from saint.growth._plan import Plan
 from saint.progress import Progress
 from saint.records import ActiveStage
 from saint.registry import Registry
-from saint.training import train_first_stage
+from saint.training import draw, train_first_stage
 
 _RECORD, _HEAD_STATE = "training.json", "head_state.safetensors"
 
 
-def make_first_stage(plan: Plan, data: Splits, folder: Path, *, progress: Progress | None = None) -> dict[str, Any]:
+def make_first_stage(
+    plan: Plan, data: Splits, folder: Path, *, progress: Progress | None = None, root: Path = Path()
+) -> dict[str, Any]:
     """Train the base of growth by layers into `folder`, unless it is there; returns what is recorded beside it.
 
     A run that was stopped or killed goes on from its checkpoint, which lies beside the folder.
 
+    Args:
+        root: What the plan's font is relative to.
+
     Raises:
         ConfigError: The folder holds what another plan has made.
+        DataError: The token interface cannot be drawn.
         Interrupted: A stop was asked for through `progress`.
         DivergedError: The loss stopped being a number.
     """
@@ -53,6 +59,7 @@ def make_first_stage(plan: Plan, data: Splits, folder: Path, *, progress: Progre
         select=data.select[data.grown_domain],
         checkpoint=checkpoint,
         progress=progress,
+        root=root,
     )
     record = {**about, "history": records.to_plain(made.history), "select_bpb": made.history.best_bpb}
 
@@ -65,6 +72,20 @@ def make_first_stage(plan: Plan, data: Splits, folder: Path, *, progress: Progre
     write_folder(folder, write)
     checkpoint.unlink(missing_ok=True)
     return record
+
+
+def must_be_drawn(plan: Plan, data: Splits, *, root: Path = Path()) -> None:
+    """Refuse a token interface that cannot be drawn, before anything is written.
+
+    Args:
+        root: What the plan's font is relative to.
+
+    Raises:
+        ConfigError: There is nothing to draw with the font.
+        DataError: There is no font, or it or the tokenizer does not suffice.
+    """
+    font = first_plan(plan, data).font
+    draw(first_config(plan, data.tokenizer), data.tokenizer, root / font if font else None)
 
 
 def begin_layers(registry: Registry, folder: Path, stages: Sequence[ActiveStage]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from saint.backbones import LayeredForCausalLM
 from saint.composition import blocks_of, newborn, place_of
 from saint.data import Corpus, Splits
 from saint.errors import BaseChangedError, BudgetError, ConfigError
@@ -69,6 +70,7 @@ def first_plan(plan: Plan, data: Splits) -> BasePlan:
         lr=layers.lr,
         seed=plan.seed,
         schedule=plan.layer_schedules[0],
+        font=layers.font,
     )
 
 
@@ -142,9 +144,12 @@ def started(base: FrozenBase, stack: Sequence[Graft], candidate: Candidate, laye
 
 def _fresh(base: FrozenBase, seed: int, num_blocks: int) -> Any:
     """A model of the base's architecture that has learnt nothing."""
+    config = deepened(base.model.config, num_blocks)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return family_of(base.model.config).from_config(deepened(base.model.config, num_blocks))
+        if isinstance(base.model, LayeredForCausalLM):  # some tables cannot be made again from a configuration
+            return base.model.anew(config)
+        return family_of(config).from_config(config)
 
 
 def _on(base: FrozenBase, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

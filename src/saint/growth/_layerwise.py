@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
 from saint.errors import ConfigError
-from saint.records import ActiveBudget
+from saint.records import LATER, ActiveBudget
 from saint.training import Schedule
 
 Init = Literal["zero", "random", "copy"]
@@ -39,6 +39,9 @@ class Layerwise:
     """A model type of transformers."""
     model: Mapping[str, Any] = field(default_factory=dict)
     """Settings of that architecture's configuration, but for the vocabulary and the number of blocks."""
+    font: str = field(default="", metadata=LATER)
+    """A .hex file of GNU Unifont for an interface that draws tokens, relative to the plan's folder; "" for Unifont
+    where Debian has it, or else what Pillow has."""
     blocks: int = 1
     """That each stage puts on top."""
     stages: tuple[LayerStage, ...]

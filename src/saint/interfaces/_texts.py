@@ -1,5 +1,7 @@
 from typing import Any
 
+from saint.errors import DataError
+
 _UNKNOWN = "\ufffd"
 
 
@@ -12,9 +14,17 @@ def token_texts(tokenizer: Any, vocab_size: int) -> list[str]:
     Args:
         tokenizer: A Hugging Face tokenizer.
         vocab_size: The model's, which may be larger.
+
+    Raises:
+        DataError: There is no tokenizer, or it knows the spelling of no token.
     """
-    num_known = min(len(tokenizer), vocab_size)
-    spelled = tokenizer.convert_ids_to_tokens(list(range(num_known)))
+    num_known = 0 if tokenizer is None else min(len(tokenizer), vocab_size)
+    spelled = tokenizer.convert_ids_to_tokens(list(range(num_known))) if num_known else []
+    if all(spelling is None for spelling in spelled):
+        raise DataError(
+            f"the tokenizer has no string for any of {vocab_size} tokens, and tokens are drawn from theirs; give one "
+            "that spells its tokens, or an interface such as 'binary' that needs none"
+        )
     decoded = tokenizer.batch_decode([[token] for token in range(num_known)], clean_up_tokenization_spaces=False)
     seen: set[str] = set()
     texts = []

@@ -73,7 +73,7 @@ class Glyph(Interface):
         if len(tokens) != self.vocab_size:
             raise DataError(
                 f"{len(tokens)} texts of tokens came for a vocabulary of {self.vocab_size}; give the text of each "
-                "token, such as saint.interfaces.token_texts says them"
+                "token, as saint.interfaces.token_texts says them of a tokenizer (--tokenizer of a command)"
             )
         font = open_font(sources.font)
         pictures, missing = render(tokens, font, cell=self.options.cell)

@@ -4,6 +4,7 @@ import copy
 from typing import TypeVar
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 M = TypeVar("M", bound=nn.Module)
@@ -45,10 +46,17 @@ def weight_of(linear: nn.Module) -> Tensor:
 
 
 def block_stacks(model: nn.Module) -> dict[str, nn.ModuleList]:
-    """The outermost module lists whose every child holds a linear map: the encoder's and the decoder's blocks."""
+    """The outermost module lists whose every child holds a linear map: the encoder's and the decoder's blocks.
+
+    A list of whole models, such as a mixture's experts, is none; each of them has a stack of its own.
+    """
     stacks: dict[str, nn.ModuleList] = {}
     for name, module in model.named_modules():
         inside_another = any(name.startswith(f"{outer}.") for outer in stacks)
-        if isinstance(module, nn.ModuleList) and len(module) and not inside_another and all(map(linears, module)):
+        if isinstance(module, nn.ModuleList) and not inside_another and _are_blocks(module):
             stacks[name] = module
     return stacks
+
+
+def _are_blocks(modules: nn.ModuleList) -> bool:
+    return len(modules) > 0 and all(linears(one) and not isinstance(one, PreTrainedModel) for one in modules)

@@ -22,6 +22,7 @@ from saint.training._tokens import check_tokenizer as check_tokenizer
 from saint.training._train import (
     BasePlan as BasePlan,
     continue_training as continue_training,
+    draw as draw,
     model_config as model_config,
     pretrain as pretrain,
     train as train,

@@ -15,7 +15,7 @@ from saint.progress import Progress, Silent
 from saint.training._active import learns
 from saint.training._learn import Development, Whole, learn
 from saint.training._learner import Learner, Moments
-from saint.training._train import BasePlan, untrained
+from saint.training._train import BasePlan, known_by, untrained
 
 
 class FirstStage(NamedTuple):
@@ -36,6 +36,7 @@ def train_first_stage(
     select: Corpus | None = None,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
+    root: Path = Path(),
 ) -> FirstStage:
     """Train the blocks and the head of a new decoder, and nothing else of it.
 
@@ -43,15 +44,16 @@ def train_first_stage(
 
     Args:
         with_head: Whether the output head learns too.
-        text, select, checkpoint, progress: As for `pretrain`.
+        text, select, checkpoint, progress, root: As for `pretrain`.
 
     Raises:
         ConfigError: The architecture or one of its settings is unknown, or its head cannot learn by itself.
+        DataError: Its token interface cannot be drawn.
         Interrupted: A stop was asked for through `progress`.
         DivergedError: The loss stopped being a number.
         BaseChangedError: Something wrote to what does not learn.
     """
-    model: Any = untrained(plan, tokenizer)
+    model: Any = untrained(plan, tokenizer, root=root)
     schedule = plan.schedule
     must_read(model.config, schedule.seq_len)
     active = learns(model, num_newest=model.config.num_hidden_layers, with_head=with_head)
@@ -60,7 +62,7 @@ def train_first_stage(
         active.together,
         text.batches(batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=plan.seed, shift=schedule.shift),
         schedule,
-        of={"first stage": plan, "with_head": with_head},
+        of=known_by({"first stage": plan, "with_head": with_head}, model),
         lr=plan.lr,
         checkpoint=checkpoint,
     )

@@ -28,7 +28,7 @@ from saint.training._run_checkpoint import Checkpoints
 from saint.training._run_metrics import Metrics, flops_of_a_row, peak_flops, peak_memory_mib
 from saint.training._run_plan import RunPlan
 from saint.training._sharding import divide, moments_of, put_together, weights_of
-from saint.training._train import model_config
+from saint.training._train import model_config, new_model
 
 
 def train_run(plan: RunPlan, *, device: str = "cpu", progress: Progress | None = None) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class Run:
             folder=self._folder, identity=records.digest(identity), keep=plan.save_total_limit
         )
         newest = self._checkpoints.newest()
-        self._model = _made(plan, config, newest)
+        self._model = _made(plan, config, text, newest)
         if plan.fsdp:
             processes.must_be_several()
             divide(self._model, device)
@@ -248,17 +248,12 @@ def _compiled(model: nn.Module, device: torch.device) -> nn.Module:
     return compiled
 
 
-def _made(plan: RunPlan, config: Any, checkpoint: Path | None) -> PreTrainedModel:
+def _made(plan: RunPlan, config: Any, text: TokenShards, checkpoint: Path | None) -> PreTrainedModel:
     """The model as a checkpoint has it, or with random weights that follow from the seed."""
-    family = family_of(config)
-    model: PreTrainedModel
     if checkpoint is not None:
-        model = family.from_pretrained(checkpoint, dtype=torch.float32)
+        model: PreTrainedModel = family_of(config).from_pretrained(checkpoint, dtype=torch.float32)
         return model
-    with torch.random.fork_rng():
-        torch.manual_seed(plan.seed)
-        model = family.from_config(config)
-    return model
+    return new_model(config, text.tokenizer, seed=plan.seed, font=Path(plan.font) if plan.font else None)
 
 
 def optimizer_of(model: nn.Module, plan: RunPlan) -> torch.optim.AdamW:

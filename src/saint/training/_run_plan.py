@@ -59,6 +59,9 @@ class RunPlan:
     fsdp: bool = False
     """Whether the processes that torchrun started divide weights, gradients and moments among themselves."""
     seed: int = 42
+    font: str = field(default="", metadata=records.LATER)
+    """A .hex file of GNU Unifont for an interface that draws tokens; "" for Unifont where Debian has it, or else what
+    Pillow has."""
     log_interval: int = 10
     """In steps, as all intervals."""
     eval_interval: int = 500

@@ -10,11 +10,12 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
-from saint.backbones import LayeredConfig, layered_model
+from saint import records
+from saint.backbones import LayeredConfig, LayeredForCausalLM
 from saint.data import Corpus, start_token
 from saint.errors import ConfigError, DivergedError, QuantizedBaseError
 from saint.grafts import Graft, History
-from saint.interfaces import Sources, token_texts
+from saint.interfaces import Made, Sources, token_texts
 from saint.models import FrozenBase, family_of, must_read
 from saint.progress import Progress, Silent
 from saint.records import Candidate
@@ -111,6 +112,9 @@ class BasePlan:
     lr: float = 3e-3
     seed: int = 0
     schedule: Schedule = field(default_factory=Schedule)
+    font: str = field(default="", metadata=records.LATER)
+    """A .hex file of GNU Unifont for an interface that draws tokens, relative to the plan's folder, or in a study to
+    where it is run; "" for Unifont where Debian has it, or else what Pillow has."""
 
 
 def pretrain(
@@ -121,15 +125,20 @@ def pretrain(
     select: Corpus | None = None,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
+    root: Path = Path(),
 ) -> tuple[PreTrainedModel, History]:
     """Train a language model from random weights.
 
+    Args:
+        root: What the plan's font is relative to.
+
     Raises:
         ConfigError: The architecture or one of its settings is unknown.
+        DataError: Its token interface cannot be drawn.
         Interrupted: A stop was asked for through `progress`.
     """
-    model = untrained(plan, tokenizer)
-    learner = _whole(plan, model, text, plan.schedule, plan.lr, plan.seed, checkpoint)
+    model = untrained(plan, tokenizer, root=root)
+    learner = _whole(known_by(plan, model), model, text, plan.schedule, plan.lr, plan.seed, checkpoint)
     return model, _learn_whole("training the base", model, learner, select, progress)
 
 
@@ -162,23 +171,58 @@ def train_free(
     return _learn_whole("training", model, learner, select, progress)
 
 
-def untrained(plan: BasePlan, tokenizer: Any) -> PreTrainedModel:
+def untrained(plan: BasePlan, tokenizer: Any, *, root: Path = Path()) -> PreTrainedModel:
     """The base that `plan` describes before it has learnt anything: random weights, the same for a seed.
 
+    Args:
+        root: What the plan's font is relative to.
+
     Raises:
-        ConfigError: The architecture or one of its settings is unknown.
+        ConfigError: The architecture or one of its settings is unknown, or there is nothing to draw with the font.
+        DataError: Its token interface cannot be drawn.
     """
     config = model_config(plan.architecture, plan.model, tokenizer)
+    model = new_model(config, tokenizer, seed=plan.seed, font=root / plan.font if plan.font else None)
+    return model.eval()
+
+
+def new_model(config: Any, tokenizer: Any, *, seed: int, font: Path | None = None) -> PreTrainedModel:
+    """A model with random weights, the same for a seed, and the table of its interface where that is drawn.
+
+    Raises:
+        ConfigError: There is nothing to draw with the font.
+        DataError: The interface cannot be drawn.
+    """
+    made = draw(config, tokenizer, font)
     with torch.random.fork_rng():
-        torch.manual_seed(plan.seed)
-        model: PreTrainedModel = _new(config, tokenizer).eval()
+        torch.manual_seed(seed)
+        model: PreTrainedModel = (
+            family_of(config).from_config(config) if made is None else LayeredForCausalLM(config, made)
+        )
     return model
 
 
-def _new(config: Any, tokenizer: Any) -> Any:
-    if isinstance(config, LayeredConfig) and config.plan_interface().needs_tokens:
-        return layered_model(config, Sources(tokens=token_texts(tokenizer, config.vocab_size)))
-    return family_of(config).from_config(config)
+def draw(config: Any, tokenizer: Any, font: Path | None = None) -> Made | None:
+    """The table of a token interface that depends on what tokens look like; None for a model without such a one.
+
+    Raises:
+        ConfigError: There is nothing to draw with the font.
+        DataError: There is no font, or it or the tokenizer does not suffice.
+    """
+    interface = config.plan_interface() if isinstance(config, LayeredConfig) else None
+    if interface is not None and interface.needs_tokens:
+        return interface.make(Sources(tokens=token_texts(tokenizer, config.vocab_size), font=font))
+    if font is not None:
+        what = f"interface {config.interface}" if interface is not None else config.model_type
+        raise ConfigError(f"font is {font}, and {what} draws no tokens; leave it out, or take interface 'glyph'")
+    return None
+
+
+def known_by(of: Any, model: Any) -> Any:
+    """What a run is known by, with the table that was drawn for it, which a plan names by the path of a font only."""
+    config = model.config
+    drawn = isinstance(config, LayeredConfig) and config.plan_interface().needs_tokens
+    return {"of": of, "interface": config.interface_digest} if drawn else of
 
 
 def _whole(

@@ -4,12 +4,15 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
+from saint.backbones import LayeredConfig, LayeredForCausalLM
 from saint.cli.main import main
+from saint.testing import write_font
 from workshop import Workshop
 
 
@@ -176,6 +179,32 @@ def test_text_that_cannot_be_used(tmp_path: Path, sources: str, words: Sequence[
     plan.write_text(f'[domains.letters]\nrole = "grow"\nsources = {sources}\n', encoding="utf-8")
     assert_refused(run("data", "prepare", plan, "--output-dir", tmp_path / "out"), 2, *words)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_base_plan_whose_interface_cannot_be_made(workshop: Workshop) -> None:
+    plan, out = workshop.root / "base.toml", workshop.root / "new-base"
+    sizes = "hidden_size = 16\nnum_attention_heads = 2\nnum_hidden_layers = 1\n"
+    write_font(workshop.root / "half.hex", map(chr, range(0x70)))
+    for font, interface, words in (
+        ("half.hex", 'interface = "glyph"', "half.hex lacks a character of"),
+        ("none.hex", 'interface = "glyph"', "none.hex cannot be read as a bitmap font"),
+        ("half.hex", 'interface = "binary"', "interface binary draws no tokens"),
+        ("", 'interface = "random_binary"\ninterface_options = { num_bits = 4 }', "a code of 4 bits names 16 tokens"),
+    ):
+        head = f'architecture = "saint_layered"\ndomain = "code"\nfont = "{font}"\n[model]\n'
+        plan.write_text(head + sizes + interface, encoding="utf-8")
+        assert_refused(run("train", plan, "--data", workshop.root / "text", "--output-dir", out), 2, words)
+        assert not out.exists()
+
+
+def test_experts_above_other_interfaces(tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"vocab_size": 61, "hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    for name in ("binary", "random_binary"):
+        LayeredForCausalLM(LayeredConfig(**sizes, interface=name)).save_pretrained(tmp_path / name)
+    out = tmp_path / "both"
+    refused = run("mix", tmp_path / "binary", tmp_path / "random_binary", "--output-dir", out)
+    assert_refused(refused, 2, "random_binary has the frozen interface", "which binary has")
+    assert not out.exists()
 
 
 def test_a_base_plan_with_a_wrong_setting(workshop: Workshop) -> None:

@@ -29,6 +29,12 @@ def run(folder: Path, *arguments: str) -> Result:
         return CliRunner().invoke(main, ["mix", *arguments])
 
 
+def measure(*arguments: object) -> Result:
+    done = CliRunner().invoke(main, ["measure", *map(str, arguments), "--json"])
+    assert done.exit_code == 0, done.output
+    return done
+
+
 def test_a_mixture_is_written_measured_and_generates(tmp_path: Path, data: Splits) -> None:
     save_all(tmp_path, data)
     done = run(tmp_path, "first=expert-1", "expert-2", "--output-dir", "both", "--data", "text", "--json")
@@ -42,8 +48,21 @@ def test_a_mixture_is_written_measured_and_generates(tmp_path: Path, data: Split
     assert told["cost"]["apart_params"] >= told["cost"]["held_params"]
     model: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "both")
     tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path / "both")
-    text = model.generate(**tokenizer("the", return_tensors="pt"), max_new_tokens=4, do_sample=False, pad_token_id=0)
-    assert text.shape[1] > 4
+    written = model.generate(**tokenizer("the", return_tensors="pt"), max_new_tokens=4, do_sample=False, pad_token_id=0)
+    assert written.shape[1] > 4
+    lines = [
+        json.dumps({"text": f"The {one} of a {one} is {two}."}) for one in ("cat", "dog") for two in ("big", "old")
+    ]
+    (tmp_path / "seen-by-none.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    text = f"unseen={tmp_path / 'seen-by-none.jsonl'}"
+    measured = [
+        json.loads(measure(tmp_path / one, "--text", text, *more).stdout)
+        for one, *more in (("both", "--against", str(tmp_path / "expert-1")), ("expert-1",), ("expert-2",))
+    ]
+    together, *alone = (one["texts"][0]["bpb"] for one in measured)
+    estimates = [one["value"]["estimate"] for one in alone]
+    assert together["difference"]["estimate"] == pytest.approx(together["value"]["estimate"] - estimates[0])
+    assert min(estimates) - 0.05 < together["value"]["estimate"] < max(estimates)
     assert model.config.tokenizer_digest == freeze(tmp_path / "expert-1").identity.tokenizer
 
 
