@@ -33,6 +33,10 @@ from saint.studies import (
     Claim,
     CompositionPlan,
     CompositionTargets,
+    DockBackbone,
+    DockClaim,
+    DockingPlan,
+    DockModule,
     ExpertsPlan,
     FullPlan,
     FullTargets,
@@ -148,6 +152,10 @@ def plans_page() -> str:
         ("`[[groups]]`", ExpertsPlan),
         ("`[gate]`", GatePlan),
         ("`[targets]` of composed experts", CompositionTargets),
+        ("A plan of `saint study docking`", DockingPlan),
+        ("`[[backbones]]` of docking", DockBackbone),
+        ("`[[modules]]`", DockModule),
+        ("`[[claims]]` of docking", DockClaim),
     ]
     for title, cls in sections:
         parts += [f"## {title}", "", summary(cls), "", *table(cls)]

@@ -10,7 +10,7 @@ from saint.comparison import ComparisonPlan
 from saint.data import DataPlan
 from saint.grafts import Kind
 from saint.growth import Plan
-from saint.studies import CompositionPlan, FullPlan, StudyPlan, WaysPlan
+from saint.studies import CompositionPlan, DockingPlan, FullPlan, StudyPlan, WaysPlan
 from saint.training import BasePlan
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -23,6 +23,8 @@ PLAN_OF = {
     "code-to-prose": Plan,
     "composition": CompositionPlan,
     "composition-quick": CompositionPlan,
+    "docking-study": DockingPlan,
+    "docking-study-quick": DockingPlan,
     "full-vs-grafted": FullPlan,
     "full-vs-grafted-published": FullPlan,
     "full-vs-grafted-quick": FullPlan,
@@ -87,6 +89,7 @@ def test_every_command_in_the_prose_exists(file: Path) -> None:
         ("study-sensitivity", 1, StudyPlan),
         ("full-vs-grafted", 1, FullPlan),
         ("compose-experts", 1, CompositionPlan),
+        ("study-docking", 1, DockingPlan),
     ],
 )
 def test_the_plans_of_the_how_to_load(page: str, number: int, plan: type) -> None:

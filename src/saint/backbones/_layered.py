@@ -12,10 +12,11 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from transformers.modeling_utils import slice_logits_to_keep
 from typing_extensions import override
 
+from saint.backbones._entrance import embedded
 from saint.backbones._geometry import rotation
 from saint.backbones._layered_blocks import LayeredBlock, LowRankHead, TiedHead
 from saint.backbones._layered_config import LayeredConfig
-from saint.errors import BaseChangedError, ConfigError, DataError
+from saint.errors import BaseChangedError, ConfigError
 from saint.interfaces import FrozenTable, Interface, Made, Sources, Table, floats_as_code
 
 
@@ -148,12 +149,12 @@ class LayeredForCausalLM(PreTrainedModel, GenerationMixin):
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits, and with labels the cross-entropy in nats per token."""
-        embedded = self._embed(input_ids, inputs_embeds)
+        hidden = self._embed(input_ids, inputs_embeds)
         use_cache = self.config.use_cache if use_cache is None else use_cache
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
         found = self.model(
-            embedded, attention_mask, position_ids, past_key_values, output_hidden_states=output_hidden_states
+            hidden, attention_mask, position_ids, past_key_values, output_hidden_states=output_hidden_states
         )
         kept = slice_logits_to_keep(found.last_hidden_state, logits_to_keep)
         head = self.lm_head
@@ -214,20 +215,13 @@ class LayeredForCausalLM(PreTrainedModel, GenerationMixin):
         return digest
 
     def _embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
-        if (input_ids is None) == (inputs_embeds is None):
-            raise ConfigError("expected either input_ids or inputs_embeds, got both or neither; give one of them")
-        if input_ids is None:
-            assert inputs_embeds is not None
-            return inputs_embeds
         table = self._table
-        try:
-            found: Tensor = table(input_ids, self.dtype) if isinstance(table, FrozenTable) else table(input_ids)
-        except IndexError as error:
-            raise DataError(
-                f"token {int(input_ids.max())} came to a model whose vocabulary has {self.config.vocab_size} tokens, "
-                "from 0 on; take the tokenizer that it was trained with"
-            ) from error
-        return found
+
+        def rows(ids: Tensor) -> Tensor:
+            found: Tensor = table(ids, self.dtype) if isinstance(table, FrozenTable) else table(ids)
+            return found
+
+        return embedded(rows, input_ids, inputs_embeds, vocab_size=self.config.vocab_size)
 
     @override
     @torch.no_grad()

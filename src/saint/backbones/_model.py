@@ -16,8 +16,9 @@ from typing_extensions import override
 
 from saint.backbones._config import DrmConfig, warn_of_parity
 from saint.backbones._decoder import DimensionalGate, DrmAttention, DrmBlock, Shared
+from saint.backbones._entrance import embedded
 from saint.backbones._geometry import GravityField, MetricNet, ToManifold, anchors_at_birth, homes, rotation
-from saint.errors import ConfigError, DataError
+from saint.errors import ConfigError
 
 _OPEN = 3.0  # whose sigmoid is 0.95: a gate that halves all embeddings at birth delays what is learnt first
 
@@ -104,19 +105,9 @@ class DrmForCausalLM(PreTrainedModel, GenerationMixin):
         return DrmOutput(logits=logits, past_key_values=past, hidden_states=states, **losses)
 
     def _embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
-        if (input_ids is None) == (inputs_embeds is None):
-            raise ConfigError("expected either input_ids or inputs_embeds, got both or neither; give one of them")
-        hidden = inputs_embeds
-        if input_ids is not None:
-            try:
-                hidden = self.token_emb(input_ids)
-            except IndexError as error:
-                raise DataError(
-                    f"token {int(input_ids.max())} came to a model whose vocabulary has {self.config.vocab_size} "
-                    "tokens, from 0 on; take the tokenizer that it was trained with"
-                ) from error
-        embedded: Tensor = self.dropout(hidden)
-        return embedded if self.dim_gate is None else self.dim_gate(embedded)
+        found = embedded(self.token_emb, input_ids, inputs_embeds, vocab_size=self.config.vocab_size)
+        hidden: Tensor = self.dropout(found)
+        return hidden if self.dim_gate is None else self.dim_gate(hidden)
 
     def _cache(self, past: Cache | None, *, use_cache: bool) -> Cache | None:
         if self.config.is_parity:

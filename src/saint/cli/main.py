@@ -6,7 +6,6 @@ from saint.cli.benching import bench
 from saint.cli.blaming import blame
 from saint.cli.comparing import compare
 from saint.cli.composing import compose, compositions
-from saint.cli.composition_study import composition
 from saint.cli.data import data
 from saint.cli.demo import demo
 from saint.cli.differing import diff
@@ -40,8 +39,6 @@ def main() -> None:
     Exit status: 0 done, 1 a check failed, 2 wrong usage, 3 a check could not be made, 130 stopped.
     """
 
-
-study.add_command(composition)
 
 for command in (
     demo,

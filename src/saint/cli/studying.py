@@ -1,27 +1,31 @@
 """Studies: was what is believed before a training borne out by it?"""
 
 import os
-import platform
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from saint.cli._materials import Sources, data_of, find_plan, must_be_ours, prepare, prepare_text
-from saint.cli._sessions import Sessions
-from saint.cli._terminal import json_option, quieten, say, say_json, watching
+from saint.cli._materials import Sources, find_plan, must_be_ours, prepare
+from saint.cli._study_flow import (
+    Page,
+    Studied,
+    Told,
+    data_option,
+    provenance,
+    run_study,
+    running_options,
+    study_options,
+    tell_and_exit,
+)
+from saint.cli._terminal import quieten, watching
 
 if TYPE_CHECKING:
-    from saint.data import DataPlan
-    from saint.studies import Findings, FullFindings, FullPlan, StudyPlan, WaysFindings, WaysPlan
+    from saint.studies import Findings, StudyPlan
 
 _RECIPE = "study-sensitivity.toml"
-_FULL, _QUICK = "full-vs-grafted.toml", "full-vs-grafted-quick.toml"
-_PACKAGES = ("saint-g", "torch", "transformers", "tokenizers", "numpy")
 
 
 @click.group()
@@ -32,13 +36,8 @@ def study() -> None:
 @study.command()
 @click.argument("plan_path", metavar="[PLAN]", type=click.Path(), default=_RECIPE)
 @click.option("--base", help="A model's folder or hub name, or a base plan, instead of the plan's.")
-@click.option("--data", type=click.Path(), help="A folder that `saint data prepare` wrote, instead of the plan's text.")
-@click.option(
-    "--output-dir", type=click.Path(), help="Where everything goes; saint-study-NAME unless given. Resumes there."
-)
-@click.option("--workers", type=click.IntRange(min=1), help="Processes of one thread each; one per core unless given.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the plan.")
-@json_option
+@data_option
+@running_options
 def sensitivity(
     plan_path: str,
     base: str | None,
@@ -70,269 +69,166 @@ def sensitivity(
     options = [f"--{name} {value}" for name, value in (("base", base), ("data", data)) if value]
     command = " ".join(["saint study sensitivity", plan_path, *options, *(f"--set {one}" for one in overrides)])
     record = _record(sources, found, command, num_workers)
-    write_study(record, folder)
-    if as_json:
-        say_json(record)
-    else:
-        say(study_parts(record))
-        click.echo(f"\nresults     {folder / 'results.json'}, {folder / 'table.md'}")
-        click.echo(f"pictures    {folder / 'ranks.svg'} and others beside it\n")
-    for line in study_figure_lines(record):
-        click.echo(line, err=as_json)
-    short = any(not figure.ok for figure in study_figures(record))
-    click.get_current_context().exit(1 if short else 3 if study_unmeasured(record) else 0)
+    page = Page(
+        parts=study_parts,
+        write=write_study,
+        figures=study_figures,
+        figure_lines=study_figure_lines,
+        unmeasured=study_unmeasured,
+        pictures="pictures    {folder}/ranks.svg and others beside it",
+    )
+    tell_and_exit(record, page, folder, as_json=as_json)
 
 
 @study.command("full-vs-grafted")
-@click.argument("plan_path", metavar="[PLAN]", required=False, type=click.Path())
-@click.option("--quick", is_flag=True, help="The package's small plan: at most 20 minutes on two cores.")
-@click.option(
-    "--source",
-    "text",
-    multiple=True,
-    type=click.Path(),
-    help="A file or folder of text instead of the plan's; may be given more than once.",
-)
-@click.option("--data", type=click.Path(), help="A folder that `saint data prepare` wrote, instead of the plan's text.")
-@click.option(
-    "--output-dir", type=click.Path(), help="Where everything goes; saint-study-NAME unless given. Resumes there."
-)
-@click.option("--workers", type=click.IntRange(min=1), help="Processes of one thread each; one per core unless given.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the plan.")
-@json_option
-def full_vs_grafted(
-    plan_path: str | None,
-    text: tuple[str, ...],
-    data: str | None,
-    output_dir: str | None,
-    workers: int | None,
-    overrides: tuple[str, ...],
-    *,
-    quick: bool,
-    as_json: bool,
-) -> None:
+@study_options(quick="at most 20 minutes")
+def full_vs_grafted(**told: Any) -> None:
     """Train small bases, grafts on them, and larger models from nothing, and say what each is worth.
 
     PLAN is a TOML file or the name of a recipe; without one it is the package's own, which needs no model and no
     corpus. What was stopped or killed goes on where it was.
     """
-    from saint import config, records
-    from saint.data import open_splits
     from saint.report import full_figure_lines, full_figures, full_parts, full_unmeasured, write_full
-    from saint.studies import FullPlan, check_full, study_full
+    from saint.studies import FullPlan, check_full, full_code, make_full_results, study_full
 
-    if quick and plan_path is not None:
-        raise click.UsageError("Give either a PLAN or --quick.")
-    if text and data is not None:
-        raise click.UsageError("Give either --source or --data.")
-    name = plan_path or (_QUICK if quick else _FULL)
-    path = find_plan(name)
-    plan = config.load(path, FullPlan, overrides=overrides)
-    text_plan, root = _text_of(plan, path.parent, text, data)
-    plan_digest = records.digest({"plan": plan, "data": text_plan})
-    folder, num_workers = Path(output_dir or f"saint-study-{plan.name}"), workers or os.cpu_count() or 1
-    must_be_ours(folder, plan_digest)
-    with Sessions(folder, num_workers=num_workers) as sessions, watching() as progress:
-        splits, _ = prepare_text(text_plan, root, folder, progress)
-        check_full(plan, open_splits(splits))
-        found = study_full(plan, splits, folder / "cells", num_workers=num_workers, progress=progress, prepare=quieten)
-    options = [f"--source {one}" for one in text] + ([f"--data {data}"] if data else [])
-    command = ["saint study full-vs-grafted", "--quick" if quick else name, *options]
-    spelled = " ".join([*command, *(f"--set {one}" for one in overrides)])
-    record = _full_record(plan, text_plan, plan_digest, found, spelled, num_workers) | {"sessions": sessions.all()}
-    write_full(record, folder)
-    if as_json:
-        say_json(record)
-    else:
-        say(full_parts(record))
-        click.echo(f"\nresults     {folder / 'results.json'}, {folder / 'table.md'}\n")
-    for line in full_figure_lines(record):
-        click.echo(line, err=as_json)
-    short = any(not figure.ok for figure in full_figures(record))
-    click.get_current_context().exit(1 if short else 3 if full_unmeasured(record) else 0)
-
-
-@final
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Told:
-    """What `_ways_options` read."""
-
-    plan_path: str | None
-    text: tuple[str, ...]
-    data: str | None
-    output_dir: str | None
-    workers: int | None
-    overrides: tuple[str, ...]
-    quick: bool
-    as_json: bool
-
-
-def _ways_options(command: Callable[..., None]) -> Callable[..., None]:
-    """What the studies of models from nothing can be told."""
-    for option in (
-        json_option,
-        click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the plan."),
-        click.option(
-            "--workers", type=click.IntRange(min=1), help="Processes of one thread each; one per core unless given."
+    studied = Studied(
+        name="full-vs-grafted",
+        recipe="full-vs-grafted",
+        plan=FullPlan,
+        check=check_full,
+        run=study_full,
+        results=make_full_results,
+        code=full_code,
+        page=Page(
+            parts=full_parts,
+            write=write_full,
+            figures=full_figures,
+            figure_lines=full_figure_lines,
+            unmeasured=full_unmeasured,
         ),
-        click.option(
-            "--output-dir",
-            type=click.Path(),
-            help="Where everything goes; saint-study-NAME unless given. Resumes there.",
-        ),
-        click.option(
-            "--data", type=click.Path(), help="A folder that `saint data prepare` wrote, instead of the plan's text."
-        ),
-        click.option(
-            "--source",
-            "text",
-            multiple=True,
-            type=click.Path(),
-            help="A file or folder of text instead of the plan's; may be given more than once.",
-        ),
-        click.option("--quick", is_flag=True, help="The package's small plan: about two minutes on two cores."),
-        click.argument("plan_path", metavar="[PLAN]", required=False, type=click.Path()),
-    ):
-        command = option(command)
-    return command
+    )
+    run_study(studied, Told(**told))
 
 
 @study.command("interface")
-@_ways_options
+@study_options(quick="about two minutes")
 def interface_study(**told: Any) -> None:
     """Train models that differ in how tokens come into them, and say which claims about that hold.
 
     PLAN is a TOML file or the name of a recipe; without one it is the package's own, which needs no model and no
     corpus. What was stopped or killed goes on where it was.
     """
-    _study_ways("interface", _Told(**told))
+    run_study(_of_ways("interface"), Told(**told))
 
 
 @study.command("layerwise")
-@_ways_options
+@study_options(quick="about two minutes")
 def layerwise_study(**told: Any) -> None:
     """Grow models layer by layer beside models trained as a whole on as many tokens, and say which claims hold.
 
     PLAN is a TOML file or the name of a recipe; without one it is the package's own, which needs no model and no
     corpus. What was stopped or killed goes on where it was.
     """
-    _study_ways("layerwise", _Told(**told))
+    run_study(_of_ways("layerwise"), Told(**told))
 
 
-def _study_ways(study_name: str, told: _Told) -> None:
-    """One of them; its recipe is called after it."""
-    from saint import config, records
-    from saint.data import open_splits
+def _of_ways(name: str) -> Studied:
+    """A study of models from nothing; its recipe is called after it."""
     from saint.report import ways_figure_lines, ways_figures, ways_parts, ways_unmeasured, write_ways
-    from saint.studies import WaysPlan, check_ways, study_ways
+    from saint.studies import WaysPlan, check_ways, make_ways_results, study_ways, ways_code
 
-    if told.quick and told.plan_path is not None:
-        raise click.UsageError("Give either a PLAN or --quick.")
-    if told.text and told.data is not None:
-        raise click.UsageError("Give either --source or --data.")
-    name = told.plan_path or f"{study_name}-study{'-quick' if told.quick else ''}.toml"
-    path = find_plan(name)
-    plan = config.load(path, WaysPlan, overrides=told.overrides)
-    text_plan, root = _text_of(plan, path.parent, told.text, told.data)
-    plan_digest = records.digest({"plan": plan, "data": text_plan})
-    folder, num_workers = Path(told.output_dir or f"saint-study-{plan.name}"), told.workers or os.cpu_count() or 1
-    must_be_ours(folder, plan_digest)
-    with Sessions(folder, num_workers=num_workers) as sessions, watching() as progress:
-        splits, _ = prepare_text(text_plan, root, folder, progress)
-        check_ways(plan, open_splits(splits))
-        found = study_ways(plan, splits, folder / "cells", num_workers=num_workers, progress=progress, prepare=quieten)
-    options = [f"--source {one}" for one in told.text] + ([f"--data {told.data}"] if told.data else [])
-    command = [f"saint study {study_name}", "--quick" if told.quick else name, *options]
-    spelled = " ".join([*command, *(f"--set {one}" for one in told.overrides)])
-    record = _ways_record(plan, text_plan, plan_digest, found, spelled, num_workers) | {"sessions": sessions.all()}
-    write_ways(record, folder)
-    if told.as_json:
-        say_json(record)
-    else:
-        say(ways_parts(record))
-        click.echo(f"\nresults     {folder / 'results.json'}, {folder / 'table.md'}\n")
-    for line in ways_figure_lines(record):
-        click.echo(line, err=told.as_json)
-    short = any(not figure.ok for figure in ways_figures(record))
-    click.get_current_context().exit(1 if short else 3 if ways_unmeasured(record) else 0)
+    return Studied(
+        name=name,
+        recipe=f"{name}-study",
+        plan=WaysPlan,
+        check=check_ways,
+        run=study_ways,
+        results=make_ways_results,
+        code=ways_code,
+        page=Page(
+            parts=ways_parts,
+            write=write_ways,
+            figures=ways_figures,
+            figure_lines=ways_figure_lines,
+            unmeasured=ways_unmeasured,
+        ),
+    )
 
 
-def _ways_record(
-    plan: "WaysPlan", text_plan: "DataPlan", plan_digest: str, found: "WaysFindings", command: str, num_workers: int
-) -> dict[str, Any]:
-    from saint import records
-    from saint.studies import make_ways_results, ways_code
+@study.command("composition")
+@study_options(quick="at most 2 minutes", sources=False)
+def composition_study(**told: Any) -> None:
+    """Train experts on parts of a text, compose them in all ways, and say what each is worth.
 
-    return {
-        "format": 1,
-        "name": plan.name,
-        "command": command,
-        "plan_digest": plan_digest,
-        "code": ways_code()["source"],
-        **provenance(num_workers),
-        "plan": records.to_plain(plan),
-        "data_plan": records.to_plain(text_plan),
-        "data": found.data.describe(),
-        "grown_domain": found.data.grown_domain,
-        "num_known": found.num_known,
-        **make_ways_results(plan, found),
-    }
+    They are measured on their own text, on the mix and on text that none has seen, beside experts with embeddings of
+    their own, experts of chance parts, the average of weights, and a model on all of the text.
 
+    PLAN is a TOML file or the name of a recipe; without one it is the package's own, which needs no model and no
+    corpus. What was stopped or killed goes on where it was.
+    """
+    from saint.report import experts_figure_lines, experts_figures, experts_parts, experts_unmeasured, write_experts
+    from saint.studies import (
+        CompositionPlan,
+        check_composition,
+        experts_code,
+        make_composition_results,
+        study_composition,
+    )
 
-def _text_of(
-    plan: "FullPlan | WaysPlan", root: Path, text: tuple[str, ...], data: str | None
-) -> "tuple[DataPlan, Path]":
-    """The plan of the text, from the command line where that names some, and what its paths are relative to."""
-    from saint.data import DataPlan
-    from saint.errors import ConfigError
-
-    if data is not None:
-        return DataPlan(prepared=str(Path(data).resolve())), root
-    found, found_root = data_of(plan, root)
-    if not text:
-        return found, found_root
-    if len(found.domains) != 1:
-        raise ConfigError(
-            f"--source replaces the text of the plan's one domain, and it has {len(found.domains)}; name the sources "
-            "in the plan"
-        )
-    [(name, domain)] = found.domains.items()
-    sources = tuple(str(Path(one).absolute()) for one in text)
-    return replace(found, domains={name: replace(domain, sources=sources, splits={})}), found_root
+    studied = Studied(
+        name="composition",
+        recipe="composition",
+        plan=CompositionPlan,
+        check=check_composition,
+        run=study_composition,
+        results=make_composition_results,
+        code=experts_code,
+        page=Page(
+            parts=experts_parts,
+            write=write_experts,
+            figures=experts_figures,
+            figure_lines=experts_figure_lines,
+            unmeasured=experts_unmeasured,
+            pictures="picture     {folder}/mix.svg",
+        ),
+        grows=False,
+    )
+    run_study(studied, Told(**told))
 
 
-def _full_record(
-    plan: "FullPlan", text_plan: "DataPlan", plan_digest: str, found: "FullFindings", command: str, num_workers: int
-) -> dict[str, Any]:
-    from saint import records
-    from saint.studies import full_code, make_full_results
+@study.command("docking")
+@study_options(quick="at most two minutes", sources=False)
+def docking_study(**told: Any) -> None:
+    """Move modules from the backbone that they learnt on to others, and say whether they are of any use there.
 
-    return {
-        "format": 1,
-        "name": plan.name,
-        "command": command,
-        "plan_digest": plan_digest,
-        "code": full_code()["source"],
-        **provenance(num_workers),
-        "plan": records.to_plain(plan),
-        "data_plan": records.to_plain(text_plan),
-        "data": found.data.describe(),
-        "grown_domain": found.data.grown_domain,
-        "num_known": found.num_known,
-        **make_full_results(plan, found),
-    }
+    The others were trained apart on the same frozen token interface, or share their first blocks with the first, or
+    have another interface, as a control. Each is held against modules of its own, against the same numbers in another
+    order, and against learning for as few steps as a moved module may.
 
+    PLAN is a TOML file or the name of a recipe; without one it is the package's own, which needs no model and no
+    corpus. What was stopped or killed goes on where it was.
+    """
+    from saint.report import docking_figure_lines, docking_figures, docking_parts, docking_unmeasured, write_docking
+    from saint.studies import DockingPlan, check_docking, docking_code, make_docking_results, study_docking
 
-def provenance(num_workers: int) -> dict[str, Any]:
-    """With what and on what a study was run."""
-    return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-        "machine": {
-            "processor": platform.machine(),
-            "num_cores": os.cpu_count() or 1,
-            "num_workers": num_workers,
-        },
-    }
+    studied = Studied(
+        name="docking",
+        recipe="docking-study",
+        plan=DockingPlan,
+        check=check_docking,
+        run=study_docking,
+        results=make_docking_results,
+        code=docking_code,
+        page=Page(
+            parts=docking_parts,
+            write=write_docking,
+            figures=docking_figures,
+            figure_lines=docking_figure_lines,
+            unmeasured=docking_unmeasured,
+            pictures="pictures    {folder}/gains.svg, {folder}/claims.svg",
+        ),
+    )
+    run_study(studied, Told(**told))
 
 
 def _with(plan: "StudyPlan", base: str | None, data: str | None) -> "StudyPlan":

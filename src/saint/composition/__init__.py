@@ -16,6 +16,7 @@ from saint.composition._compose import (
     compose as compose,
     compose_beside as compose_beside,
 )
+from saint.composition._dock import dock as dock, interface_of as interface_of
 from saint.composition._export import (
     export_lora as export_lora,
     export_peft as export_peft,

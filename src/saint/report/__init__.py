@@ -22,6 +22,14 @@ from saint.report._compositions import (
     standing_of as standing_of,
 )
 from saint.report._difference import difference as difference, difference_parts as difference_parts
+from saint.report._docking import (
+    docking_figure_lines as docking_figure_lines,
+    docking_figures as docking_figures,
+    docking_markdown as docking_markdown,
+    docking_parts as docking_parts,
+    docking_unmeasured as docking_unmeasured,
+    write_docking as write_docking,
+)
 from saint.report._experts import (
     experts_figure_lines as experts_figure_lines,
     experts_figures as experts_figures,

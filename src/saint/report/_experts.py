@@ -1,18 +1,23 @@
 """Composed experts, in words and tables that a terminal and Markdown share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
 
-from saint import records
 from saint.report._figure import Figure
 from saint.report._spelling import spell
-from saint.report._svg import Row as ForestRow, forest
-from saint.report._written import Picture, markdown_table, write_picture, write_whole
+from saint.report._study_page import (
+    Sheet,
+    StudyPage,
+    forest_of,
+    forest_row,
+    page_markdown,
+    page_parts,
+    wall_clock,
+    write_page,
+)
 
 Row = Mapping[str, Any]
 
@@ -32,54 +37,19 @@ _MIX = "mix"
 
 def experts_parts(record: Mapping[str, Any]) -> list[RenderableType]:
     """The study for a terminal: losses, what is saved, and what it costs."""
-    parts: list[RenderableType] = [Text(line) for line in _heading(record)]
-    for title, heads, rows in _tables(record):
-        table = Table(title=title, title_justify="left")
-        for head in heads:
-            table.add_column(Text(head))
-        for row in rows:
-            table.add_row(*map(Text, row))
-        parts.append(table)
-    return [*parts, *(Text(line) for line in _reading(record))]
+    return page_parts(_page(record))
 
 
 def experts_markdown(record: Mapping[str, Any]) -> str:
     """The study as Markdown, complete enough to be kept as a result."""
-    lines = [f"# {record['name']}", "", *_heading(record), "", "```console", f"$ {record['command']}", "```", ""]
-    for title, heads, rows in _tables(record):
-        lines += [f"## {title}", "", *markdown_table(heads, rows)]
-    lines += [f"- {line}" for line in _reading(record)]
-    if figures := experts_figure_lines(record):
-        lines += ["", "## Figures", "", "```text", *figures, "```"]
-    machine = record["machine"]
-    lines += [
-        "",
-        "## Provenance",
-        "",
-        f"- plan {record['plan_digest']}",
-        f"- code {record['code']}",
-        *(f"- {name} {found['digest']}" for name, found in record["data"].items()),
-        f"- {', '.join(f'{name} {value}' for name, value in record['versions'].items())}",
-        f"- {machine['processor']}, {machine['num_cores']} cores, {machine['num_workers']} workers of one thread",
-    ]
-    return "\n".join(lines) + "\n"
+    return page_markdown(record, _page(record))
 
 
 def write_experts(record: Mapping[str, Any], folder: Path) -> None:
     """Write results.json, table.md and a picture, each whole or not at all; results.json last."""
-    rows = [
-        ForestRow(
-            f"{row['group']}: {row['name']}", saved["estimate"], saved["low"], saved["high"], _COLORS[row["sort"]]
-        )
-        for row in record["rows"]
-        if (saved := (row.get("saved") or {}).get(_MIX))
-    ]
-    if rows:
-        legend = [(css, sort) for sort, css in _COLORS.items() if any(row.color == css for row in rows)]
-        picture = Picture(forest(rows, x_label="nats per byte saved on the mix against the better part"), legend)
-        write_picture(folder / "mix.svg", picture)
-    write_whole(folder / "table.md", experts_markdown(record))
-    write_whole(folder / "results.json", records.to_canonical(record))
+    rows = [forest_row(_who(row), row["saved"][_MIX], _COLORS[row["sort"]]) for row in record["rows"] if _has(row)]
+    picture = forest_of(rows, x_label="nats per byte saved on the mix against the better part", colors=_COLORS)
+    write_page(record, folder, experts_markdown(record), {"mix.svg": picture})
 
 
 def experts_figures(record: Mapping[str, Any]) -> list[Figure]:
@@ -89,11 +59,8 @@ def experts_figures(record: Mapping[str, Any]) -> list[Figure]:
         for name, interval, target in _wanted(record)
         if interval is not None
     ]
-    seconds = (record["plan"].get("targets") or {}).get("seconds")
-    if seconds is not None:
-        spent = sum(one["wall_s"] for one in record["sessions"])
-        found.append(Figure(name="seconds", value=spent, target=seconds, sense="at_most"))
-    return found
+    targets = record["plan"].get("targets") or {}
+    return [*found, *wall_clock(record, targets.get("seconds"))]
 
 
 def experts_unmeasured(record: Mapping[str, Any]) -> list[str]:
@@ -117,14 +84,20 @@ def _wanted(record: Mapping[str, Any]) -> list[tuple[str, Row | None, float]]:
     return [(name, record["figures"][name], targets[name]) for name in _END if targets.get(name) is not None]
 
 
-def _tables(record: Mapping[str, Any]) -> Sequence[tuple[str, list[str], list[list[str]]]]:
+def _page(record: Mapping[str, Any]) -> StudyPage:
     texts = [*record["domains"], _MIX, *record["unseen"]]
     heads = ["experts", "model", *(f"{text} (unseen)" if text in record["unseen"] else text for text in texts)]
     rows = record["rows"]
-    return (
-        ("Losses", heads, [_cells(row, [_loss(row, text) for text in texts]) for row in rows]),
-        ("Saved against the better part", heads, [_cells(row, [_saved(row, text) for text in texts]) for row in rows]),
-        ("Costs", ["experts", "model", *_COSTS], [_cells(row, _costs(row)) for row in rows]),
+    saved = [_cells(row, [_saved(row, text) for text in texts]) for row in rows]
+    return StudyPage(
+        heading=_heading(record),
+        sheets=[
+            Sheet("Losses", heads, [_cells(row, [_loss(row, text) for text in texts]) for row in rows]),
+            Sheet("Saved against the better part", heads, saved),
+            Sheet("Costs", ["experts", "model", *_COSTS], [_cells(row, _costs(row)) for row in rows]),
+        ],
+        reading=_reading(record),
+        figures=experts_figure_lines(record),
     )
 
 

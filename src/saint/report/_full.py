@@ -5,14 +5,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
 
-from saint import records
 from saint.report._figure import Figure
 from saint.report._spelling import spell
-from saint.report._svg import Row as ForestRow, forest
-from saint.report._written import Picture, markdown_table, write_picture, write_whole
+from saint.report._study_page import (
+    Sheet,
+    StudyPage,
+    forest_of,
+    forest_row,
+    page_markdown,
+    page_parts,
+    write_page,
+)
 
 Row = Mapping[str, Any]
 
@@ -27,51 +31,23 @@ _COLORS = {"ours": "c0", "control": "c1", "full": "c2", "calibration": "c3"}
 
 def full_parts(record: Mapping[str, Any]) -> list[RenderableType]:
     """The study for a terminal: what each way comes to, then what it costs."""
-    parts: list[RenderableType] = [Text(line) for line in _heading(record)]
-    for title, heads, cells in _TABLES:
-        table = Table(title=title, title_justify="left")
-        for head in heads:
-            table.add_column(Text(head))
-        for row in record["rows"]:
-            table.add_row(*(Text(cell) for cell in cells(row)))
-        parts.append(table)
-    return [*parts, *(Text(line) for line in _reading(record))]
+    return page_parts(_page(record))
 
 
 def full_markdown(record: Mapping[str, Any]) -> str:
     """The study as Markdown, complete enough to be kept as a result."""
-    lines = [f"# {record['name']}", "", *_heading(record), "", "```console", f"$ {record['command']}", "```", ""]
-    for title, heads, cells in _TABLES:
-        lines += [f"## {title}", "", *markdown_table(heads, map(cells, record["rows"]))]
-    lines += [f"- {line}" for line in _reading(record)]
-    if figures := full_figure_lines(record):
-        lines += ["", "## Figures", "", "```text", *figures, "```"]
-    machine = record["machine"]
-    lines += [
-        "",
-        "## Provenance",
-        "",
-        f"- plan {record['plan_digest']}",
-        f"- code {record['code']}",
-        *(f"- {name} {found['digest']}" for name, found in record["data"].items()),
-        f"- {', '.join(f'{name} {value}' for name, value in record['versions'].items())}",
-        f"- {machine['processor']}, {machine['num_cores']} cores, {machine['num_workers']} workers of one thread",
-    ]
-    return "\n".join(lines) + "\n"
+    return page_markdown(record, _page(record))
 
 
 def write_full(record: Mapping[str, Any], folder: Path) -> None:
     """Write results.json, table.md and a picture, each whole or not at all; results.json last."""
     rows = [
-        ForestRow(" ".join(_who(row)), gain["estimate"], gain["low"], gain["high"], _COLORS[row["sort"]])
+        forest_row(" ".join(_who(row)), gain, _COLORS[row["sort"]])
         for row in record["rows"]
         if (gain := row.get("gain_nats"))
     ]
-    if rows:
-        legend = [(css, sort) for sort, css in _COLORS.items() if any(row.color == css for row in rows)]
-        write_picture(folder / "gains.svg", Picture(forest(rows, x_label="nats per token saved"), legend))
-    write_whole(folder / "table.md", full_markdown(record))
-    write_whole(folder / "results.json", records.to_canonical(record))
+    picture = forest_of(rows, x_label="nats per token saved", colors=_COLORS)
+    write_page(record, folder, full_markdown(record), {"gains.svg": picture})
 
 
 def full_figures(record: Mapping[str, Any]) -> list[Figure]:
@@ -162,6 +138,15 @@ _TABLES: Sequence[tuple[str, list[str], Any]] = (
     ),
     ("Gain for what it costs", ["backbone", "way", "per million", "per MB", "per hour", "learning rate"], _value_cells),
 )
+
+
+def _page(record: Mapping[str, Any]) -> StudyPage:
+    return StudyPage(
+        heading=_heading(record),
+        sheets=[Sheet(title, heads, list(map(cells, record["rows"]))) for title, heads, cells in _TABLES],
+        reading=_reading(record),
+        figures=full_figure_lines(record),
+    )
 
 
 def _heading(record: Mapping[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from saint.report._spelling import spell
 from saint.report._study_figures import study_figure_lines
+from saint.report._study_page import provenance_lines
 from saint.report._written import markdown_table
 
 Row = Mapping[str, Any]
@@ -110,7 +111,6 @@ def winner_line(record: Mapping[str, Any]) -> str:
 
 def study_markdown(record: Mapping[str, Any]) -> str:
     """A study as Markdown, complete enough to be kept as a result."""
-    machine, versions = record["machine"], record["versions"]
     rows = record["rows"]
     lines = [f"# {record['name']}", "", *_heading(record), "", "```console", f"$ {record['command']}", "```", ""]
     lines += [
@@ -132,17 +132,7 @@ def study_markdown(record: Mapping[str, Any]) -> str:
     lines += ["", "## Candidates", ""]
     by_gain = sorted(record["candidates"], key=lambda one: -one["gain_bpb"]["estimate"])
     lines += markdown_table(["where", "kind", "group", "parameters", "gain"], map(_candidate_cells, by_gain))
-    lines += [
-        "## Provenance",
-        "",
-        f"- plan {record['plan_digest']}",
-        f"- code {record['code']}",
-        f"- base {record['base']['digest']}",
-        *(f"- {name} {found['digest']}" for name, found in record["data"].items()),
-        f"- {', '.join(f'{name} {value}' for name, value in versions.items())}",
-        f"- {machine['processor']}, {machine['num_cores']} cores, {machine['num_workers']} workers of one thread",
-    ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *provenance_lines(record)]) + "\n"
 
 
 def _heading(record: Mapping[str, Any]) -> list[str]:

@@ -5,14 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
 
-from saint import records
 from saint.report._figure import Figure
 from saint.report._spelling import spell
-from saint.report._svg import Row as ForestRow, forest
-from saint.report._written import Picture, markdown_table, write_picture, write_whole
+from saint.report._study_page import (
+    Sheet,
+    StudyPage,
+    forest_of,
+    forest_row,
+    page_markdown,
+    page_parts,
+    wall_clock,
+    write_page,
+)
 
 Row = Mapping[str, Any]
 
@@ -33,50 +38,23 @@ _CLAIM_HEADS = ["claim", "says", "better", "than", "nats per byte saved", "holds
 
 def ways_parts(record: Row) -> list[RenderableType]:
     """The study for a terminal: what each way comes to, then what of the claims holds."""
-    parts: list[RenderableType] = [Text(_heading(record))]
-    for title, heads, cells in _tables(record):
-        table = Table(title=title, title_justify="left")
-        for head in heads:
-            table.add_column(Text(head))
-        for row in cells:
-            table.add_row(*map(Text, row))
-        parts.append(table)
-    return [*parts, *(Text(line) for line in _reading(record))]
+    return page_parts(_page(record))
 
 
 def ways_markdown(record: Row) -> str:
     """The study as Markdown, complete enough to be kept as a result."""
-    lines = [f"# {record['name']}", "", _heading(record), "", "```console", f"$ {record['command']}", "```", ""]
-    for title, heads, cells in _tables(record):
-        lines += [f"## {title}", "", *markdown_table(heads, cells)]
-    lines += [f"- {line}" for line in _reading(record)]
-    if figures := ways_figure_lines(record):
-        lines += ["", "## Figures", "", "```text", *figures, "```"]
-    machine = record["machine"]
-    lines += [
-        "",
-        "## Provenance",
-        "",
-        f"- plan {record['plan_digest']}",
-        f"- code {record['code']}",
-        *(f"- {name} {found['digest']}" for name, found in record["data"].items()),
-        f"- {', '.join(f'{name} {value}' for name, value in record['versions'].items())}",
-        f"- {machine['processor']}, {machine['num_cores']} cores, {machine['num_workers']} workers of one thread",
-    ]
-    return "\n".join(lines) + "\n"
+    return page_markdown(record, _page(record))
 
 
 def write_ways(record: Row, folder: Path) -> None:
     """Write results.json, table.md and a picture of the claims, each whole or not at all; results.json last."""
     rows = [
-        ForestRow(f"{one['better']} against {one['than']}", saved["estimate"], saved["low"], saved["high"], "c0")
+        forest_row(f"{one['better']} against {one['than']}", one["saved"], "c0")
         for one in record["claims"]
-        if (saved := one["saved"])
+        if one["saved"]
     ]
-    if rows:
-        write_picture(folder / "claims.svg", Picture(forest(rows, x_label="nats per byte saved"), []))
-    write_whole(folder / "table.md", ways_markdown(record))
-    write_whole(folder / "results.json", records.to_canonical(record))
+    picture = forest_of(rows, x_label="nats per byte saved")
+    write_page(record, folder, ways_markdown(record), {"claims.svg": picture})
 
 
 def ways_figures(record: Row) -> list[Figure]:
@@ -86,10 +64,7 @@ def ways_figures(record: Row) -> list[Figure]:
         for one in record["claims"]
         if one["value"] is not None
     ]
-    if (limit := record["plan"].get("seconds")) is not None:
-        wall_s = sum(one["wall_s"] for one in record["sessions"])
-        figures.append(Figure(name="seconds", value=wall_s, target=limit, sense="at_most"))
-    return figures
+    return [*figures, *wall_clock(record, record["plan"].get("seconds"))]
 
 
 def ways_unmeasured(record: Row) -> list[str]:
@@ -106,11 +81,16 @@ def ways_figure_lines(record: Row) -> list[str]:
     return [*map(str, ways_figures(record)), *ways_unmeasured(record)]
 
 
-def _tables(record: Row) -> list[tuple[str, list[str], list[list[str]]]]:
-    return [
-        ("Losses", _HEADS, [_cells(row) for row in record["rows"]]),
-        ("Claims", _CLAIM_HEADS, [_claim_cells(row) for row in record["claims"]]),
-    ]
+def _page(record: Row) -> StudyPage:
+    return StudyPage(
+        heading=[_heading(record)],
+        sheets=[
+            Sheet("Losses", _HEADS, [_cells(row) for row in record["rows"]]),
+            Sheet("Claims", _CLAIM_HEADS, [_claim_cells(row) for row in record["claims"]]),
+        ],
+        reading=_reading(record),
+        figures=ways_figure_lines(record),
+    )
 
 
 def _cells(row: Row) -> list[str]:

@@ -3,4 +3,4 @@
 from saint.search._code import code_digest as code_digest, defining_digest as defining_digest
 from saint.search._executor import Executor as Executor, Serial as Serial
 from saint.search._store import Store as Store
-from saint.search._workers import Demand as Demand, Desk as Desk, Result as Result, Workers as Workers
+from saint.search._workers import Bench as Bench, Demand as Demand, Desk as Desk, Result as Result, Workers as Workers

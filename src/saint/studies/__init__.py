@@ -1,6 +1,20 @@
 """Were the guesses any good, and does growing pay: everything is trained to the end, and held against each other."""
 
 from saint.studies._bench import Materials as Materials, code as code
+from saint.studies._docking_bench import docking_code as docking_code
+from saint.studies._docking_plan import (
+    DockBackbone as DockBackbone,
+    DockClaim as DockClaim,
+    DockingPlan as DockingPlan,
+    DockModule as DockModule,
+)
+from saint.studies._docking_study import (
+    DockingFindings as DockingFindings,
+    DockingOutcome as DockingOutcome,
+    check_docking as check_docking,
+    study_docking as study_docking,
+)
+from saint.studies._docking_table import make_docking_results as make_docking_results
 from saint.studies._experts_bench import ExpertsBench as ExpertsBench, experts_code as experts_code
 from saint.studies._experts_plan import (
     CompositionPlan as CompositionPlan,

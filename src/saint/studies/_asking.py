@@ -1,9 +1,13 @@
 """Asking workers for what is missing, and remembering how much was not."""
 
-from collections.abc import Generator, Sequence
-from typing import Generic, Protocol, TypeVar, final
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar, final
 
-from saint.search import Result
+import torch
+
+from saint.progress import Progress, Task
+from saint.search import Bench, Demand, Result, Workers
 
 J = TypeVar("J")
 _J = TypeVar("_J", contravariant=True)
@@ -48,3 +52,28 @@ class Asking(Generic[J]):
         found = self._bench.result(job)
         assert found is not None  # it was asked for
         return found
+
+
+def workers_at(
+    make_bench: Callable[[Progress], Bench], num_workers: int, prepare: Callable[[], None] | None
+) -> Workers:
+    """Worker processes, each at a bench of its own.
+
+    Args:
+        make_bench: A class or function of a module, or a partial of one.
+        prepare: A function of a module, called first in each process.
+    """
+    return Workers(num_workers, partial(_open, make_bench, prepare))
+
+
+def fulfilled(demands: Sequence[Demand], workers: Workers, task: Task) -> list[Any]:
+    """What each demand returns once all its jobs are done; the task is told of the tokens."""
+    return workers.fulfil(demands, tell=lambda _, num: task.advance(num), done=lambda _: None)
+
+
+def _open(make_bench: Callable[[Progress], Bench], prepare: Callable[[], None] | None, progress: Progress) -> Bench:
+    """What a worker process loads; it has one thread, for processes share the cores better than threads do."""
+    torch.set_num_threads(1)
+    if prepare is not None:
+        prepare()
+    return make_bench(progress)

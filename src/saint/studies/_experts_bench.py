@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-import torch
-from safetensors.torch import load, save
+from torch import nn
 from transformers import PreTrainedModel
 
 from saint import records
 from saint.backbones import MixtureForCausalLM
 from saint.composition import average, mix, mixture_cost
 from saint.data import Corpus, Splits, open_splits
-from saint.errors import DataError, DivergedError
+from saint.errors import DivergedError
 from saint.evaluation import Losses
 from saint.progress import Progress, Silent
 from saint.search import Result, Store, code_digest
 from saint.studies._experts_plan import CompositionPlan, ExpertsPlan, Way
+from saint.studies._kept import keep_model, read_model
 from saint.studies._timing import plain_history, watching_the_clock
-from saint.training import BasePlan, pretrain, train_free, untrained
+from saint.training import BasePlan, pretrain, train_free
 
 _PACKAGES = ("saint-g", "torch", "transformers")
 _JUDGED = {"grow": "held_out", "retain": "retain", "safety": "safety"}
@@ -158,7 +158,7 @@ class ExpertsBench:
                 progress=self._progress,
             )
         )
-        self.store.keep_weights(name, save({key: one.detach().clone() for key, one in model.named_parameters()}))
+        keep_model(self.store, name, model)
         plain = plain_history(history, busy)
         model.requires_grad_(requires_grad=False).eval()
         return {
@@ -201,7 +201,6 @@ class ExpertsBench:
         )
         return plain_history(history, busy)
 
-    @torch.no_grad()
     def _read(self, work: Learning) -> PreTrainedModel:
         """An expert that was trained before.
 
@@ -212,15 +211,9 @@ class ExpertsBench:
         name = self.digest(work)
         if "failure" in (self.store.read(name) or {}):
             raise DivergedError(f"the expert on {work.part} with seed {work.seed} did not learn")
-        content = self.store.weights(name)
-        if content is None:
-            raise DataError(f"the weights of the expert on {work.part} are gone; run the study again")
-        model, learnt = untrained(self.base_plan(work), self.data.tokenizer), load(content)
-        for key, parameter in model.named_parameters():
-            parameter.copy_(learnt[key])
-        return model
+        return read_model(self.store, name, self.base_plan(work), self.data.tokenizer)
 
-    def _measured(self, model: torch.nn.Module) -> dict[str, Any]:
+    def _measured(self, model: nn.Module) -> dict[str, Any]:
         """Domain -> nats of each document."""
         return {name: self._losses.measure(model, text).tolist() for name, text in self.judged.items()}
 
@@ -228,5 +221,5 @@ class ExpertsBench:
 @cache
 def experts_code() -> dict[str, str]:
     """What decides such a study's results beside the plan and what it names."""
-    source = code_digest(("studies/_experts_bench.py", "studies/_timing.py"))
+    source = code_digest(("studies/_experts_bench.py", "studies/_kept.py", "studies/_timing.py"))
     return {**{name: version(name) for name in _PACKAGES}, "source": source}

@@ -6,6 +6,7 @@ from typing import Any, Literal, final, get_args
 
 from saint.data import DataPlan
 from saint.errors import ConfigError
+from saint.studies._checks import must_name_text
 from saint.training import BasePlan, Schedule
 
 Apart = Literal["domains", "chance"]
@@ -107,12 +108,9 @@ class CompositionPlan:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant, before anything is trained."""
-        if (self.data is None) == (not self.data_plan):
-            raise ConfigError("a study needs either data or data_plan, and not both")
+        must_name_text(self)
         if not self.groups or not self.seeds:
             raise ConfigError("groups and seeds must not be empty; give at least one of each")
         for what, names in (("groups", [one.name for one in self.groups]), ("seeds", list(self.seeds))):
             if len(set(names)) < len(names):
                 raise ConfigError(f"{what} are {', '.join(map(str, names))}; give each once, under a name of its own")
-        if self.evaluation_seq_len < 1:
-            raise ConfigError(f"evaluation_seq_len is {self.evaluation_seq_len}; it must be at least 1")

@@ -4,14 +4,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, final
 
-import torch
-
 from saint.data import Corpus, Splits
 from saint.errors import ConfigError, DataError
 from saint.models import must_read
 from saint.progress import Progress, Silent
-from saint.search import Result, Workers
-from saint.studies._asking import Asking
+from saint.search import Result
+from saint.studies._asking import Asking, fulfilled, workers_at
 from saint.studies._experts_bench import JOINT, JOINT_SHORT, Composing, ExpertsBench, Learning
 from saint.studies._experts_plan import CompositionPlan, ExpertsPlan
 from saint.training import model_config
@@ -76,10 +74,10 @@ def study_composition(
     asking = Asking[Job](bench)
     demands = [_of_group(asking, bench, group, seed) for group in plan.groups for seed in plan.seeds]
     with (
-        Workers(num_workers, partial(_open_bench, data, cells, plan, prepare)) as workers,
+        workers_at(partial(ExpertsBench, data, cells, plan), num_workers, prepare) as workers,
         progress.task("training experts and composing them", total=None, unit="tokens") as task,
     ):
-        found = workers.fulfil(demands, tell=lambda _, num: task.advance(num), done=lambda _: None)
+        found = fulfilled(demands, workers, task)
     each = iter(found)
     outcomes = [outcome for _ in plan.groups for outcome in _by_seed({seed: next(each) for seed in plan.seeds})]
     return ExpertsFindings(
@@ -143,13 +141,3 @@ def _by_seed(found: Mapping[int, list[tuple[str, str, Sort, Result]]]) -> list[E
         )
         for place, (group, name, sort, _) in enumerate(first)
     ]
-
-
-def _open_bench(
-    data: Path, cells: Path, plan: CompositionPlan, prepare: Callable[[], None] | None, progress: Progress
-) -> ExpertsBench:
-    """What a worker process loads; it has one thread, for processes share the cores better than threads do."""
-    torch.set_num_threads(1)
-    if prepare is not None:
-        prepare()
-    return ExpertsBench(data, cells, plan, progress)

@@ -8,8 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
 
-import torch
-from safetensors.torch import load, save
 from torch import nn
 
 from saint import discovery, records
@@ -24,6 +22,7 @@ from saint.progress import Progress, Silent
 from saint.records import Candidate, Site
 from saint.search import Result, Store, code_digest, defining_digest
 from saint.studies._full_plan import FullPlan, StandingPlan
+from saint.studies._kept import keep_model, read_model
 from saint.studies._timing import plain_history, watching_the_clock
 from saint.training import BasePlan, Schedule, continue_training, count_step, pretrain, train, untrained
 
@@ -130,7 +129,7 @@ class FullBench:
             )
         )
         if self._is_kept(work):
-            self.store.keep_weights(name, save({key: one.detach().clone() for key, one in model.named_parameters()}))
+            keep_model(self.store, name, model)
         count = self._count(model, model, work.model.schedule)
         model.requires_grad_(requires_grad=False).eval()
         num_params = _num_params(model)
@@ -225,13 +224,8 @@ class FullBench:
             self._loaded = (name, self._read_base(work, name))
         return self._loaded[1]
 
-    @torch.no_grad()
     def _read_base(self, work: Work, name: str) -> FrozenBase:
-        content = self.store.weights(name)
-        assert content is not None  # bases are trained before the arms
-        model, learnt = untrained(work.model, self.data.tokenizer), load(content)
-        for key, parameter in model.named_parameters():
-            parameter.copy_(learnt[key])
+        model = read_model(self.store, name, work.model, self.data.tokenizer)
         return freeze(model, tokenizer=self.data.tokenizer)
 
     def _recomposition(self, work: Work, base: FrozenBase, stack: Sequence[Graft], files: Sequence[bytes]) -> float:
@@ -300,5 +294,5 @@ def _num_params(model: nn.Module) -> int:
 @cache
 def full_code() -> dict[str, str]:
     """What decides such a study's results beside the plan and what it names."""
-    source = code_digest(("studies/_full_bench.py", "studies/_timing.py"))
+    source = code_digest(("studies/_full_bench.py", "studies/_kept.py", "studies/_timing.py"))
     return {**{name: version(name) for name in _PACKAGES}, "source": source}

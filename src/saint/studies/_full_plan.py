@@ -1,10 +1,11 @@
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
 from saint.data import DataPlan
 from saint.errors import ConfigError
 from saint.grafts import kind_and_options
+from saint.studies._checks import each_once, must_name_text
 from saint.training import BasePlan, Schedule
 
 Equal = Literal["tokens", "time", "memory"]
@@ -110,15 +111,12 @@ class FullPlan:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant, before anything is trained."""
-        if (self.data is None) == (not self.data_plan):
-            raise ConfigError("a study needs either data or data_plan, and not both")
+        must_name_text(self)
         if not self.backbones:
             raise ConfigError("backbones is empty; give at least one")
         self._check_names()
         if not self.seeds:
             raise ConfigError("seeds is empty; give at least one")
-        if self.evaluation_seq_len < 1:
-            raise ConfigError(f"evaluation_seq_len is {self.evaluation_seq_len}; it must be at least 1")
         for arm in self.arms:
             if self.schedule.num_steps % arm.stages:
                 raise ConfigError(
@@ -143,15 +141,3 @@ class FullPlan:
         if self.equal_to not in (arm.name for arm in self.arms):
             there = ", ".join(arm.name for arm in self.arms) or "none"
             raise ConfigError(f"equal_to is {self.equal_to!r}, which is no arm; those are {there}")
-
-
-def each_once(what: str, names: Iterable[str | int]) -> None:
-    """Refuse what is named twice.
-
-    Raises:
-        ConfigError: Something is.
-    """
-    names = list(names)
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"{what} has {name!r} twice; give each once, under a name of its own")

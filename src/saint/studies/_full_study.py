@@ -6,16 +6,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, final
 
-import torch
-
 from saint import records
 from saint.data import Splits
-from saint.errors import ConfigError, DataError, DivergedError, SiteError
+from saint.errors import ConfigError, DivergedError, SiteError
 from saint.grafts import num_bytes
 from saint.models import freeze, must_read
 from saint.progress import Progress, Silent
-from saint.search import Result, Workers
-from saint.studies._asking import Asking
+from saint.search import Result
+from saint.studies._asking import Asking, fulfilled, workers_at
+from saint.studies._checks import must_have_grown_text
 from saint.studies._full_bench import FullBench, Work, sites_of
 from saint.studies._full_plan import BackbonePlan, FullPlan, ScratchPlan, StandingPlan
 from saint.training import BasePlan, model_config, untrained
@@ -82,10 +81,10 @@ def study_full(
     asked = _Asked(bench)
     demands = [*(_of_backbone(asked, one) for one in plan.backbones), _calibration(asked)]
     with (
-        Workers(num_workers, partial(_open_bench, data, cells, plan, prepare)) as workers,
+        workers_at(partial(FullBench, data, cells, plan), num_workers, prepare) as workers,
         progress.task("training bases, arms and larger models", total=None, unit="tokens") as task,
     ):
-        found = workers.fulfil(demands, tell=lambda _, num: task.advance(num), done=lambda _: None)
+        found = fulfilled(demands, workers, task)
     outcomes = [outcome for of_one in found for outcome in of_one]
     return FullFindings(data=bench.data, outcomes=outcomes, num_known=asked.num_known)
 
@@ -96,11 +95,7 @@ def check_full(plan: FullPlan, data: Splits) -> None:
     Raises:
         BaseModelError, ConfigError, DataError, SiteError: They do not; the message says why.
     """
-    for split in ("train", "select", "held_out"):
-        if f"{data.grown_domain}/{split}" not in data.corpora:
-            raise DataError(f"the text has no {data.grown_domain}/{split}, which the study needs; give it that split")
-    if (there := data.held_out.num_documents) < 2:
-        raise DataError(f"an interval needs at least 2 held-out documents, got {there}; give more text")
+    must_have_grown_text(data)
     models = [(one.name, model) for one in plan.backbones for model in _models(one)]
     for name, model in (*models, *((one.name, one.plan) for one in plan.calibration)):
         if model.domain != data.grown_domain:
@@ -270,13 +265,3 @@ def _rate(work: Work) -> float | None:
     if work.arm is None:
         return work.model.lr
     return work.arm.lrs[0] if work.arm.lrs else None
-
-
-def _open_bench(
-    data: Path, cells: Path, plan: FullPlan, prepare: Callable[[], None] | None, progress: Progress
-) -> FullBench:
-    """What a worker process loads; it has one thread, for processes share the cores better than threads do."""
-    torch.set_num_threads(1)
-    if prepare is not None:
-        prepare()
-    return FullBench(data, cells, plan, progress)

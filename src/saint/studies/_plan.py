@@ -5,6 +5,7 @@ from saint import discovery
 from saint.candidates import Proposal
 from saint.data import DataPlan
 from saint.errors import ConfigError
+from saint.studies._checks import must_name_text
 from saint.studies._sets import SetPlan
 from saint.training import Schedule
 
@@ -57,8 +58,7 @@ class StudyPlan:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant, before anything is trained."""
-        if (self.data is None) == (not self.data_plan):
-            raise ConfigError("a study needs either data or data_plan, and not both")
+        must_name_text(self)
         if not self.proposals:
             raise ConfigError("proposals is empty; give at least one, whose candidates are trained")
         if len(set(self.seeds)) < 2 or len(set(self.seeds)) < len(self.seeds):
@@ -67,7 +67,7 @@ class StudyPlan:
             )
         self._check_maps()
         self._check_short()
-        for name in ("num_batches", "num_resamples", "evaluation_seq_len"):
+        for name in ("num_batches", "num_resamples"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not self.top or min(self.top) < 1 or len(set(self.top)) < len(self.top):

@@ -3,8 +3,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, final
 
-import torch
-
 from saint import records
 from saint.candidates import propose
 from saint.data import Splits
@@ -12,7 +10,8 @@ from saint.errors import ConfigError, DataError
 from saint.models import FrozenBase, must_read
 from saint.progress import Progress, Silent, Task
 from saint.records import Budget, Candidate, SensitivityMap, Site
-from saint.search import Result, Workers
+from saint.search import Result
+from saint.studies._asking import workers_at
 from saint.studies._bench import Bench, Cohort, Materials
 from saint.studies._guesses import select_gain
 from saint.studies._plan import StudyPlan
@@ -78,7 +77,7 @@ def study(
     cohorts = [cohort for seed in plan.seeds for cohort in _cohorts(missing[seed])]
     total = len(plan.seeds) * (len(candidates) * plan.schedule.num_tokens + tokens_of_sets(plan.schedule, plan.sets))
     with (
-        Workers(num_workers, partial(_open_bench, materials, plan, prepare)) as workers,
+        workers_at(partial(Bench, materials, plan), num_workers, prepare) as workers,
         progress.task("training every candidate", total=total, unit="tokens") as task,
     ):
         meter = _Meter(task, plan)
@@ -177,14 +176,6 @@ def _known(bench: Bench, candidate: Candidate) -> Result:
     found = bench.result(candidate)
     assert found is not None  # its cohort is done
     return found
-
-
-def _open_bench(materials: Materials, plan: StudyPlan, prepare: Callable[[], None] | None, progress: Progress) -> Bench:
-    """What a worker process loads; it has one thread, for processes share the cores better than threads do."""
-    torch.set_num_threads(1)
-    if prepare is not None:
-        prepare()
-    return Bench(materials, plan, progress)
 
 
 @final

@@ -7,7 +7,7 @@ from typing import Any, final
 from saint.data import DataPlan
 from saint.errors import ConfigError
 from saint.growth import HeadRule, Init
-from saint.studies._full_plan import each_once
+from saint.studies._checks import each_once, must_name_text
 from saint.training import BasePlan, Plateau
 
 
@@ -120,8 +120,7 @@ class WaysPlan:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant, before anything is trained."""
-        if (self.data is None) == (not self.data_plan):
-            raise ConfigError("a study needs either data or data_plan, and not both")
+        must_name_text(self)
         if not self.ways or not self.seeds:
             raise ConfigError("ways and seeds must not be empty; give at least one of each")
         for what, names in (
@@ -139,5 +138,3 @@ class WaysPlan:
                     f"claim {claim.name!r} is about {', '.join(sorted(missing))}, and the ways are "
                     f"{', '.join(sorted(there))}; name two of them"
                 )
-        if self.evaluation_seq_len < 1:
-            raise ConfigError(f"evaluation_seq_len is {self.evaluation_seq_len}; it must be at least 1")

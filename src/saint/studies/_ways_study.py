@@ -2,22 +2,21 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
-from math import log
 from pathlib import Path
 from statistics import fmean
 from typing import Any, final
 
 import numpy as np
-import torch
 
 from saint.data import Corpus, Splits
-from saint.errors import ConfigError, DataError
-from saint.evaluation import repeated_interval
+from saint.errors import ConfigError
 from saint.models import must_read
 from saint.progress import Progress, Silent
 from saint.records import to_plain
-from saint.search import Result, Workers
-from saint.studies._asking import Asking
+from saint.search import Result
+from saint.studies._asking import Asking, fulfilled, workers_at
+from saint.studies._checks import must_have_grown_text
+from saint.studies._saved import saved_per_byte
 from saint.studies._ways_bench import OneWay, WaysBench
 from saint.studies._ways_plan import Claim, Way, WaysPlan
 from saint.training import BasePlan, model_config
@@ -83,10 +82,10 @@ def study_ways(
     asking = Asking[OneWay](bench)
     demands = [_of_way(asking, plan, way) for way in plan.ways]
     with (
-        Workers(num_workers, partial(_open_bench, data, cells, plan, prepare)) as workers,
+        workers_at(partial(WaysBench, data, cells, plan), num_workers, prepare) as workers,
         progress.task("training models", total=None, unit="tokens") as task,
     ):
-        found = workers.fulfil(demands, tell=lambda _, num: task.advance(num), done=lambda _: None)
+        found = fulfilled(demands, workers, task)
     return WaysFindings(data=bench.data, outcomes=found, num_known=asking.num_known)
 
 
@@ -96,11 +95,7 @@ def check_ways(plan: WaysPlan, data: Splits) -> None:
     Raises:
         ConfigError, DataError: They do not; the message says why.
     """
-    for split in ("train", "select", "held_out"):
-        if f"{data.grown_domain}/{split}" not in data.corpora:
-            raise DataError(f"the text has no {data.grown_domain}/{split}, which the study needs; give it that split")
-    if (there := data.held_out.num_documents) < 2:
-        raise DataError(f"an interval needs at least 2 held-out documents, got {there}; give more text")
+    must_have_grown_text(data)
     for way in plan.ways:
         model = way.of(plan.base)
         if model.domain != data.grown_domain:
@@ -135,16 +130,6 @@ def _of_way(asking: Asking[OneWay], plan: WaysPlan, way: Way) -> Demand:
 
 def _work(way: Way, model: BasePlan, lr: float, seed: int) -> OneWay:
     return OneWay(model=replace(model, lr=lr), grown=way.grown, stacked=way.stacked).with_seed(seed)
-
-
-def _open_bench(
-    data: Path, cells: Path, plan: WaysPlan, prepare: Callable[[], None] | None, progress: Progress
-) -> WaysBench:
-    """What a worker process loads; it has one thread, for processes share the cores better than threads do."""
-    torch.set_num_threads(1)
-    if prepare is not None:
-        prepare()
-    return WaysBench(data, cells, plan, progress)
 
 
 def make_ways_results(plan: WaysPlan, found: WaysFindings) -> Row:
@@ -232,7 +217,7 @@ def _stages(grown: WaysOutcome, held_out: Corpus) -> Row:
         return row
     each = [[stage["held_out"] for stage in one["stages"]] for one in grown.results.values()]
     after = [np.asarray(of_seeds) for of_seeds in zip(*each, strict=True)]
-    saved = [_interval(before, then, held_out) for before, then in pairwise(after)]
+    saved = [saved_per_byte(before, then, held_out) for before, then in pairwise(after)]
     least = min(saved, key=lambda interval: interval["low"])
     holds = "yes" if least["low"] >= 0 else "no" if least["high"] < 0 else "open"
     found = {"saved": least, "value": least["low"], "target": 0.0, "sense": "at_least", "holds": holds}
@@ -241,10 +226,4 @@ def _stages(grown: WaysOutcome, held_out: Corpus) -> Row:
 
 def _saved(before: WaysOutcome, after: WaysOutcome, held_out: Corpus) -> Row:
     pair = [np.asarray([one["held_out"] for one in way.results.values()]) for way in (before, after)]
-    return _interval(pair[0], pair[1], held_out)
-
-
-def _interval(before: "np.ndarray[Any, Any]", after: "np.ndarray[Any, Any]", held_out: Corpus) -> Row:
-    """Nats per byte saved, seed by seed and document by document."""
-    interval: Row = to_plain(repeated_interval(before, after, held_out.num_bytes_each))
-    return {name: value * log(2) for name, value in interval.items() if name in ("estimate", "low", "high")}
+    return saved_per_byte(pair[0], pair[1], held_out)
