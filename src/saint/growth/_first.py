@@ -32,11 +32,13 @@ def make_first_stage(plan: Plan, data: Splits, folder: Path, *, progress: Progre
         DivergedError: The loss stopped being a number.
     """
     first = first_plan(plan, data)
+    with_interface = plan.layerwise is not None and plan.layerwise.interface_learns
     about = {
         "plan": records.to_plain(first),
         "plan_digest": records.digest(first),
         "text": data.train.digest,
         "tokenizer": data.tokenizer_digest,
+        **({"interface_learns": True} if with_interface else {}),
     }
     if folder.exists():
         found = _read(folder)
@@ -50,6 +52,7 @@ def make_first_stage(plan: Plan, data: Splits, folder: Path, *, progress: Progre
         data.tokenizer,
         data.train,
         with_head=with_head,
+        with_interface=with_interface,
         select=data.select[data.grown_domain],
         checkpoint=checkpoint,
         progress=progress,
