@@ -53,13 +53,13 @@ class Grown:
     stages: tuple[Stage, ...]
 
     @property
-    def head_params(self) -> int:
-        """Parameters of the changes of the head, which the head itself takes up once all is put together."""
+    def folded_params(self) -> int:
+        """Parameters of the head's changes and of adapters, which weights take up once all is put together."""
         return sum(
-            sum(one.numel() for one in graft.parts[site.key].parameters())
+            sum(one.numel() for one in part.parameters())
             for graft in self.stack
-            for site in graft.candidate.sites
-            if site.role == "head"
+            for part in graft.parts.values()
+            if part.can_fold
         )
 
     @property
