@@ -164,8 +164,7 @@ class Learner:
             self._best = {name: parameter.detach().clone() for name, parameter in self.learning.items()}
         plateau = self.schedule.plateau
         is_better = bpb < best - (plateau.at_least_bpb if plateau else 0.0)
-        is_warming_up = plateau is not None and self._at.step <= self.schedule.num_warmup  # too slow to say anything
-        self._at.num_worse = 0 if is_better or is_warming_up else self._at.num_worse + 1
+        self._at.num_worse = 0 if is_better else self._at.num_worse + 1
         if plateau and self._at.cooling is None and self._at.num_worse >= plateau.patience:
             self._at.cooling = self._at.step
 

@@ -131,11 +131,6 @@ class Schedule:
         return self.num_steps * self.tokens_per_step
 
     @property
-    def num_warmup(self) -> int:
-        """Steps over which the learning rate rises."""
-        return max(1, round(self.warmup * self.num_steps))
-
-    @property
     def identity(self) -> dict[str, Any]:
         """What tells it from other schedules; settings that came later count only where they are not the default."""
         plain: dict[str, Any] = records.to_plain(self)
@@ -152,7 +147,7 @@ class Schedule:
             warm: Leave the warm-up out, for what goes on with its optimiser's state.
             cooling: The step at which the decline of a plateau began; None before.
         """
-        num_warmup = self.num_warmup
+        num_warmup = max(1, round(self.warmup * self.num_steps))
         if step < num_warmup and not (warm or cooling is not None):
             return (step + 1) / num_warmup
         if self.plateau is not None:

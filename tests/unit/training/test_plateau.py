@@ -60,12 +60,6 @@ def test_what_is_still_learning_declines_in_time_for_the_cap(data: Splits) -> No
     assert shares[-1] == pytest.approx(0.0, abs=1e-9)
 
 
-def test_what_is_read_while_it_warms_up_does_not_count(data: Splits) -> None:
-    one = learner(data, replace(SCHEDULE, warmup=0.4))
-    take(one, [3.0, 3.1, 3.2, 3.3, 3.2, 3.1, 3.0, 2.99])
-    assert one.step == 32 + 16, "24 steps of warm-up, and then two evaluations of little gain"
-
-
 def test_its_end_is_evaluated(data: Splits) -> None:
     one = learner(data, replace(SCHEDULE, plateau=replace(PLATEAU, cooldown=0.3)))
     take(one, [3.0, 2.0, 2.0, 2.0, 1.5])
