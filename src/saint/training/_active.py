@@ -64,7 +64,7 @@ def learns(model: Any, *, num_newest: int, with_head: bool, with_interface: bool
         )
     active = Learns(**found)
     for parameter in active.together.values():
-        parameter.requires_grad_(requires_grad=True)
+        parameter.requires_grad = True
     return active
 
 
@@ -147,7 +147,7 @@ def lora_stage(
         active = learns(model, num_newest=num_blocks, with_head=with_head)
         matrices = [parameter for parameter in active.blocks.values() if parameter.ndim == 2]
         for parameter in active.blocks.values():
-            parameter.requires_grad_(requires_grad=parameter.ndim == 2)
+            parameter.requires_grad = parameter.ndim == 2
         forward, backward, kept = _count(model.eval(), schedule)
     product = schedule.accumulate * rank * sum(matrix.numel() for matrix in matrices)
     size = matrices[0].element_size()
