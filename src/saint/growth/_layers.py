@@ -247,7 +247,8 @@ def _block_below(base: FrozenBase, stack: Sequence[Graft], insertion: Site) -> d
     for graft in stack:
         for name in weights:
             linear, _, last = name.rpartition(".")
-            if last == "weight" and (changes := graft.parts.get(f"{insertion.module}.{linear}")) is not None:
+            changes = graft.parts.get(f"{insertion.module}.{linear}") if last == "weight" else None
+            if changes is not None and changes.is_weight:
                 folded = changes.fold(weights[name], None)
                 assert folded is not None  # it is a weight
                 weights[name] = folded[0]
