@@ -22,7 +22,7 @@ from saint.data import DataPlan, Domain, SafetySuite
 from saint.gates import Gate
 from saint.gates.safety import SuiteLimit
 from saint.grafts import Kind
-from saint.growth import Controls, Joint, Overgrow, Plan, Stage
+from saint.growth import Controls, Joint, LayerStage, Layerwise, Overgrow, Plan, Stage
 from saint.interfaces import Interface
 from saint.judges import Judge
 from saint.operators import Operator
@@ -41,6 +41,8 @@ from saint.studies import (
     FullPlan,
     FullTargets,
     GatePlan,
+    InDepth,
+    LoraPhases,
     ScratchPlan,
     SetPlan,
     StandingPlan,
@@ -132,6 +134,8 @@ def plans_page() -> str:
         ("`[joint]`", Joint),
         ("`[overgrow]`", Overgrow),
         ("`[controls]`", Controls),
+        ("`[layerwise]`", Layerwise),
+        ("`[[layerwise.stages]]`", LayerStage),
         ("A base plan", BasePlan),
         ("A run: flat YAML, for `saint train --config`", RunPlan),
         ("A comparison's plan", ComparisonPlan),
@@ -139,6 +143,8 @@ def plans_page() -> str:
         ("`[targets]`", Targets),
         ("A plan of `saint study interface`", WaysPlan),
         ("`[[ways]]`", Way),
+        ("`grown` of a way", InDepth),
+        ("`grown.lora` of a way", LoraPhases),
         ("`[[claims]]`", Claim),
         ("A study's plan", StudyPlan),
         ("`[sets]` of a study", SetPlan),

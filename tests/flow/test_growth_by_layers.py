@@ -146,6 +146,44 @@ def test_a_grown_model_is_an_ordinary_deeper_one(grown: Layers, tmp_path: Path) 
     assert torch.equal(merged.generate(tokens, **settings), composed.generate(tokens, **settings))
 
 
+def test_a_lora_phase_readjusts_all_blocks_and_can_be_taken_out(root: Path, tmp_path: Path) -> None:
+    plan = plan_of(stages=[{}, {"tokens": 1536}, {"sort": "lora", "tokens": 1536}])
+    one = grow(begin(root, plan, into="lora"))
+    state = one.registry.state
+    assert [entry.status for entry in state.judged] == ["stands", "stands"]
+    layer, adapters = restore(one.registry)
+    assert adapters.candidate.kind == "readjust"
+    assert [site.role for site in adapters.candidate.sites][-2:] == ["insertion", "head"]
+    assert adapters.candidate.options["rank"] == 2 * 2 * 16 // (3 * 4)
+    [begun] = [event.body for event in state.others if event.name == "layers_begun"]
+    phase = begun["active"][2]
+    assert (phase["name"], phase["num_blocks"], phase["block_params"]) == ("LoRA on 4 blocks", 4, 0)
+    assert phase["adapter_params"] + phase["head_params"] == adapters.num_params <= layer.num_params
+    trained = list(state.trained.values())[-1]
+    assert trained["train_flops"] * 64 / trained["train_tokens"] == phase["forward_flops"] + phase["backward_flops"]
+    assert next(iter(state.rounds[1]["bpb"].values())) == pytest.approx(state.rounds[1]["bpb"]["at_birth"], abs=1e-6)
+
+    export_stack(one.registry, one.base, "merged", tmp_path / "merged")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
+    assert merged.config.num_hidden_layers == 4
+    assert_same_function(merged, compose(one.base, [layer, adapters]))
+    assert verify(one.registry).problems == ()
+    one.registry.rollback(adapters.digest, reason="a look at what was below")
+    before = probe_logits(compose(one.base, [layer]))
+    assert torch.equal(probe_logits(compose(one.base, restore(one.registry))), before)
+
+
+def test_a_stage_that_is_refused_is_not_built_upon(root: Path) -> None:
+    plan = plan_of("gates.gain.at_least_bpb=5.0", stages=[{}, {"tokens": 640}, {"sort": "lora", "tokens": 640}])
+    one = grow(begin(root, plan, into="refused"))
+    first, second = one.registry.state.judged
+    assert {first.status, second.status}.isdisjoint({"stands"})
+    assert (first.evidence.stack, second.evidence.stack) == ((), ())
+    assert "layers" not in second.candidate.options, "it readjusts the blocks that are there"
+    assert second.candidate.options["rank"] == 2 * 2 * 16 // (3 * 2)
+    assert restore(one.registry) == []
+
+
 class StopsIn(StopsAfter):
     """Stops, or dies, after so many tokens of training in a stage."""
 

@@ -215,6 +215,8 @@ def _height(site: Site) -> tuple[bool, float]:
 def _forward_flops(candidate: Candidate, site: Site, sites: Iterable[Site]) -> int:
     """Operations of the probe's tokens through the part at one site."""
     if site.sort == "insertion":
+        if not kind_and_options(candidate.kind, candidate.options, site)[0].can_grow:
+            return 0  # it changes layers that stand there
         inside = f"{site.module}."
         maps = (other for other in sites if other.sort == "linear" and other.module.startswith(inside))
         num_layers = grafts.num_params(candidate.kind, candidate.options, [site]) // site.num_params

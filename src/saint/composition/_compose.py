@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from saint.composition._beside import Beside
 from saint.composition._places import check_sites, place_of, slots
+from saint.errors import SiteError
 from saint.grafts import Graft, Kind, kind_and_options
 from saint.models import FrozenBase, share_weights
 from saint.records import Site
@@ -48,8 +49,9 @@ class Composed(nn.Module):
                     parts[site.module].append(self._as_attached(graft.parts[site.key]))
         for site in {site.key: site for graft in beside for site in graft.candidate.sites}.values():
             parts[site.module].append(self._beside(site, beside, stacked=stacked))
-        for module, there in parts.items():
+        for module, attached in parts.items():
             inner: Any = self.model.get_submodule(module)
+            there = _with_layers_changed(attached)
             if (changes := _as_weights(inner, there)) is not None:
                 inner.forward = partial(_with_changed_weight, inner, changes)
             else:  # one hook per module, so that grafts apply in the stack's order
@@ -60,6 +62,8 @@ class Composed(nn.Module):
         parts, alike = [], []
         for graft in grafts:
             part = graft.parts.get(site.key)
+            if part is not None and part.changes_layers and len(grafts) > 1:
+                raise SiteError(f"what changes new layers at {site.key} shares no pass with others; compose it alone")
             parts.append(None if part is None else self._as_attached(part))
             candidate = graft.candidate
             alike.append(None if part is None else kind_and_options(candidate.kind, candidate.options, site))
@@ -180,6 +184,29 @@ def apply_parts(parts: Iterable[Kind | Beside], args: tuple[Any, ...], kwargs: M
         changed = part.answer(_wide(x), changed, args, kwargs)
     changed = changed.to(y.dtype)
     return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+
+def _with_layers_changed(parts: Sequence[Kind | Beside]) -> list[Kind | Beside]:
+    """The parts that are applied one after the other: what changes new layers below is handed to these.
+
+    The parts are copies for this composition alone.
+
+    Raises:
+        SiteError: They are not the layers that it was trained on.
+    """
+    kept: list[Kind | Beside] = []
+    for part in parts:
+        own = part.alone if isinstance(part, Beside) else part
+        if own is None or not own.changes_layers:
+            kept.append(part)
+            continue
+        layers = [one for one in kept if isinstance(one, Kind) and one.can_grow]
+        own.must_change(sum(one.num_layers for one in layers))
+        first = 0
+        for one in layers:
+            one.be_changed(own, first=first)
+            first += one.num_layers
+    return kept
 
 
 def _as_weights(module: nn.Module, parts: Sequence[Kind | Beside]) -> list[Kind] | None:

@@ -1,4 +1,5 @@
 import copy
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +11,9 @@ from saint.composition import place_of
 from saint.consolidation._architecture import Addition, enlarge
 from saint.consolidation._biases import give_biases
 from saint.errors import ExportError
-from saint.grafts import Graft
+from saint.grafts import Graft, Kind, NewLayer
 from saint.models import FrozenBase, dequantize, freeze, weight_of
+from saint.records import Site
 
 
 @torch.no_grad()
@@ -36,6 +38,9 @@ def merge(base: FrozenBase, stack: Sequence[Graft]) -> FrozenBase:
         for site in graft.candidate.sites:
             part = graft.parts[site.key]
             part.attach(place_of(base, site))
+            if part.changes_layers:
+                additions = _with_layers_changed(additions, site, part)
+                continue
             if (grown := part.growth()) is not None:
                 additions.append((site, grown))
                 continue
@@ -73,6 +78,24 @@ def _must_be_its_own(model: Any, module: str) -> None:
                 f"{name} is one tensor with {other} in this mixture, and a graft at {module} would change both; leave "
                 "it out with --graft, or compose it with saint.restore"
             )
+
+
+def _with_layers_changed(additions: Sequence[Addition], site: Site, part: Kind) -> list[Addition]:
+    """New layers at a site with a change of them, as a graft above makes one."""
+    layers = [
+        (place, weights)
+        for place, (where, added) in enumerate(additions)
+        if where == site and isinstance(added, NewLayer)
+        for weights in (added.weights, *added.further)
+    ]
+    part.must_change(len(layers))
+    changed: dict[int, list[dict[str, Tensor]]] = defaultdict(list)
+    for (place, _), weights in zip(layers, part.change_layers([weights for _, weights in layers]), strict=True):
+        changed[place].append(weights)
+    return [
+        (where, NewLayer(weights=changed[place][0], further=tuple(changed[place][1:])) if place in changed else added)
+        for place, (where, added) in enumerate(additions)
+    ]
 
 
 def _untie(model: Any, linear: Any) -> None:

@@ -1,5 +1,5 @@
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, final
 
@@ -132,6 +132,9 @@ class Kind(nn.Module, ABC):
     is_weight: ClassVar[bool] = False
     """Whether it is computed as part of the weight, by `fold`, where all that is at a site is: one product of the sum,
     however many grafts there are. Only in float32, where a newborn then still changes nothing to the bit."""
+    changes_layers: ClassVar[bool] = False
+    """At an insertion point: whether it changes the weights of the new layers that stand there below it, by
+    `change_layers`, and not what they give. It is trained beside no other graft."""
     examples: ClassVar[tuple[Mapping[str, Any], ...]]
     """Small options that work, for the conformance suite; the first is the reference page's."""
 
@@ -221,6 +224,24 @@ class Kind(nn.Module, ABC):
     def factors(self) -> LowRankFactors | None:
         """The change as low-rank factors, strength included, or None when it is not a change of a weight."""
         return None
+
+    def change_layers(self, layers: Sequence[Mapping[str, Tensor]], *, first: int = 0) -> list[dict[str, Tensor]]:
+        """New layers below it, by the names of their weights, with this change in them; for kinds that make one.
+
+        Args:
+            first: Which of all that stand below at the site the first of `layers` is.
+        """
+        raise NotImplementedError(f"{type(self).__name__} changes no layers: changes_layers is False")
+
+    def must_change(self, num_layers: int) -> None:
+        """See to it that so many new layers are those that it changes.
+
+        Raises:
+            SiteError: It was trained on more or fewer.
+        """
+
+    def be_changed(self, above: "Kind", *, first: int) -> None:
+        """Compute with what a kind that changes layers makes of its own, the first of which is number `first` there."""
 
     def growth(self) -> NewLayer | NewChannels | None:
         """What it is in an ordinary model that is larger than the base, or None for a kind that cannot grow one."""

@@ -70,6 +70,7 @@ class Layer(Kind):
         self._shapes: dict[str, torch.Size] = {}
         self._writers: frozenset[str] = frozenset()
         self._layers: tuple[nn.Module, ...] = ()  # in a tuple, so that they are no part of the graft
+        self._changes: tuple[tuple[Kind, int], ...] = ()
         self._stream = ""
         self._slot, self._slot_before = 0, 0
 
@@ -149,9 +150,20 @@ class Layer(Kind):
 
     @override
     def answer(self, x: Tensor, y: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-        for layer, flat in zip(self._layers, self.flat.chunk(self._num), strict=True):
-            y = self._run(layer, self._named(flat, self.strength), y, (args, kwargs))
+        for layer, weights in zip(self._layers, self.weights(), strict=True):
+            y = self._run(layer, weights, y, (args, kwargs))
         return y
+
+    def weights(self) -> list[dict[str, Tensor]]:
+        """Of each of its layers, by name: strength and what grafts above change of them included."""
+        found = [self._named(flat, self.strength) for flat in self.flat.chunk(self._num)]
+        for above, first in self._changes:
+            found = above.change_layers(found, first=first)
+        return found
+
+    @override
+    def be_changed(self, above: Kind, *, first: int) -> None:
+        self._changes = (*self._changes, (above, first))
 
     @override
     def growth(self) -> NewLayer:

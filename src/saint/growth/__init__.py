@@ -12,6 +12,8 @@ from saint.growth._layers import (
     active_stages as active_stages,
     candidate_of as candidate_of,
     first_config as first_config,
+    stage_candidate as stage_candidate,
+    stages_of as stages_of,
     started as started,
 )
 from saint.growth._layerwise import (

@@ -38,11 +38,13 @@ def make_first_stage(
         DivergedError: The loss stopped being a number.
     """
     first = first_plan(plan, data)
+    with_interface = plan.layerwise is not None and plan.layerwise.interface_learns
     about = {
         "plan": records.to_plain(first),
         "plan_digest": records.digest(first),
         "text": data.train.digest,
         "tokenizer": data.tokenizer_digest,
+        **({"interface_learns": True} if with_interface else {}),
     }
     if folder.exists():
         found = _read(folder)
@@ -56,6 +58,7 @@ def make_first_stage(
         data.tokenizer,
         data.train,
         with_head=with_head,
+        with_interface=with_interface,
         select=data.select[data.grown_domain],
         checkpoint=checkpoint,
         progress=progress,

@@ -13,7 +13,7 @@ from saint.evaluation import holdout_digest, holdout_sizes
 from saint.grafts import Graft, History, grow_from
 from saint.growth._environment import environment
 from saint.growth._head_state import head_state
-from saint.growth._layerwise import LAYERS_BEGUN
+from saint.growth._layerwise import LAYERS_BEGUN, num_layers
 from saint.growth._plan import Plan, Stage
 from saint.growth._rates import tries_of
 from saint.growth._settings import Settings
@@ -196,12 +196,14 @@ class Journal:
             self.forget(self.name_of(trial))
 
     def _train_flops(self, trial: Trial, num_tokens: int) -> int:
-        seq_len, depth = trial.schedule.seq_len, len(trial.stack) + 1
+        seq_len, of_blocks = trial.schedule.seq_len, trial.candidate.kind == "layer"
+        there = num_layers([*(graft.candidate for graft in trial.stack), trial.candidate])
         for begun in (event.body for event in self.state.others if event.name == LAYERS_BEGUN):
-            if depth < len(begun["active"]):  # counted with what stands below, which is most of the model here
-                stage = begun["active"][depth]
-                step_flops = int(stage["forward_flops"] + stage["backward_flops"])
-                return step_flops * int(stage["num_steps"]) * num_tokens // int(stage["num_tokens"])
+            first = int(begun["active"][0]["num_blocks"])
+            for stage in begun["active"][1:]:  # counted with what stands below, which is most of the model here
+                if int(stage["num_blocks"]) == first + there and bool(stage["block_params"]) == of_blocks:
+                    step_flops = int(stage["forward_flops"] + stage["backward_flops"])
+                    return step_flops * int(stage["num_steps"]) * num_tokens // int(stage["num_tokens"])
         return train_flops(trial.candidate, self.base.sites(), num_tokens=num_tokens, seq_len=seq_len)
 
     def finalists(self, number: int, grafts: Sequence[Graft | None]) -> list[Graft]:

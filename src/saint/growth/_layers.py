@@ -15,12 +15,23 @@ from saint.evaluation import Losses
 from saint.grafts import Graft, NewLayer
 from saint.growth._head_state import HEAD_PARTS, read
 from saint.growth._journal import Journal
-from saint.growth._layerwise import LAYERS_BEGUN, Layerwise
+from saint.growth._layerwise import LAYERS_BEGUN, Layerwise, num_layers
 from saint.growth._plan import Plan
+from saint.growth._stages import stage_of
 from saint.growth._trial import Trial
 from saint.models import FrozenBase, block_stacks, family_of
 from saint.records import ActiveStage, Candidate, SensitivityMap, Site
-from saint.training import BasePlan, Moments, active_stage, deepened, head_of, model_config
+from saint.training import (
+    BasePlan,
+    Moments,
+    Schedule,
+    active_stage,
+    deepened,
+    head_of,
+    lora_rank,
+    lora_stage,
+    model_config,
+)
 
 
 def active_stages(plan: Plan, config: Any) -> list[ActiveStage]:
@@ -33,21 +44,53 @@ def active_stages(plan: Plan, config: Any) -> list[ActiveStage]:
         ConfigError: The model cannot grow so.
         BudgetError: A stage, or all of them, go beyond the active budget or the plan's.
     """
-    layers, num_first = _layerwise(plan), config.num_hidden_layers
-    stages = [
-        active_stage(
-            config,
-            name=layers.name_of(index),
-            num_blocks=num_first + layers.blocks * index,
-            num_newest=layers.blocks if index else num_first,
-            with_head=layers.head != "frozen" or (index == 0 and has_own_head(config)),
-            schedule=schedule,
-        )
-        for index, schedule in enumerate(plan.layer_schedules)
-    ]
+    layers = _layerwise(plan)
+    stages = stages_of(layers, config, plan.layer_schedules)
     layers.active.check(stages)
     _check_budget(plan, stages)
     return stages
+
+
+def stages_of(layers: Layerwise, config: Any, schedules: Sequence[Schedule]) -> list[ActiveStage]:
+    """What each stage takes with such a schedule, whatever the budget.
+
+    Raises:
+        ConfigError: The model cannot grow so.
+        BudgetError: The adapters of a LoRA phase have more parameters than the blocks of a stage.
+    """
+    stages = [_active(layers, config, index, schedule) for index, schedule in enumerate(schedules)]
+    for number, stage in enumerate(stages, 1):
+        if stage.adapter_params > (most := stages[0].block_params):
+            raise BudgetError(
+                f"stage {number} ({stage.name}) has {stage.adapter_params:,} parameters in adapters, and the blocks of "
+                f"a stage have {most:,}, which is the budget of both; lower its rank, or leave it out"
+            )
+    return stages
+
+
+def _active(layers: Layerwise, config: Any, index: int, schedule: Schedule) -> ActiveStage:
+    """What one stage takes."""
+    name, num_blocks = layers.name_of(index), layers.num_blocks(index)
+    with_head = layers.head != "frozen" or (index == 0 and has_own_head(config))
+    if layers.stages[index].sort == "lora":
+        rank = layers.stages[index].rank or _rank(config, layers, num_blocks)
+        return lora_stage(config, name=name, num_blocks=num_blocks, rank=rank, with_head=with_head, schedule=schedule)
+    return active_stage(
+        config,
+        name=name,
+        num_blocks=num_blocks,
+        num_newest=layers.blocks,
+        with_head=with_head,
+        schedule=schedule,
+        with_interface=layers.interface_learns and index == 0,
+    )
+
+
+def _rank(config: Any, layers: Layerwise, num_blocks: int) -> int:
+    """Of adapters on so many blocks, by default."""
+    with torch.device("meta"):
+        [blocks] = block_stacks(family_of(config).from_config(deepened(config, 1))).values()
+    return lora_rank(next(iter(blocks)), num_newest=layers.blocks, num_blocks=num_blocks)
 
 
 def first_config(plan: Plan, tokenizer: Any) -> Any:
@@ -67,15 +110,18 @@ def first_plan(plan: Plan, data: Splits) -> BasePlan:
         architecture=layers.architecture,
         model={**layers.model, "num_hidden_layers": layers.blocks},
         domain=data.grown_domain,
-        lr=layers.lr,
+        lr=layers.lr_of(0),
         seed=plan.seed,
         schedule=plan.layer_schedules[0],
         font=layers.font,
     )
 
 
-def candidate_of(base: FrozenBase, layers: Layerwise, *, seed: int) -> Candidate:
+def candidate_of(base: FrozenBase, layers: Layerwise, *, seed: int, lr: float | None = None) -> Candidate:
     """The blocks that a stage puts on top of everything, with the head unless that is frozen.
+
+    Args:
+        lr: Peak learning rate; None for that of all stages.
 
     Raises:
         ConfigError: The base is no decoder, or its head cannot learn.
@@ -87,13 +133,50 @@ def candidate_of(base: FrozenBase, layers: Layerwise, *, seed: int) -> Candidate
     if layers.head != "frozen":
         top.append(_head_site(base))
         options |= {"head_bias": True} if head_of(base.model).bias is not None else {}
-    return Candidate(sites=tuple(top), kind="layer", options=options, lr=layers.lr, seed=seed)
+    return Candidate(sites=tuple(top), kind="layer", options=options, lr=lr or layers.lr, seed=seed)
+
+
+def stage_candidate(base: FrozenBase, stack: Sequence[Graft], layers: Layerwise, index: int, *, seed: int) -> Candidate:
+    """What stage `index` of a plan for growth by layers, counted from the first's 0, tries on top of a stack.
+
+    Raises:
+        ConfigError: The base is no decoder, or its head cannot learn.
+    """
+    if layers.stages[index].sort == "lora":
+        return _readjusting(base, stack, layers, index, seed=seed)
+    return candidate_of(base, layers, seed=seed, lr=layers.lr_of(index))
+
+
+def _readjusting(base: FrozenBase, stack: Sequence[Graft], layers: Layerwise, index: int, *, seed: int) -> Candidate:
+    """The adapters of a LoRA phase: at every linear map of every block, new ones included, with the head unless frozen.
+
+    Args:
+        stack: What stands; its new layers are those that are readjusted.
+        index: Of the stage in the plan. The rank follows from the blocks that are there, of which a stage that was
+            refused has put none.
+    """
+    [insertion, *heads] = candidate_of(base, layers, seed=seed).sites
+    block = base.model.get_submodule(insertion.module)
+    num_new = num_layers(graft.candidate for graft in stack if insertion.key in graft.parts)
+    num_blocks = len(blocks_of(base)) + num_new
+    inside = [site for site in base.sites() if site.sort == "linear" and site.depth >= 0 and site.role != "head"]
+    options: dict[str, Any] = {
+        "rank": layers.stages[index].rank or lora_rank(block, num_newest=layers.blocks, num_blocks=num_blocks)
+    }
+    if num_new:
+        width = sum(sum(parameter.shape) for parameter in block.parameters() if parameter.ndim == 2)
+        options |= {"layers": num_new, "layer_width": width}
+    if heads and head_of(base.model).bias is not None:
+        options |= {"head_bias": True}
+    sites = (*inside, *([insertion] if num_new else []), *heads)
+    return Candidate(sites=sites, kind="readjust", options=options, lr=layers.lr_of(index), seed=seed)
 
 
 def open_layers(journal: Journal, losses: Losses, number: int, stack: Sequence[Graft]) -> Trial:
     """The one trial of a stage of growth by layers, which the ledger then knows."""
     base, plan = journal.base, journal.plan
-    candidate = candidate_of(base, _layerwise(plan), seed=plan.seed + number + 1)
+    index = stage_of(plan, journal.state, number) + 1  # after the first, which made the base
+    candidate = stage_candidate(base, stack, _layerwise(plan), index, seed=plan.seed + number + 1)
     start = started(base, stack, candidate, _layerwise(plan))
     if number not in journal.state.rounds:
         text = journal.data.select[journal.data.grown_domain]
@@ -103,7 +186,7 @@ def open_layers(journal: Journal, losses: Losses, number: int, stack: Sequence[G
         nothing = SensitivityMap(method="none", scores={})
         journal.open_round(number, stack, nothing, [candidate], bpb=bpb)
         journal.progress.note(
-            f"{bpb['before']:.4f} bits per byte of development text below it, {bpb['at_birth']:.4f} with its new blocks"
+            f"{bpb['before']:.4f} bits per byte of development text below it, {bpb['at_birth']:.4f} as it starts"
         )
     moments = _moments(journal, stack, candidate) if _layerwise(plan).head == "carried" else {}
     schedule = journal.settings.schedule(number)
@@ -126,8 +209,13 @@ def must_be_untouched(journal: Journal, number: int, stack: Sequence[Graft]) -> 
 
 @torch.no_grad()
 def started(base: FrozenBase, stack: Sequence[Graft], candidate: Candidate, layers: Layerwise) -> Graft:
-    """A newborn stage as its plan lets it start; with `init` zero, and no new head, it changes nothing to the bit."""
+    """A newborn stage as its plan lets it start; with `init` zero, and no new head, it changes nothing to the bit.
+
+    Adapters change nothing as they start, whatever the plan says of new blocks.
+    """
     graft = newborn(base, candidate, stack=stack)
+    if candidate.kind != "layer":
+        return graft
     insertion, *heads = candidate.sites
     part: Any = graft.parts[insertion.key]
     if layers.init == "copy":
@@ -157,15 +245,26 @@ def _on(base: FrozenBase, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _block_below(base: FrozenBase, stack: Sequence[Graft], insertion: Site) -> dict[str, Tensor]:
-    """The weights of the topmost block, by their names in it."""
-    for graft in reversed(stack):
+    """The weights of the topmost block, by their names in it, with what stands of adapters on it."""
+    layers: list[dict[str, Tensor]] = []
+    block = base.model.get_submodule(insertion.module)
+    weights = _on(base, dict(block.named_parameters()))
+    for graft in stack:
+        for name in weights:
+            linear, _, last = name.rpartition(".")
+            changes = graft.parts.get(f"{insertion.module}.{linear}") if last == "weight" else None
+            if changes is not None and changes.is_weight:
+                folded = changes.fold(weights[name], None)
+                assert folded is not None  # it is a weight
+                weights[name] = folded[0]
         if (part := graft.parts.get(insertion.key)) is None:
             continue
         part.attach(place_of(base, insertion))
         if isinstance(grown := part.growth(), NewLayer):
-            return dict((grown.weights, *grown.further)[-1])
-    block = base.model.get_submodule(insertion.module)
-    return _on(base, dict(block.named_parameters()))
+            layers += [dict(one) for one in (grown.weights, *grown.further)]
+        elif part.changes_layers:
+            layers = part.change_layers(layers)
+    return layers[-1] if layers else weights
 
 
 def _renew(base: FrozenBase, stack: Sequence[Graft], graft: Graft, site: Site, fresh: nn.Linear) -> None:

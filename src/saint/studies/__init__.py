@@ -50,7 +50,13 @@ from saint.studies._strategies import Strategy as Strategy
 from saint.studies._study import Findings as Findings, check_materials as check_materials, study as study
 from saint.studies._table import make_results as make_results
 from saint.studies._ways_bench import ways_code as ways_code
-from saint.studies._ways_plan import Claim as Claim, InDepth as InDepth, Way as Way, WaysPlan as WaysPlan
+from saint.studies._ways_plan import (
+    Claim as Claim,
+    InDepth as InDepth,
+    LoraPhases as LoraPhases,
+    Way as Way,
+    WaysPlan as WaysPlan,
+)
 from saint.studies._ways_study import (
     WaysFindings as WaysFindings,
     WaysOutcome as WaysOutcome,

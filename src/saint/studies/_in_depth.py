@@ -12,9 +12,10 @@ from saint.composition import compose
 from saint.data import Corpus
 from saint.errors import BaseChangedError, ConfigError, DivergedError
 from saint.grafts import Graft, History
-from saint.growth import HEAD_PARTS, LayerStage, Layerwise, candidate_of, started
+from saint.growth import HEAD_PARTS, LayerStage, Layerwise, stage_candidate, stages_of, started
 from saint.models import FrozenBase, freeze
 from saint.progress import Progress
+from saint.records import ActiveStage
 from saint.studies._ways_plan import InDepth
 from saint.training import (
     BasePlan,
@@ -24,8 +25,6 @@ from saint.training import (
     Start,
     Trained,
     Workspace,
-    active_stage,
-    pretrain,
     train_first_stage,
     train_many,
 )
@@ -54,13 +53,13 @@ class Grown:
     stages: tuple[Stage, ...]
 
     @property
-    def head_params(self) -> int:
-        """Parameters of the changes of the head, which the head itself takes up once all is put together."""
+    def folded_params(self) -> int:
+        """Parameters of the head's changes and of adapters, which weights take up once all is put together."""
         return sum(
-            sum(one.numel() for one in graft.parts[site.key].parameters())
+            sum(one.numel() for one in part.parameters())
             for graft in self.stack
-            for site in graft.candidate.sites
-            if site.role == "head"
+            for part in graft.parts.values()
+            if part.can_fold
         )
 
     @property
@@ -100,14 +99,20 @@ class Growing:
         if num_blocks % grown.stages:
             raise ConfigError(f"{grown.stages} stages do not divide {num_blocks} blocks; change either")
         self._per_stage = num_blocks // grown.stages
+        phase = [] if grown.lora is None else [LayerStage(sort="lora", rank=grown.lora.rank, lr=grown.lora.lr)]
+        stages = [LayerStage()]
+        for _ in range(1, grown.stages):
+            stages += [LayerStage(), *(phase if grown.lora and grown.lora.after == "every stage" else [])]
+        stages += phase if grown.lora and grown.lora.after == "last stage" else []
         self._layers = Layerwise(
             architecture=plan.architecture,
             model={name: value for name, value in plan.model.items() if name != "num_hidden_layers"},
             blocks=self._per_stage,
-            stages=(LayerStage(),) * grown.stages,
+            stages=tuple(stages),
             init=grown.init,
             head=grown.head,
             lr=plan.lr,
+            interface_learns=grown.interface_learns,
         )
 
     def grow(self) -> Grown:
@@ -117,41 +122,49 @@ class Growing:
             Interrupted: A stop was asked for.
             DivergedError: A stage did not learn.
         """
-        first = self._first()
+        schedule = self._schedule(0, [])
+        first = self._first(schedule)
         base = freeze(first.model, tokenizer=self._tokenizer)
-        schedule = self._schedule(0, 0)
-        stages = [self._stage(base, first.history, 0, schedule)]
+        ledger = self._ledger(base)
+        stages = [_stage(first.history, ledger[0], schedule)]
         stack: list[Graft] = []
         moments = first.head_moments
-        for index in range(1, self._grown.stages):
+        for index in range(1, len(self._layers.stages)):
             below = [graft.digest for graft in stack]
-            schedule = self._schedule(index, sum(one.history.train_tokens for one in stages))
+            schedule = self._schedule(index, stages)
             trained = self._further(base, stack, index, schedule, moments)
             if [graft.digest for graft in stack] != below:
                 raise BaseChangedError(f"blocks below stage {index + 1} were written to; nothing may do that")
             assert trained.graft is not None  # else it would have been said
             assert trained.graft.history is not None  # it was just trained
             stack.append(trained.graft)
-            stages.append(self._stage(base, trained.graft.history, index, schedule))
+            stages.append(_stage(trained.graft.history, ledger[index], schedule))
             moments = _of_head(trained)
         return Grown(base=base, stack=tuple(stack), stages=tuple(stages))
 
-    def _first(self) -> FirstStage:
+    def _ledger(self, base: FrozenBase) -> list[ActiveStage]:
+        """What a step of each stage takes."""
+        return stages_of(self._layers, base.model.config, [self._plan.schedule] * len(self._layers.stages))
+
+    def _first(self, schedule: Schedule) -> FirstStage:
         plan = replace(
-            self._plan,
-            model={**self._layers.model, "num_hidden_layers": self._per_stage},
-            schedule=self._schedule(0, 0),
+            self._plan, model={**self._layers.model, "num_hidden_layers": self._per_stage}, schedule=schedule
         )
-        watched: dict[str, Any] = {"checkpoint": self._saved(0), "progress": self._progress}
-        if self._grown.interface_learns:
-            model, history = pretrain(plan, self._tokenizer, self._text, select=self._select, **watched)
-            return FirstStage(model, history, {})
-        return train_first_stage(plan, self._tokenizer, self._text, select=self._select, **watched)
+        return train_first_stage(
+            plan,
+            self._tokenizer,
+            self._text,
+            with_interface=self._layers.interface_learns,
+            select=self._select,
+            checkpoint=self._saved(0),
+            progress=self._progress,
+        )
 
     def _further(
         self, base: FrozenBase, stack: Sequence[Graft], index: int, schedule: Schedule, moments: Moments
     ) -> Trained:
-        candidate = candidate_of(base, self._layers, seed=self._plan.seed + index * STAGES_APART)
+        seed = self._plan.seed + index * STAGES_APART
+        candidate = stage_candidate(base, stack, self._layers, index, seed=seed)
         head = candidate.sites[-1].key
         known = {f"{head}.{ours}": moments[theirs] for ours, theirs in HEAD_PARTS.items() if theirs in moments}
         start = Start(
@@ -172,42 +185,37 @@ class Growing:
             raise DivergedError(f"stage {index + 1} did not learn: {trained.failure}")
         return trained
 
-    def _schedule(self, index: int, spent: int) -> Schedule:
-        """Of a stage, once the ones before it have learnt from so many tokens.
+    def _schedule(self, index: int, before: Sequence[Stage]) -> Schedule:
+        """Of a stage, once the ones before it have learnt.
 
-        Those up to the last end at a plateau at the latest where every stage to come still has its least share.
+        LoRA phases have their share, and stages of blocks divide the rest: evenly, or each up to the last until a
+        plateau, which it has to come to while every stage to come still has its least part. The last of all has what
+        is left.
         """
-        whole, stages = self._plan.schedule, self._grown.stages
-        equal = whole.num_steps / stages
-        done = spent // whole.tokens_per_step
-        if self._grown.plateau is None:
-            until = round(equal * (index + 1))
-        else:
-            until = round(whole.num_steps - self._grown.least * equal * (stages - 1 - index))
-        is_last = index == stages - 1
-        plateau = None if is_last else self._grown.plateau
-        return replace(whole, num_steps=max(1, until - done), plateau=plateau)
-
-    def _stage(self, base: FrozenBase, history: History, index: int, schedule: Schedule) -> Stage:
-        counted = active_stage(
-            base.model.config,
-            name=self._layers.name_of(index),
-            num_blocks=self._per_stage * (index + 1),
-            num_newest=self._per_stage,
-            with_head=self._layers.head != "frozen" or index == 0,
-            schedule=schedule,
-        )
-        table = base.model.get_input_embeddings()
-        more = sum(one.numel() for one in table.parameters()) if self._grown.interface_learns and not index else 0
-        steps = history.train_tokens // schedule.tokens_per_step
-        return Stage(
-            history=history,
-            active_params=counted.block_params + counted.head_params + more,
-            flops=steps * (counted.forward_flops + counted.backward_flops),
-        )
+        whole, stages = self._plan.schedule, self._layers.stages
+        spent = [one.history.train_tokens // whole.tokens_per_step for one in before]
+        if index == len(stages) - 1:
+            return replace(whole, num_steps=max(1, whole.num_steps - sum(spent)))
+        phases = [stage.sort == "lora" for stage in stages]
+        of_phases = self._grown.lora.share * whole.num_steps if self._grown.lora is not None else 0.0
+        if phases[index]:
+            return replace(whole, num_steps=max(1, round(of_phases / sum(phases))))
+        of_blocks = whole.num_steps - of_phases
+        equal = of_blocks / self._grown.stages
+        done = sum(steps for steps, is_phase in zip(spent, phases, strict=False) if not is_phase)
+        place = sum(not is_phase for is_phase in phases[:index])
+        to_come = self._grown.stages - 1 - place
+        plateau = self._grown.plateau if to_come else None
+        until = equal * (place + 1) if self._grown.plateau is None else of_blocks - self._grown.least * equal * to_come
+        return replace(whole, num_steps=max(1, round(until) - done), plateau=plateau)
 
     def _saved(self, index: int) -> Path:
         return self._checkpoint.with_name(f"{self._checkpoint.name}.{index}")
+
+
+def _stage(history: History, active: ActiveStage, schedule: Schedule) -> Stage:
+    steps = history.train_tokens // schedule.tokens_per_step
+    return Stage(history=history, active_params=active.params, flops=steps * active.step_flops)
 
 
 def _of_head(trained: Trained) -> Moments:

@@ -27,6 +27,8 @@ from saint.training import BasePlan, Schedule, continue_training, count_step, pr
 
 _PACKAGES = ("saint-g", "torch", "transformers")
 _FILES = (
+    "grafts/_layer_adapters.py",
+    "grafts/readjust.py",
     "growth/_layers.py",
     "growth/_layerwise.py",
     "operators/_expand.py",
@@ -173,7 +175,9 @@ class WaysBench:
             **self._measured(found.model),
             **_joined(stages),
             "active_params": max(one.active_params for one in found.stages),
-            "total_params": found.base.num_params + sum(graft.num_params for graft in found.stack) - found.head_params,
+            "total_params": found.base.num_params
+            + sum(graft.num_params for graft in found.stack)
+            - found.folded_params,
             "flops": sum(one.flops for one in found.stages),
             "stages": [
                 {**plain, "active_params": one.active_params, "held_out": nats}

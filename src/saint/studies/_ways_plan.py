@@ -2,13 +2,33 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, final
+from typing import Any, Literal, final
 
 from saint.data import DataPlan
 from saint.errors import ConfigError
 from saint.growth import HeadRule, Init
 from saint.studies._checks import each_once, must_name_text
 from saint.training import BasePlan, Plateau
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoraPhases:
+    """Phases of growth by layers in which adapters on all blocks learn with the head, as a stage's blocks would."""
+
+    share: float = 0.25
+    """Of all tokens, divided among the phases evenly."""
+    after: Literal["last stage", "every stage"] = "last stage"
+    """Where they are; not after the first stage, whose blocks have just learnt."""
+    rank: int = 0
+    """As in a plan for growth by layers: 0 for the budget of a stage."""
+    lr: float = 0.0
+    """Peak learning rate; 0 for that of the blocks."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if not 0 < self.share < 1:
+            raise ConfigError(f"share is {self.share:g}; it must be above 0 and below 1")
 
 
 @final
@@ -28,6 +48,8 @@ class InDepth:
     left, on a cosine."""
     least: float = 0.5
     """With a plateau, the share of an equal part that is kept back for each stage to come."""
+    lora: LoraPhases | None = None
+    """Phases that readjust all blocks, of whose tokens the stages then have less; None for none."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""

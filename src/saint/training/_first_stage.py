@@ -33,21 +33,24 @@ def train_first_stage(
     text: Corpus,
     *,
     with_head: bool = True,
+    with_interface: bool = False,
     select: Corpus | None = None,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
     root: Path = Path(),
 ) -> FirstStage:
-    """Train the blocks and the head of a new decoder, and nothing else of it.
+    """Train the blocks and the head of a new decoder, and nothing else of it unless that is asked for.
 
-    The token interface and a last norm stay what they were to the bit, which is checked.
+    A last norm, and a token interface that does not learn, stay what they were to the bit, which is checked.
 
     Args:
         with_head: Whether the output head learns too.
+        with_interface: Whether the table that tokens come in through learns too.
         text, select, checkpoint, progress, root: As for `pretrain`.
 
     Raises:
-        ConfigError: The architecture or one of its settings is unknown, or its head cannot learn by itself.
+        ConfigError: The architecture or one of its settings is unknown, or its head cannot learn by itself, or
+            its interface has nothing that could learn.
         DataError: Its token interface cannot be drawn.
         Interrupted: A stop was asked for through `progress`.
         DivergedError: The loss stopped being a number.
@@ -56,13 +59,17 @@ def train_first_stage(
     model: Any = untrained(plan, tokenizer, root=root)
     schedule = plan.schedule
     must_read(model.config, schedule.seq_len)
-    active = learns(model, num_newest=model.config.num_hidden_layers, with_head=with_head)
+    active = learns(
+        model, num_newest=model.config.num_hidden_layers, with_head=with_head, with_interface=with_interface
+    )
     before = _frozen(model, active.together)
     learner = Learner(
         active.together,
         text.batches(batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=plan.seed, shift=schedule.shift),
         schedule,
-        of=known_by({"first stage": plan, "with_head": with_head}, model),
+        of=known_by(
+            {"first stage": plan, "with_head": with_head, **({"with_interface": True} if with_interface else {})}, model
+        ),
         lr=plan.lr,
         checkpoint=checkpoint,
     )

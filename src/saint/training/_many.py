@@ -271,7 +271,7 @@ class _Round:
         cohorts: list[list[_Run]] = []
         for run in sorted(runs, key=lambda run: (self._boundary([run]), _shape(run.graft.candidate))):
             own = num_blocks - self._boundary([run])
-            if cohorts and len(cohorts[-1]) < most:
+            if cohorts and len(cohorts[-1]) < most and not _is_alone([run, *cohorts[-1]]):
                 wasted = self._boundary([run]) - self._boundary(cohorts[-1])
                 if wasted <= _WASTE * own:
                     cohorts[-1].append(run)
@@ -308,6 +308,11 @@ def _gradients(passes: Together, learners: Sequence[Learner]) -> list[torch.Tens
             found.append(parameter.grad)
             parameter.grad = None
     return found
+
+
+def _is_alone(runs: Sequence[_Run]) -> bool:
+    """Whether one of them changes layers that stand, which are then not those of the others."""
+    return any(part.changes_layers for run in runs for part in run.graft.parts.values())
 
 
 def _shape(candidate: Candidate) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from workshop import PLAN, Workshop
     ("overrides", "layerwise", "said"),
     [
         ((), {"active": {"params": 7000}}, "stage 1 .* the active budget allows 7,000"),
+        ((), {"stages": [{}, {"sort": "lora", "rank": 99}]}, "stage 2 .* in adapters, and the blocks of a stage have"),
         (("budget.train_tokens=2000",), {}, "budget.train_tokens is 2,000, and the 2 stages after the first"),
     ],
 )
@@ -44,6 +45,9 @@ def test_a_schedule_over_its_budget_is_refused_before_work_starts(
         ((), {"stages": [{}, {"tokens": 63}]}, "stage 2 has 63 tokens, and a step takes 64"),
         ((), {"blocks": 0}, "at least 1"),
         ((), {"model": {"num_hidden_layers": 3}}, "set blocks instead"),
+        ((), {"stages": [{"sort": "lora"}, {}]}, "stage 1 is a LoRA phase"),
+        ((), {"stages": [{}, {"rank": 4}]}, "rank of stage 2 has no effect on blocks"),
+        ((), {"stages": [{}, {"lr": -1.0}]}, "stage 2 has lr -1"),
         (("rates=[1.0, 3.0]",), {}, "rates has no effect"),
         (("schedule.fade_in=0.1",), {}, "fade_in has no effect"),
     ],

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from saint import config
 from saint.composition import compose, probe_logits
+from saint.consolidation import merge
 from saint.data import Splits
 from saint.errors import ConfigError
 from saint.progress import Silent
@@ -40,8 +42,8 @@ def test_stages_share_blocks_and_tokens_and_as_much_learns_in_each(grown: Grown)
     assert first.active_params == second.active_params
     assert [one.history.train_tokens for one in grown.stages] == [8 * 2 * 16] * 2
     assert first.flops < second.flops < 2 * first.flops, "frozen blocks cost a forward pass and no more"
-    whole = grown.base.num_params + sum(graft.num_params for graft in grown.stack) - grown.head_params
-    blocks = second.active_params - grown.head_params
+    whole = grown.base.num_params + sum(graft.num_params for graft in grown.stack) - grown.folded_params
+    blocks = second.active_params - grown.folded_params
     assert whole == grown.base.num_params + blocks
 
 
@@ -66,6 +68,23 @@ def test_a_table_that_learns_does_so_in_the_first_stage_alone(data: Splits, tmp_
     first, second = found.stages
     assert first.active_params == second.active_params + table.numel()
     assert not table.requires_grad
+
+
+@pytest.mark.parametrize("after", ["last stage", "every stage"])
+def test_phases_have_their_share_of_the_tokens(data: Splits, tmp_path: Path, after: str) -> None:
+    settings = {"stages": 4, "lora": {"share": 0.375, "after": after}}
+    found = config.build({**settings}, InDepth, where="test")
+    grown = growing(data, tmp_path, stages=4, lora=found.lora).grow()
+    steps = [one.history.train_tokens // 32 for one in grown.stages]
+    kinds = ["first", *(graft.candidate.kind for graft in grown.stack)]
+    assert sum(steps) == 16
+    assert sum(n for n, kind in zip(steps, kinds, strict=True) if kind == "readjust") == 6
+    assert kinds.count("readjust") == (1 if after == "last stage" else 3)
+    assert kinds[-1] == "readjust"
+    most = grown.stages[0].active_params
+    assert max(one.active_params for one in grown.stages) == most
+    deeper = merge(grown.base, grown.stack).num_params
+    assert grown.base.num_params + sum(graft.num_params for graft in grown.stack) - grown.folded_params == deeper
 
 
 def test_stages_that_do_not_divide_the_blocks(data: Splits, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from saint.backbones import LayeredConfig
 from saint.composition import Above, Below, boundary_of, newborn
 from saint.errors import BudgetError, ConfigError
 from saint.grafts import Graft
+from saint.growth import LayerStage, Layerwise, stage_candidate, stages_of, started
 from saint.models import FrozenBase, family_of, freeze, token_nats
 from saint.records import ActiveBudget, ActiveStage, Candidate
-from saint.training import Schedule, active_stage, deepened, head_of
+from saint.training import Schedule, active_stage, deepened, head_of, lora_rank, lora_stage
 from small_bases import moved
 
 SCHEDULE = Schedule(num_steps=10, batch_size=2, seq_len=16)
@@ -94,6 +95,59 @@ def test_a_stage_costs_what_its_frozen_blocks_cost_forward_and_the_new_part(conf
     remembered = Above(base, standing, [new], boundary, lambda _: hidden)
     assert counted(remembered) == (alone.forward_flops, alone.backward_flops)
     assert all(parameter.grad is None for graft in standing for parameter in graft.parameters())
+
+
+def test_adapters_of_a_phase_have_the_published_rank() -> None:
+    """arXiv:2507.07129: (2/3) k d / L, at 3 of 16 blocks of width 1024 exactly a stage's matrices."""
+    published = LayeredConfig(
+        vocab_size=65_536, hidden_size=1024, num_hidden_layers=16, num_attention_heads=32, final_norm=False
+    )
+    found = lora_stage(published, name="", num_blocks=16, rank=128, with_head=True, schedule=SCHEDULE)
+    assert (found.adapter_params, found.block_params, found.head_params) == (3 * 12 * 1024**2, 0, 67_174_400)
+    assert found.params < stage(published, 3, num_newest=3).params
+    with torch.device("meta"):
+        block = family_of(published).from_config(deepened(published, 1)).model.layers[0]
+    ranks = [lora_rank(block, num_newest=3, num_blocks=num_blocks) for num_blocks in (6, 9, 12, 13, 16, 10_000)]
+    assert ranks == [341, 227, 170, 157, 128, 1]
+
+
+@BOTH
+def test_a_phase_costs_what_a_real_one_does(config: object) -> None:
+    base = freeze(family_of(config).from_config(deepened(config, 2)))
+    layers = Layerwise(blocks=2, stages=(LayerStage(), LayerStage(), LayerStage(sort="lora")))
+    standing = [moved(stage_on(base, seed=1), seed=1).requires_grad_(requires_grad=False)]
+    adapters = started(base, standing, stage_candidate(base, standing, layers, 2, seed=3), layers)
+    *_, found = stages_of(layers, config, [SCHEDULE] * 3)
+    assert adapters.num_params == found.params == found.adapter_params + found.head_params
+    assert found.optimizer_bytes == 2 * 4 * found.params
+    real = counted(Above(base, standing, [moved(adapters, seed=2)], 0, lambda _: torch.empty(0)))
+    assert real == (found.forward_flops, found.backward_flops)
+
+
+def test_a_phase_beyond_the_budget_of_a_stage_is_refused() -> None:
+    def stages(**phase: int) -> list[ActiveStage]:
+        layers = Layerwise(blocks=2, stages=(LayerStage(), LayerStage(), LayerStage(sort="lora", **phase)))
+        return stages_of(layers, LAYERED, [SCHEDULE] * 3)
+
+    found = stages()
+    assert found[2].adapter_params <= found[0].block_params
+    with pytest.raises(
+        BudgetError, match=r"stage 3 \(LoRA on 4 blocks\) has .* in adapters, and the blocks of a stage"
+    ):
+        stages(rank=6)
+    with pytest.raises(BudgetError, match=r"stage 1 .* active parameters"):
+        ActiveBudget(params=found[2].params - 1).check(found[2:])
+
+
+def test_a_table_that_learns_is_counted_where_it_is() -> None:
+    learned = LayeredConfig(vocab_size=96, hidden_size=16, num_attention_heads=2, interface="learned")
+    layers = Layerwise(blocks=2, stages=(LayerStage(), LayerStage()), interface_learns=True)
+    first, second = stages_of(layers, learned, [SCHEDULE] * 2)
+    assert (first.embedding_params, second.embedding_params) == (96 * 16, 0)
+    assert first.params == second.params + 96 * 16
+    assert first.activation_bytes > stage(learned, 2).activation_bytes, "gradients go on to the table"
+    with pytest.raises(ConfigError, match="has no parameters, so it cannot learn"):
+        stages_of(layers, LAYERED, [SCHEDULE] * 2)
 
 
 def test_only_a_head_of_its_own_can_learn() -> None:
