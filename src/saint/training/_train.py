@@ -182,7 +182,7 @@ def untrained(plan: BasePlan, tokenizer: Any, *, root: Path = Path()) -> PreTrai
         DataError: Its token interface cannot be drawn.
     """
     config = model_config(plan.architecture, plan.model, tokenizer)
-    model = new_model(config, tokenizer, seed=plan.seed, font=root / plan.font if plan.font else None)
+    model: PreTrainedModel = new_model(config, tokenizer, seed=plan.seed, font=root / plan.font if plan.font else None)
     return model.eval()
 
 
