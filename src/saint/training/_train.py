@@ -182,8 +182,9 @@ def untrained(plan: BasePlan, tokenizer: Any, *, root: Path = Path()) -> PreTrai
         DataError: Its token interface cannot be drawn.
     """
     config = model_config(plan.architecture, plan.model, tokenizer)
-    model: PreTrainedModel = new_model(config, tokenizer, seed=plan.seed, font=root / plan.font if plan.font else None)
-    return model.eval()
+    model = new_model(config, tokenizer, seed=plan.seed, font=root / plan.font if plan.font else None)
+    model.eval()
+    return model
 
 
 def new_model(config: Any, tokenizer: Any, *, seed: int, font: Path | None = None) -> PreTrainedModel:
