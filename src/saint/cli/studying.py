@@ -225,7 +225,7 @@ def docking_study(**told: Any) -> None:
             figures=docking_figures,
             figure_lines=docking_figure_lines,
             unmeasured=docking_unmeasured,
-            pictures="pictures    {folder}/gains.svg, {folder}/claims.svg",
+            pictures="picture     {folder}/gains.svg",
         ),
     )
     run_study(studied, Told(**told))

@@ -38,18 +38,14 @@ def docking_markdown(record: Row) -> str:
 
 
 def write_docking(record: Row, folder: Path) -> None:
-    """Write results.json, table.md and pictures of gains and claims, each whole or not at all; results.json last."""
+    """Write results.json, table.md and a picture of the gains, each whole or not at all; results.json last."""
     gains = [
         forest_row(row["name"], row["gain"], _COLORS[row["arm"]])
         for row in record["rows"]
         if row.get("gain") and row["arm"] in ("own", "moved", "retrained")
     ]
-    claims = [forest_row(one["name"].replace("_", " "), one["saved"], "c0") for one in record["claims"] if one["saved"]]
-    pictures = {
-        "gains.svg": forest_of(gains, x_label="nats per byte saved against the backbone alone", colors=_COLORS),
-        "claims.svg": forest_of(claims, x_label="nats per byte more than claimed against"),
-    }
-    write_page(record, folder, docking_markdown(record), pictures)
+    picture = forest_of(gains, x_label="nats per byte saved against the backbone alone", colors=_COLORS)
+    write_page(record, folder, docking_markdown(record), {"gains.svg": picture})
 
 
 def docking_figures(record: Row) -> list[Figure]:
