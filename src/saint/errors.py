@@ -162,6 +162,10 @@ class WorkerError(SaintError, RuntimeError):
     """A process that was to do part of the work died."""
 
 
+class RefusedResultError(WorkerError):
+    """What a worker says came of a job is not what its coordinator finds: it was measured, or made, in another way."""
+
+
 class StorageError(SaintError, OSError):
     """The disk refused a write; nothing was half-written."""
 

@@ -1,24 +1,40 @@
-from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, TypeVar, final
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple, Protocol
 
-from typing_extensions import override
+from saint.search._queue import Lease
 
-T = TypeVar("T")
-R = TypeVar("R")
+
+class Heard(NamedTuple):
+    """What a worker says, or what is said of it."""
+
+    worker: str
+    what: Literal["ready", "beat", "done", "error", "gone"]
+    """`ready`: it wants a job; `beat`: it is alive, and has come `value` units of work further; `done`: `value` came of
+    its job; `error`: `value`, an exception, ended its job; `gone`: it died, and `value` says how."""
+    token: int = 0
+    """Of the lease that it speaks of."""
+    value: Any = None
 
 
 class Executor(Protocol):
-    """Does the same with many trials, anywhere."""
+    """Workers somewhere: in this process, in others, or on a cluster. It never decides what is done."""
 
-    def map(self, run: Callable[[T], R], trials: Iterable[T]) -> Iterator[R]:
-        """The results, in the order of the trials."""
+    def hire(self) -> str:
+        """Start a worker and return its name, which no other ever has; `ready` is heard from it when it can work."""
         ...
 
+    def hand(self, lease: Lease) -> None:
+        """Give a worker that is ready a job; one that died meanwhile is heard of as `gone`."""
+        ...
 
-@final
-class Serial(Executor):
-    """One after the other, here."""
+    def hear(self, patience_s: float) -> Iterator[Heard]:
+        """What was said since; waits for something up to `patience_s` seconds."""
+        ...
 
-    @override
-    def map(self, run: Callable[[T], R], trials: Iterable[T]) -> Iterator[R]:
-        yield from map(run, trials)
+    def dismiss(self, worker: str) -> None:
+        """End a worker at once, whatever it does; nothing is heard from it any more."""
+        ...
+
+    def close(self) -> None:
+        """End all: each saves what is under way, as far as it can."""
+        ...
