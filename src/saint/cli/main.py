@@ -22,6 +22,7 @@ from saint.cli.library import library
 from saint.cli.mapping import map_sites
 from saint.cli.measuring import measure
 from saint.cli.mixing import mix
+from saint.cli.planning import plan_cluster, simulate_cluster
 from saint.cli.rejudging import rejudge
 from saint.cli.remoting import bundle, import_registry, pull, push, unbundle
 from saint.cli.studying import study
@@ -79,6 +80,8 @@ for command in (
     compare,
     study,
     bench,
+    plan_cluster,
+    simulate_cluster,
     train,
     data,
     expand,

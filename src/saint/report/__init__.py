@@ -4,6 +4,11 @@ from saint.report._active import active_rows as active_rows, active_table as act
 from saint.report._blame import blame_lines as blame_lines, blame_parts as blame_parts
 from saint.report._blame_page import blame_html as blame_html
 from saint.report._blame_picture import blame_picture as blame_picture
+from saint.report._cluster import (
+    prediction_parts as prediction_parts,
+    sweep_parts as sweep_parts,
+    write_sweep as write_sweep,
+)
 from saint.report._comparison import comparison_parts as comparison_parts, to_markdown as to_markdown
 from saint.report._comparison_figures import (
     comparison_figures as comparison_figures,

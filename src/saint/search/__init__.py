@@ -3,6 +3,14 @@
 from saint.search._code import code_digest as code_digest, defining_digest as defining_digest
 from saint.search._crew import Crew as Crew
 from saint.search._executor import Executor as Executor, Heard as Heard
+from saint.search._loop_cost import LoopCost as LoopCost, measure_loop as measure_loop
 from saint.search._queue import Job as Job, Lease as Lease, Queue as Queue, Role as Role, Stage as Stage
+from saint.search._simulate import (
+    Cluster as Cluster,
+    Costs as Costs,
+    Simulated as Simulated,
+    Work as Work,
+    simulate as simulate,
+)
 from saint.search._store import Store as Store
 from saint.search._workers import Demand as Demand, Desk as Desk, Result as Result, Workers as Workers
