@@ -57,7 +57,7 @@ def test_a_worker_that_falls_silent_is_given_up_when_its_lease_ends_and_its_tria
     assert lost.num_trials == 1
     late = (
         lost.makespan_s - calm.makespan_s - lost.lost_s
-    )  # the lease, to a second, a heartbeat before, and a new start
+    )  # what the lease still had, and a new start
     assert 50.0 + 10.0 <= late <= 61.5 + 10.0
 
 
