@@ -55,9 +55,7 @@ def test_a_worker_that_falls_silent_is_given_up_when_its_lease_ends_and_its_tria
     calm = took(inf, 0)
     lost = next(found for seed in range(50) if (found := took(200.0, seed)).num_lost == 1)
     assert lost.num_trials == 1
-    late = (
-        lost.makespan_s - calm.makespan_s - lost.lost_s
-    )  # what the lease still had, and a new start
+    late = lost.makespan_s - calm.makespan_s - lost.lost_s  # what the lease still had, and a new start
     assert 50.0 + 10.0 <= late <= 61.5 + 10.0
 
 
