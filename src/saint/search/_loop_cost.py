@@ -10,7 +10,7 @@ from saint.search._crew import Crew
 from saint.search._executor import Heard
 from saint.search._queue import Job, Lease
 
-_LEAST_TIMED = 200
+_LEAST_TIMED, _MOST_TIMED = 200, 1000
 _NUM_GROUPS = 8
 
 
@@ -26,10 +26,14 @@ class LoopCost:
 
 
 def measure_loop(num_workers: int) -> LoopCost:
-    """Time the loop of a crew of so many workers, in this process; takes up to some seconds."""
-    num_jobs = max(num_workers, _LEAST_TIMED)
-    bare, beaten = (_seconds_of(num_workers, num_jobs, num_beats) for num_beats in (0, 2))
-    return LoopCost(lease_s=bare / num_jobs, beat_s=max(0.0, beaten - bare) / (2 * num_jobs))
+    """Time the loop of a crew of so many workers, in this process; takes up to some seconds.
+
+    A turn looks at every worker: that of more than 1,000 is taken to cost as much more as there are more of them.
+    """
+    timed = min(num_workers, _MOST_TIMED)
+    num_jobs, more = max(timed, _LEAST_TIMED), num_workers / timed
+    bare, beaten = (_seconds_of(timed, num_jobs, num_beats) for num_beats in (0, 2))
+    return LoopCost(lease_s=more * bare / num_jobs, beat_s=more * max(0.0, beaten - bare) / (2 * num_jobs))
 
 
 def _seconds_of(num_workers: int, num_jobs: int, num_beats: int) -> float:

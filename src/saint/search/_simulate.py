@@ -102,6 +102,10 @@ class Cluster:
         """Refuse what cannot be."""
         if self.num_workers < 1:
             raise ConfigError(f"expected at least 1 worker, got {self.num_workers}")
+        if self.num_workers > _MOST_WORKERS:
+            raise ConfigError(
+                f"expected at most {_MOST_WORKERS:,} workers, which take minutes, got {self.num_workers:,}"
+            )
         if not (self.start_s >= 0 and self.life_s > 0 and 0 < self.beat_every_s < self.lease_s):
             raise ConfigError(
                 f"expected a start of at least 0 s, a life above 0 s and heartbeats more often than a lease lasts, got "
@@ -158,22 +162,22 @@ def simulate(cluster: Cluster, costs: Costs, *works: Work, seed: int = 0) -> Sim
     other workers and other failures do not change it.
 
     Raises:
-        ConfigError: It is more than can be simulated.
-        WorkerError: Workers do not live long enough for what they are to do.
+        ConfigError: It is more than can be simulated, or workers do not live long enough for a trial.
+        WorkerError: They do not come to a heartbeat.
     """
     longest = max((max(work.trial_s) for work in works), default=0.0)
     if longest > _MOST_LIVES * cluster.life_s:
-        raise WorkerError(
+        raise ConfigError(
             f"a trial of {longest:g} s would be begun again and again by workers that live for {cluster.life_s:g} s on "
             f"average; expected a life of at least {longest / _MOST_LIVES:g} s, so give shorter trials"
         )
     num_messages = sum(
         work.num_rounds * work.candidates * (1 + work.mean_trial_s / cluster.beat_every_s) for work in works
     )
-    if num_messages > _MOST_MESSAGES or cluster.num_workers > _MOST_WORKERS:
+    if num_messages > _MOST_MESSAGES:
         raise ConfigError(
-            f"{cluster.num_workers:,} workers and {num_messages:,.0f} messages would be simulated for hours; expected "
-            f"at most {_MOST_WORKERS:,} and {_MOST_MESSAGES:,}, so give fewer trials, workers or heartbeats"
+            f"{num_messages:,.0f} messages would be simulated for hours; expected at most {_MOST_MESSAGES:,}, so give "
+            "fewer or shorter trials"
         )
     run = _Run(cluster, costs, seed)
     for place, work in enumerate(works):

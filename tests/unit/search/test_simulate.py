@@ -1,5 +1,6 @@
 """The simulated cluster: nothing is lost or done twice, and what it takes is what can be worked out by hand."""
 
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -96,10 +97,14 @@ def test_it_is_the_queue_of_a_search_that_is_driven(monkeypatch: pytest.MonkeyPa
 
 def test_what_cannot_be_is_refused_in_one_sentence() -> None:
     work = Work(trial_s=(60.0,), num_rounds=1, candidates=4, finalists=1)
-    with pytest.raises(WorkerError, match="begun again and again by workers that live for 5 s"):
+    with pytest.raises(ConfigError, match="begun again and again by workers that live for 5 s"):
         simulate(Cluster(num_workers=1, life_s=5.0), LEAN, work)
-    with pytest.raises(ConfigError, match="at most 20,000"):
-        simulate(Cluster(num_workers=10**7), LEAN, work)
+    with pytest.raises(ConfigError, match="at most 20,000 workers"):
+        Cluster(num_workers=10**7)
+    with pytest.raises(ConfigError, match="at most 20,000,000, so give"):
+        simulate(Cluster(num_workers=1), LEAN, replace(work, candidates=10**7))
+    with pytest.raises(WorkerError, match="do not come to a heartbeat"):
+        simulate(Cluster(num_workers=1, life_s=0.5), LEAN, replace(work, trial_s=(2.0,)), seed=1)
     with pytest.raises(ConfigError, match="at least 1 worker, got 0"):
         Cluster(num_workers=0)
     with pytest.raises(ConfigError, match="heartbeats more often"):
