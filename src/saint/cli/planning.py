@@ -36,21 +36,16 @@ _judge_option = click.option(
 )
 
 
-class _Numbers(click.ParamType):
-    """Positive whole numbers with commas between them."""
-
-    name = "numbers"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:  # a default is converted as well
-        try:
-            found = tuple(int(part) for part in str(value).split(","))
-        except ValueError:
-            found = ()
-        if not found or min(found) < 1:
-            self.fail(f"{value!r} is no list of whole numbers above 0; give such as 1,16,256", param, ctx)
-        return found
+def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
+    """Whole numbers above 0 with commas between them."""
+    try:
+        found = tuple(int(part) for part in value.split(","))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 1:
+        said = f"{value!r} is no list of whole numbers above 0; give such as 1,16,256"
+        raise click.BadParameter(said, ctx=context, param=parameter)
+    return found
 
 
 @click.command("plan-cluster")
@@ -114,10 +109,10 @@ def plan_cluster(
 
 @click.command("simulate-cluster")
 @click.argument("source", metavar=_SOURCE_HELP, required=False, type=click.Path())
-@click.option("--workers", type=_Numbers(), default="1,4,16,64,128,256,512,1000", show_default=True)
+@click.option("--workers", callback=_numbers, default="1,4,16,64,128,256,512,1000", show_default=True)
 @click.option("--trial-seconds", default=60.0, show_default=True, help="On average; a trial takes 3/4 to 5/4 of it.")
 @click.option("--per-worker", default=16, show_default=True, help="Trials for each worker in a big round.")
-@click.option("--candidates", type=_Numbers(), default="36,256,1024", show_default=True, help="Of small rounds.")
+@click.option("--candidates", callback=_numbers, default="36,256,1024", show_default=True, help="Of small rounds.")
 @click.option("--finalists", default=3, show_default=True, help="Of a round.")
 @click.option(
     "--life-hours", default=24.0, show_default=True, help="Mean time between failures, in rows with failures."

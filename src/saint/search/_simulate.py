@@ -2,7 +2,7 @@
 
 import hashlib
 import heapq
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf, log
@@ -217,7 +217,7 @@ class _Run:
         self._idle: dict[str, None] = {}  # in the order in which they became so
         self._dies: dict[str, float] = {}  # of a worker that was not given up
         self._attempts: dict[str, _Attempt] = {}
-        self._busy: Counter[str] = Counter()
+        self._busy: dict[str, float] = defaultdict(float)
         self._num_hired = self._num_events = self._num_trials = 0
         self._useful = self._lost = 0.0
         for _ in range(cluster.num_workers):
