@@ -49,7 +49,7 @@ def _search_metrics(status: SearchStatus, *, is_up: bool) -> list[tuple[str, str
         ("saint_search_told_seconds", "gauge", "When the coordinator last spoke, since 1970.", [({}, status.written)]),
         ("saint_workers", "gauge", "Workers by state.", [({"state": one}, states.count(one)) for one in _STATES]),
         ("saint_worker_tokens_per_second", "gauge", "Of the job under way.", rates),
-        ("saint_jobs", "gauge", "Jobs of the round.", [({"stage": one}, n) for one, n in status.jobs.items()]),
+        ("saint_jobs", "gauge", "Jobs by how far they are.", [({"stage": one}, n) for one, n in status.jobs.items()]),
         ("saint_jobs_done_total", "counter", "Jobs by role.", [(name, one.done) for name, one in roles]),
         ("saint_worker_seconds_total", "counter", "Of workers.", [(name, one.seconds) for name, one in roles]),
         ("saint_tokens_total", "counter", "Learnt from.", [(name, one.units) for name, one in roles]),

@@ -96,19 +96,18 @@ def _work(summary: Mapping[str, Any], seen: Seen, now: float) -> Text:
 
 
 def _workers(status: SearchStatus, now: float) -> Table:
-    numbers = ("for", "tokens", "tokens/s", "done", "lost")
-    table = _table("Workers", ("worker", "state", "role", "kind", "at", "job"), numbers)
+    words, numbers = ("worker", "state", "role", "job", "what", "group"), ("for", "tokens", "tokens/s", "done")
+    table = _table("Workers", words, numbers)
     for one in status.workers:
         is_busy = one.state == "busy"
         table.add_row(
             Text(one.name),
             Text(one.state, style=_STATES[one.state]),
-            *(Text(cell) for cell in (one.role, one.kind, one.group, one.job[:12])),
+            *(Text(cell) for cell in (one.role, one.job[:12], one.label, one.group)),
             Text(_long(now - one.since)),
             Text(f"{one.units:,}" if is_busy else ""),
             Text(f"{speed:,.0f}" if (speed := rate(one, status)) else ""),
-            Text(str(one.done)),
-            Text(str(one.lost)),
+            Text(f"{one.done:,}"),
         )
     return table
 

@@ -33,18 +33,16 @@ class WorkerStatus:
     role: str = ""
     """What its job is for; "" without one, as what follows."""
     job: str = ""
+    label: str = ""
+    """What the job is, for people."""
     group: str = ""
     """What it shares with other jobs, such as the blocks below a site."""
-    kind: str = ""
-    """Of the graft that it trains."""
     since: float = 0.0
     """When this state began, in seconds since 1970."""
     units: int = 0
     """How far it came since then; tokens, of training."""
     done: int = 0
     """Jobs."""
-    lost: int = 0
-    """Leases."""
 
 
 @final
@@ -79,7 +77,7 @@ class SearchStatus:
     """Whether the coordinator has gone home; its process may go on with something else."""
     workers: tuple[WorkerStatus, ...] = ()
     jobs: dict[str, int] = field(default_factory=dict)
-    """How many are how far; of the round."""
+    """Stage -> how many have come so far."""
     roles: dict[str, RoleStatus] = field(default_factory=dict)
     lost: int = 0
     """Leases that came to nothing."""

@@ -41,12 +41,11 @@ def a_status() -> SearchStatus:
         state="busy",
         role="search",
         job="ab" * 32,
-        group="layers.3",
-        kind="phi",
+        group="b3",
+        label="phi at 4 sites",
         since=now - 3630,
         units=7_260_000,
         done=3,
-        lost=1,
     )
     return SearchStatus(
         pid=os.getpid(),
@@ -90,8 +89,8 @@ def test_a_screen_shows_who_does_what_and_where_growth_is(registry: Registry) ->
     for words in (
         "1 grafts stand; judged: 1 stands",
         "round 2, 2 workers (processes) for 2 h 5 min; jobs: 2 proposed, 1 leased; 1 leases lost, 4 answers refused",
-        "│ w1[/x]�[2J� │ busy │ search │ phi │ layers.3 │ abababababab │ 1 h 0 min │ 7,260,000 │ 2,000 │ 3 │ 1 │",
-        "│ w2 │ idle │ │ │ │ │ 2 h 5 min │ │ │ 0 │ 0 │",
+        "│ w1[/x]�[2J� │ busy │ search │ abababababab │ phi at 4 sites │ b3 │ 1 h 0 min │ 7,260,000 │ 2,000 │ 3 │",
+        "│ w2 │ idle │ │ │ │ │ 2 h 5 min │ │ │ 0 │",
         "│ search │ 3 │ 12 s │ 9,000 │ 720 │",
         "the bare base 2.0000",
         "round 1 1.7500 +0.2500 [+0.1500, +0.3500] " + 40 * "█",
