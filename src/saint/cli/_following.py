@@ -26,7 +26,8 @@ def follow(
                 num_entries, summary = number, summarise(registry)
                 _write(file, summary, is_last=summary["finished"])
                 if summary["finished"]:
-                    return told(f"{file} written; growth is finished")
+                    told(f"{file} written; growth is finished")
+                    return
                 told(f"{file} written; {number} entries")
             wait(_EVERY_S)
     except KeyboardInterrupt:
