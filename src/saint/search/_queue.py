@@ -1,9 +1,9 @@
-"""Which worker does what until when: jobs are leased, leases are renewed by heartbeats, and what is lost is leased anew.
+"""Which worker does what until when: jobs are leased, heartbeats renew leases, and what is lost is leased anew.
 
 Nothing here waits or looks at a clock: the time is handed over, so that a simulation uses the same queue as a search.
 """
 
-from collections import deque
+from bisect import insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -35,6 +35,9 @@ class Stage(StrEnum):
     FAILED = "failed"
 
 
+_OVER = (Stage.CHECKED, Stage.FAILED)
+
+
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
@@ -45,8 +48,12 @@ class Job:
     role: Role = Role.SEARCH
     group: str = ""
     """What it needs and shares with others, such as the blocks below a site: workers that have it are preferred."""
-    body: Any = field(default=None, compare=False)
+    label: str = ""
+    """What it is, for people."""
+    body: Any = field(default=None, compare=False, repr=False)
     """What the worker is told: plain data that can be sent."""
+    at_most_bytes: int | None = None
+    """The most that an answer may take: a longer one is not read."""
 
 
 class Lease(NamedTuple):
@@ -61,13 +68,12 @@ class Lease(NamedTuple):
 
 
 @final
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Known:
     job: Job
     place: int
     stage: Stage = Stage.PROPOSED
     lease: Lease | None = None
-    num_leases: int = 0
     num_fruitless: int = 0
     """Leases lost one after the other, without a word of progress between them."""
     is_getting_on: bool = False
@@ -97,18 +103,22 @@ class Queue:
             )
         self._lease_s, self._at_most_fruitless = lease_s, at_most_fruitless
         self._known: dict[str, _Known] = {}
-        self._waiting: dict[Role, dict[str, deque[_Known]]] = {role: {} for role in Role}  # by group, oldest first
+        self._waiting: dict[Role, dict[str, list[_Known]]] = {role: {} for role in Role}  # by group, oldest first
         self._leases: dict[int, _Known] = {}  # by token
         self._warm: dict[str, set[str]] = {}  # worker -> groups it has worked in
         self._owners: dict[str, int] = {}  # group -> how many workers have it
         self._num_tokens = 0
+        self._num_proposed = 0
         self._num_open = 0
+        self.num_lost = 0
+        """Leases that were lost so far."""
 
     def propose(self, job: Job) -> bool:
-        """Take a job in; returns False where it is known already."""
-        if job.name in self._known:
+        """Take a job in; returns False where it is in already and not over."""
+        if job.name in self._known and self._known[job.name].stage not in _OVER:
             return False
-        known = self._known[job.name] = _Known(job, place=len(self._known))
+        known = self._known[job.name] = _Known(job, place=self._num_proposed)
+        self._num_proposed += 1
         self._num_open += 1
         self._wait(known)
         return True
@@ -161,16 +171,21 @@ class Queue:
 
     def refuse(self, name: str) -> None:
         """What came of a job was not in order: it is leased anew."""
-        known = self._returned(name)
-        known.num_fruitless += 1
-        self._again(known)
+        self._again(self._returned(name))
 
     def fail(self, name: str) -> None:
         """A job cannot be done; it is over."""
         known = self._known[name]
+        if known.stage in _OVER:
+            return
         if known.lease is not None:
             del self._leases[known.lease.token]
             known.lease = None
+        elif known.stage is Stage.PROPOSED:
+            waiting = self._waiting[known.job.role]
+            waiting[known.job.group].remove(known)
+            if not waiting[known.job.group]:
+                del waiting[known.job.group]
         self._end(known, Stage.FAILED)
 
     def lose(self, worker: str) -> list[Job]:
@@ -195,6 +210,10 @@ class Queue:
             if known.stage is Stage.FAILED and known.num_fruitless >= self._at_most_fruitless
         ]
 
+    def is_done(self, name: str) -> bool:
+        """Whether a job is checked or has failed."""
+        return self._known[name].stage in _OVER
+
     def stage_of(self, name: str) -> Stage:
         """How far a job has come."""
         return self._known[name].stage
@@ -215,24 +234,12 @@ class Queue:
         stages = [known.stage for known in self._known.values()]
         return {stage: stages.count(stage) for stage in Stage}
 
-    @property
-    def num_lost(self) -> int:
-        """Leases that came to nothing so far."""
-        done = (Stage.RETURNED, Stage.CHECKED)
-        return sum(
-            known.num_leases - (known.stage in done or known.stage is Stage.LEASED) for known in self._known.values()
-        )
-
     def _wait(self, known: _Known) -> None:
-        waiting = self._waiting[known.job.role].setdefault(known.job.group, deque())
-        if waiting and waiting[0].place > known.place:
-            waiting.appendleft(known)  # one that was lost is older than those that were never leased
-        else:
-            waiting.append(known)
+        insort(self._waiting[known.job.role].setdefault(known.job.group, []), known, key=lambda one: one.place)
 
     def _take(self, role: Role, group: str) -> _Known:
         waiting = self._waiting[role][group]
-        known = waiting.popleft()
+        known = waiting.pop(0)
         if not waiting:
             del self._waiting[role][group]
         return known
@@ -245,12 +252,12 @@ class Queue:
         self._num_tokens += 1
         known.lease = Lease(known.job, worker, self._num_tokens, now + self._lease_s)
         known.stage, known.is_getting_on = Stage.LEASED, False
-        known.num_leases += 1
         self._leases[self._num_tokens] = known
         return known.lease
 
     def _lost(self, lease: Lease) -> Job:
         known = self._leases.pop(lease.token)
+        self.num_lost += 1
         known.num_fruitless = 0 if known.is_getting_on else known.num_fruitless + 1
         self._again(known)
         return known.job
@@ -274,7 +281,7 @@ class Queue:
         self._num_open -= 1
 
 
-def _oldest(groups: Iterator[tuple[str, deque[_Known]]]) -> str | None:
+def _oldest(groups: Iterator[tuple[str, list[_Known]]]) -> str | None:
     """The group whose first job was proposed first."""
     found = [(waiting[0].place, name) for name, waiting in groups]
     return min(found)[1] if found else None
