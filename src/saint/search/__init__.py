@@ -11,5 +11,15 @@ from saint.search._message import (
 )
 from saint.search._processes import Processes as Processes, answered as answered
 from saint.search._queue import Job as Job, Lease as Lease, Queue as Queue, Role as Role, Stage as Stage
+from saint.search._status import (
+    Control as Control,
+    RoleStatus as RoleStatus,
+    SearchStatus as SearchStatus,
+    Seen as Seen,
+    StatusFile as StatusFile,
+    Word as Word,
+    WorkerStatus as WorkerStatus,
+    look as look,
+)
 from saint.search._store import Store as Store
 from saint.search._workers import Demand as Demand, Desk as Desk, Result as Result, Workers as Workers
