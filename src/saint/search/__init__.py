@@ -19,5 +19,15 @@ from saint.search._simulate import (
     Work as Work,
     simulate as simulate,
 )
+from saint.search._status import (
+    Control as Control,
+    RoleStatus as RoleStatus,
+    SearchStatus as SearchStatus,
+    Seen as Seen,
+    StatusFile as StatusFile,
+    Word as Word,
+    WorkerStatus as WorkerStatus,
+    look as look,
+)
 from saint.search._store import Store as Store
 from saint.search._workers import Demand as Demand, Desk as Desk, Result as Result, Workers as Workers
