@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from benchmarks.distributed.simulation import figures_of, simulated
 from made_up_garden import FERN, LILY, MOSS, ROSE, created, judged, trained
 from saint import config
 from saint.cli.main import main
@@ -207,3 +208,14 @@ def test_a_simulation_leaves_a_table_and_a_picture(ask: Ask, tmp_path: Path) -> 
     assert page.count("could keep") == 2
     assert picture.count("<polyline") == 5
     assert ask("simulate-cluster", "--workers", "1,x").exit_code == 2
+
+
+def test_the_figure_is_what_was_simulated_for_256_workers() -> None:
+    record = simulated(UNITS, size="smoke")
+    lean, full = figures_of(record, None, size="smoke")
+    row = record["rows"][-1]
+    assert row["workers"] == 256
+    assert (lean.value, full.value) == (row["finalists"]["utilisation"], row["all"]["utilisation"])
+    assert lean.name == "smoke_simulation_utilisation_256_finalists_measured_again"
+    assert (lean.target, lean.sense) == (0.9, "at_least")
+    assert lean.value > full.value
