@@ -94,6 +94,7 @@ def test_a_sweep_says_who_waits_for_whom() -> None:
     assert told["rounds"]["24"]["utilisation"] < 0.5  # 24 trials for 48 workers
 
 
+@pytest.mark.slow
 def test_the_parts_are_timed_on_a_real_base(base: FrozenBase, data: Splits, plan: Plan, tmp_path: Path) -> None:
     small = replace(plan, schedule=Schedule(num_steps=8, batch_size=2, seq_len=16, evaluate_every=8))
     found = measure_units(base, data.train, small, select_tokens=100, judge_tokens=200, folder=tmp_path)
