@@ -126,6 +126,10 @@ class BusyError(SaintError, RuntimeError):
     """Another process is at work on the same registry."""
 
 
+class NobodyAtWorkError(SaintError, RuntimeError):
+    """Something was asked of whoever searches for a registry, and nobody does."""
+
+
 class StaleEvidenceError(SaintError, RuntimeError):
     """Evidence was measured on a stack that no longer stands."""
 
@@ -160,6 +164,10 @@ class DivergedError(SaintError, ArithmeticError):
 
 class WorkerError(SaintError, RuntimeError):
     """A process that was to do part of the work died."""
+
+
+class RefusedResultError(WorkerError):
+    """What a worker says came of a job is not what its coordinator finds: it was measured, or made, in another way."""
 
 
 class StorageError(SaintError, OSError):

@@ -51,7 +51,7 @@ def cost(
     from saint.models import forward_cost
 
     quieten()
-    base, schedule = _base(base_path), _schedule(plan_path)
+    base, schedule = base_or_stand_in(base_path), _schedule(plan_path)
     forward = forward_cost(base, seq_len=schedule.seq_len)
     steps = _Priced.steps(base, schedule, rank)
     sizes = {"select_tokens": select_tokens, "judge_tokens": judge_tokens}
@@ -104,7 +104,7 @@ class _Counted:
 
         self._base, self._schedule = base, schedule
         self._candidate = Candidate(sites=sites, kind="lora", options={"rank": rank})
-        self._text = _text(base, 4 * schedule.tokens_per_step)
+        self._text = counting_text(base, 4 * schedule.tokens_per_step)
 
     def dense(self) -> int:
         from saint.training import continue_training
@@ -164,7 +164,7 @@ class _Counted:
         return num_flops // num_tokens if num_flops % num_tokens == 0 else round(num_flops / num_tokens)
 
 
-def _base(path: str | None) -> "FrozenBase":
+def base_or_stand_in(path: str | None) -> "FrozenBase":
     """The base that was named, or one of the demo's architecture."""
     from transformers import AutoConfig
 
@@ -193,7 +193,7 @@ def _schedule(path: str | None) -> "Schedule":
     return Schedule(num_steps=60, batch_size=8, seq_len=128, evaluate_every=20)
 
 
-def _text(base: "FrozenBase", num_tokens: int) -> "Corpus":
+def counting_text(base: "FrozenBase", num_tokens: int) -> "Corpus":
     """Token ids that mean nothing, for counting."""
     import numpy as np
 

@@ -1,11 +1,23 @@
 """The main flow: sensitivity, candidates, training, evaluation, gates, registry."""
 
+from saint.growth._cluster import (
+    Prediction as Prediction,
+    Prices as Prices,
+    Remeasured as Remeasured,
+    Sweep as Sweep,
+    costs_of as costs_of,
+    predict as predict,
+    sweep as sweep,
+    told as told,
+    works_of as works_of,
+)
 from saint.growth._first import (
     begin_layers as begin_layers,
     make_first_stage as make_first_stage,
     must_be_drawn as must_be_drawn,
 )
 from saint.growth._grow import grow as grow
+from saint.growth._hands import Hands as Hands, opening as opening
 from saint.growth._head_state import HEAD_PARTS as HEAD_PARTS
 from saint.growth._install import install as install
 from saint.growth._layers import (
@@ -22,9 +34,12 @@ from saint.growth._layerwise import (
     LayerStage as LayerStage,
     Layerwise as Layerwise,
 )
+from saint.growth._orders import Brief as Brief, brief_for as brief_for
 from saint.growth._plan import Controls as Controls, Plan as Plan, Stage as Stage
 from saint.growth._rejudge import Again as Again, rejudge as rejudge
 from saint.growth._sets import Joint as Joint, Overgrow as Overgrow
 from saint.growth._start import open_data as open_data, start as start
 from saint.growth._submit import Submission as Submission, submit as submit
+from saint.growth._unit_costs import UnitCosts as UnitCosts, measure_units as measure_units, units_in as units_in
 from saint.growth._watch import Watched as Watched, watch as watch
+from saint.growth._workforce import ControlMade as ControlMade, ControlRun as ControlRun, Workforce as Workforce

@@ -4,6 +4,11 @@ from saint.report._active import active_rows as active_rows, active_table as act
 from saint.report._blame import blame_lines as blame_lines, blame_parts as blame_parts
 from saint.report._blame_page import blame_html as blame_html
 from saint.report._blame_picture import blame_picture as blame_picture
+from saint.report._cluster import (
+    prediction_parts as prediction_parts,
+    sweep_parts as sweep_parts,
+    write_sweep as write_sweep,
+)
 from saint.report._comparison import comparison_parts as comparison_parts, to_markdown as to_markdown
 from saint.report._comparison_figures import (
     comparison_figures as comparison_figures,
@@ -63,6 +68,7 @@ from saint.report._library import (
     library_table as library_table,
 )
 from saint.report._measured import against_chance as against_chance, measured_parts as measured_parts
+from saint.report._metrics import metrics_text as metrics_text
 from saint.report._study import study_markdown as study_markdown, study_parts as study_parts
 from saint.report._study_figures import (
     study_figure_lines as study_figure_lines,
@@ -78,6 +84,7 @@ from saint.report._text import (
     log_table as log_table,
     status_lines as status_lines,
 )
+from saint.report._top import top_parts as top_parts, top_record as top_record
 from saint.report._ways import (
     ways_figure_lines as ways_figure_lines,
     ways_figures as ways_figures,

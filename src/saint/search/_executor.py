@@ -1,24 +1,64 @@
-from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, TypeVar, final
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple, Protocol
 
-from typing_extensions import override
+from saint.progress import Progress
+from saint.search._queue import Lease
 
-T = TypeVar("T")
-R = TypeVar("R")
+
+class Heard(NamedTuple):
+    """What a worker says, or what is said of it."""
+
+    worker: str
+    what: Literal["ready", "beat", "done", "error", "gone"]
+    """`ready`: it can work, and says with `value`, bytes, who it is; `beat`: it is alive, and has come `value` units of
+    work further; `done`: `value`, bytes, came of its job; `error`: `value`, a `SaintError`, ended its job or, without
+    a token, kept it from being ready; `gone`: it died, and `value` says how."""
+    token: int = 0
+    """Of the lease that it speaks of."""
+    value: Any = None
 
 
 class Executor(Protocol):
-    """Does the same with many trials, anywhere."""
+    """Workers somewhere: in other processes, or on a cluster. It never decides what is done."""
 
-    def map(self, run: Callable[[T], R], trials: Iterable[T]) -> Iterator[R]:
-        """The results, in the order of the trials."""
+    def hire(self) -> str:
+        """Start a worker and return its name, which no other ever has; `ready` is heard from it when it can work."""
+        ...
+
+    def hand(self, lease: Lease) -> None:
+        """Give a worker that is ready the body of a job; one that died meanwhile is heard of as `gone`."""
+        ...
+
+    def hear(self, patience_s: float) -> Iterator[Heard]:
+        """What was said since; waits for something up to `patience_s` seconds."""
+        ...
+
+    def dismiss(self, worker: str) -> None:
+        """End a worker at once, whatever it does; nothing is heard from it any more."""
+        ...
+
+    def close(self) -> None:
+        """End all: each saves what is under way, as far as it can."""
         ...
 
 
-@final
-class Serial(Executor):
-    """One after the other, here."""
+class Bench(Protocol):
+    """What a worker opens once, to do one job after the other on it."""
 
-    @override
-    def map(self, run: Callable[[T], R], trials: Iterable[T]) -> Iterator[R]:
-        yield from map(run, trials)
+    def hello(self) -> bytes:
+        """Who the worker is: whoever gives it work looks at that first."""
+        ...
+
+    def do(self, body: Any) -> bytes:
+        """Do the job that the body tells of, and return what came of it.
+
+        Raises:
+            SaintError: It cannot be done.
+            Interrupted: Nobody wants it any more.
+        """
+        ...
+
+
+OpenBench = Callable[[Progress], Bench]
+"""A function of a module, or a partial of one, so that it can be sent: called once in each worker. What the worker does
+is told to its progress in units of work; that raises `Interrupted` where nobody wants it any more."""

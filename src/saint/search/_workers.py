@@ -1,23 +1,19 @@
-"""Worker processes: each opens a bench once, then does one job after the other on it."""
+"""Studies in worker processes: each opens a bench once, then does one job after the other on it."""
 
-import signal
+import json
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable, Generator, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self, final
 
 from typing_extensions import override
 
 from saint import records
-from saint.errors import Interrupted, SaintError, WorkerError
-from saint.progress import Progress, Task
-
-_POLL_S = 0.2
-_PATIENCE_S = 20.0  # for a worker to come to the end of a step
+from saint.progress import Progress
+from saint.search import _executor
+from saint.search._crew import Crew
+from saint.search._processes import Processes
+from saint.search._queue import Job
 
 Result = dict[str, Any]
 Demand = Generator[list[Any], list[Result], Any]
@@ -38,12 +34,14 @@ OpenBench = Callable[[Progress], Bench]
 
 @final
 class Workers:
-    """Processes that are started when there is work; they end with the `with` block."""
+    """Processes that are started when there is work; they end with the `with` block.
+
+    One that dies is replaced, and another does its job.
+    """
 
     def __init__(self, number: int, open_bench: OpenBench) -> None:
         """Describe them."""
-        self._number, self._open_bench = number, open_bench
-        self._workers: dict[Connection, BaseProcess] = {}
+        self._crew = Crew(Processes(_Opener(open_bench)), number)
 
     def __enter__(self) -> Self:
         return self
@@ -51,13 +49,7 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for pipe in self._workers:
-            pipe.close()  # a worker saves what is under way and ends
-        for process in self._workers.values():
-            process.join(_PATIENCE_S)
-            if process.is_alive():
-                process.terminate()
-                process.join()
+        self._crew.__exit__(kind, error, trace)
 
     def fulfil(
         self, demands: Sequence[Demand], *, tell: Callable[[Any, int], None], done: Callable[[Any], None]
@@ -70,53 +62,60 @@ class Workers:
             done: Called after each job.
 
         Raises:
-            WorkerError: A process died.
-            SaintError: What a job raised.
+            WorkerError: No process can be kept alive, or one job ends its process again and again.
+            SaintError: What a job raised twice.
         """
-        desk = Desk(demands)
-        if desk.queue:
-            self._start()
-        busy: dict[Connection, Any] = {}
-        while desk.queue or busy:
-            idle = [pipe for pipe in self._workers if pipe not in busy]
-            for pipe in idle[: len(desk.queue)]:
-                busy[pipe] = job = desk.queue.popleft()
-                pipe.send(job)
-            for pipe, (what, value) in self._hear(busy):
-                if what == "tokens":
-                    tell(busy[pipe], value)
-                else:
-                    job = busy.pop(pipe)
-                    done(job)
-                    desk.deliver(job, value)
-            for job in busy.values():
-                tell(job, 0)
+        desk, crew = Desk(demands), self._crew
+        jobs: dict[str, Any] = {}
+
+        def submit() -> None:
+            while desk.queue:
+                job = desk.queue.popleft()
+                name = records.digest(job)
+                jobs[name] = job
+                crew.submit([Job(name=name, body=job)], check=deliver)
+
+        def deliver(leased: Job, _worker: str, answer: bytes) -> None:
+            job = jobs[leased.name]
+            done(job)
+            desk.deliver(job, json.loads(answer))
+            submit()
+
+        def pass_on(leased: Job | None, tokens: int) -> None:
+            if leased is not None:
+                tell(jobs[leased.name], tokens)
+                return
+            for lease in crew.queue.leases:
+                tell(jobs[lease.job.name], 0)
+
+        submit()
+        crew.finish(tell=pass_on)
         return [desk.returned[number] for number in range(len(demands))]
 
-    def _start(self) -> None:
-        context = get_context("spawn")
-        with _ignoring_ctrl_c():  # the children inherit it: a stop reaches them through their pipe
-            for _ in range(self._number):
-                ours, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(theirs, self._open_bench), daemon=True)
-                process.start()
-                theirs.close()
-                self._workers[ours] = process
 
-    def _hear(self, busy: dict[Connection, Any]) -> Iterator[tuple[Connection, tuple[str, Any]]]:
-        """What the busy workers say, waiting a little for it."""
-        for pipe in wait(list(busy), _POLL_S):
-            assert isinstance(pipe, Connection)  # nothing else was waited for
-            try:
-                what, value = pipe.recv()
-            except EOFError as error:
-                raise WorkerError(
-                    "a worker process died, perhaps for want of memory; run the same command again, with fewer "
-                    "--workers if it dies again"
-                ) from error
-            if what == "error":
-                raise value
-            yield pipe, (what, value)
+@final
+class _Opener:
+    """Opens a bench whose results are sent as JSON; it can be sent itself, as a function in a function cannot."""
+
+    def __init__(self, open_bench: OpenBench) -> None:
+        self._open_bench = open_bench
+
+    def __call__(self, progress: Progress) -> _executor.Bench:
+        return _Plain(self._open_bench(progress))
+
+
+@final
+class _Plain(_executor.Bench):
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    @override
+    def hello(self) -> bytes:
+        return b""
+
+    @override
+    def do(self, body: Any) -> bytes:
+        return records.to_canonical(self._bench.do(body)).encode()
 
 
 class _Ticket(NamedTuple):
@@ -166,64 +165,3 @@ class Desk:
             if not asking:
                 self.queue.append(job)
             asking.append(_Ticket(number, place))
-
-
-@final
-class _Listening(Progress):
-    """Tells the parent of tokens learnt, and stops when the parent has hung up."""
-
-    def __init__(self, pipe: Connection) -> None:
-        self._pipe = pipe
-
-    def advance(self, amount: int) -> None:
-        """Report tokens.
-
-        Raises:
-            Interrupted: The parent is gone or wants no more.
-        """
-        try:
-            self._pipe.send(("tokens", amount))
-            gone = self._pipe.poll()
-        except OSError:
-            gone = True
-        if gone:
-            raise Interrupted("the work was stopped")
-
-    @override
-    @contextmanager
-    def task(self, description: str, *, total: int | None, unit: str) -> Iterator[Task]:
-        yield self
-
-    @override
-    def note(self, message: str) -> None:
-        pass
-
-
-def _serve(pipe: Connection, open_bench: OpenBench) -> None:
-    """Do jobs until the parent hangs up."""
-    bench = None
-    while True:
-        try:
-            job = pipe.recv()
-        except EOFError:
-            return
-        try:
-            bench = bench or open_bench(_Listening(pipe))
-            answer: tuple[str, Any] = ("done", bench.do(job))
-        except Interrupted:
-            return
-        except SaintError as error:
-            answer = ("error", error)
-        try:
-            pipe.send(answer)
-        except OSError:
-            return
-
-
-@contextmanager
-def _ignoring_ctrl_c() -> Iterator[None]:
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)

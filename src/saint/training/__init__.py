@@ -7,6 +7,7 @@ from saint.training._active import (
     lora_rank as lora_rank,
     lora_stage as lora_stage,
 )
+from saint.training._again import SelectReader as SelectReader
 from saint.training._birth import Start as Start, Starts as Starts, birth_tokens as birth_tokens
 from saint.training._cost import RoundCost as RoundCost, StepCost as StepCost
 from saint.training._count import StepCount as StepCount, count_step as count_step

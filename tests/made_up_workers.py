@@ -1,0 +1,102 @@
+"""Workers that do what a test says, in no process at all, and a bench for those that are processes."""
+
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
+
+from saint.errors import ConfigError
+from saint.progress import Progress
+from saint.search import Bench, Executor, Heard, Lease
+
+Work = Callable[[Lease], list[Heard]]
+
+
+def honestly(lease: Lease) -> list[Heard]:
+    """It comes further, and answers with the body."""
+    return [
+        Heard(lease.worker, "beat", lease.token, 5),
+        Heard(lease.worker, "done", lease.token, str(lease.job.body).encode()),
+    ]
+
+
+class Troupe(Executor):
+    """Workers, each of whom answers at once as its `work` says."""
+
+    def __init__(self, *works: Work, hello: bytes = b"one of ours") -> None:
+        """Describe them.
+
+        Args:
+            works: Of the first worker that is hired, of the second, and so on; then all are honest.
+        """
+        self._works, self._hello = deque(works), hello
+        self._said: deque[Heard] = deque()
+        self._of: dict[str, Work] = {}
+        self.hired: list[str] = []
+        self.dismissed: list[str] = []
+        self.handed: list[Lease] = []
+
+    @override
+    def hire(self) -> str:
+        name = f"worker {len(self.hired) + 1}"
+        self.hired.append(name)
+        self._of[name] = self._works.popleft() if self._works else honestly
+        self._said.append(Heard(name, "ready", value=self._hello))
+        return name
+
+    @override
+    def hand(self, lease: Lease) -> None:
+        self.handed.append(lease)
+        self._said.extend(self._of[lease.worker](lease))
+
+    @override
+    def hear(self, patience_s: float) -> Iterator[Heard]:
+        for _ in range(len(self._said)):
+            yield self._said.popleft()
+
+    @override
+    def dismiss(self, worker: str) -> None:
+        self.dismissed.append(worker)
+
+    @override
+    def close(self) -> None:
+        pass
+
+
+class Counting(Bench):
+    """Counts up to a number, and dies once on the way where a file says so."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    @override
+    def hello(self) -> bytes:
+        return str(os.getpid()).encode()
+
+    @override
+    def do(self, body: Any) -> bytes:
+        with self._progress.task("counting", total=body["to"], unit="numbers") as task:
+            for _ in range(body["to"]):
+                task.advance(1)
+        if body.get("fail"):
+            raise ConfigError("no such number")
+        if body.get("die_once") and not (mark := Path(body["die_once"])).exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if body.get("stumble"):
+            raise RuntimeError("fell over")
+        return b"x" * body.get("num_bytes", 1)
+
+
+def counting(progress: Progress) -> Bench:
+    """Open a bench that counts."""
+    return Counting(progress)
+
+
+def refusing(_progress: Progress) -> Bench:
+    """Open nothing."""
+    raise ConfigError("this machine has another base")

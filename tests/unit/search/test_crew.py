@@ -1,0 +1,196 @@
+"""The coordinator's loop, with workers that lie, die and fall silent."""
+
+import pytest
+
+from made_up_workers import Troupe, Work, honestly
+from saint.errors import ConfigError, Interrupted, RefusedResultError, WorkerError
+from saint.search import Crew, Heard, Job, Lease, Role
+
+JOBS = [Job(name=name, body=name) for name in "abcd"]
+
+
+class Accepted:
+    """Believes those answers that are the body of the job."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[str, str]] = []
+
+    def __call__(self, job: Job, worker: str, answer: bytes) -> None:
+        if answer != job.body.encode():
+            raise RefusedResultError(f"{answer!r} is not {job.body!r}")
+        self.answers.append((job.name, worker))
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(name for name, _ in self.answers)
+
+
+class Clock:
+    """Goes on by a second whenever somebody looks."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+def lying(lease: Lease) -> list[Heard]:
+    return [Heard(lease.worker, "done", lease.token, b"a lie")]
+
+
+def dying(lease: Lease) -> list[Heard]:
+    return [Heard(lease.worker, "gone", value="it died")]
+
+
+def silent(_lease: Lease) -> list[Heard]:
+    return []
+
+
+def failing(lease: Lease) -> list[Heard]:
+    return [Heard(lease.worker, "error", lease.token, ConfigError("that cannot be"))]
+
+
+def with_an_old_token(lease: Lease) -> list[Heard]:
+    return [Heard(lease.worker, "done", lease.token - 1, lease.job.body.encode())]
+
+
+def ready_again(lease: Lease) -> list[Heard]:
+    return [Heard(lease.worker, "ready", lease.token, b"")]
+
+
+@pytest.mark.parametrize("number", [1, 2, 4, 7])
+def test_every_job_is_checked_once_whatever_the_number_of_workers(number: int) -> None:
+    accepted, told = Accepted(), dict.fromkeys("abcd", 0)
+
+    def tell(job: Job | None, units: int) -> None:
+        if job is not None:
+            told[job.name] += units
+
+    troupe = Troupe()
+    crew = Crew(troupe, number)
+    crew.run(JOBS, check=accepted, tell=tell)
+    assert accepted.names == list("abcd")
+    assert told == dict.fromkeys("abcd", 5)
+    assert len(troupe.hired) == number
+    assert crew.efforts[Role.SEARCH].done == 4
+    assert crew.efforts[Role.SEARCH].units == 20
+
+
+@pytest.mark.parametrize("fault", [lying, dying, silent, failing, with_an_old_token, ready_again])
+def test_a_worker_that_lies_dies_or_falls_silent_changes_nothing_but_who_does_its_job(fault: Work) -> None:
+    accepted, troupe = Accepted(), Troupe(fault)
+    crew = Crew(troupe, 2, lease_s=30.0, clock=Clock())
+    crew.run(JOBS, check=accepted)
+    assert accepted.names == list("abcd")
+    assert troupe.dismissed == ["worker 1"]
+    assert crew.num_lost == 1
+    assert crew.num_refused == (fault in (lying, with_an_old_token, ready_again))
+    assert "worker 1" in crew.said[0]
+
+
+def test_a_place_whose_workers_always_lie_is_not_filled_again() -> None:
+    accepted = Accepted()
+    troupe = Troupe(lying, honestly, lying, lying)
+    Crew(troupe, 2).run([Job(name=f"{index}", body=f"{index}") for index in range(20)], check=accepted)
+    assert len(accepted.answers) == 20
+    assert len(troupe.hired) == 4  # the liars' place was filled three times
+
+
+def test_where_all_lie_the_work_ends() -> None:
+    with pytest.raises(WorkerError, match=r"no worker is left: .*b'a lie' is not 'a'"):
+        Crew(Troupe(*[lying] * 9), 1).run(JOBS, check=Accepted())
+
+
+def test_a_job_that_every_worker_dies_of_ends_the_work() -> None:
+    with pytest.raises(WorkerError, match="lost with its worker again and again"):
+        Crew(Troupe(*[dying] * 99), 1).run(JOBS[:1], check=Accepted())
+
+
+def test_what_a_job_raises_twice_is_raised_here() -> None:
+    with pytest.raises(ConfigError, match="that cannot be"):
+        Crew(Troupe(*[failing] * 9), 1).run(JOBS, check=Accepted())
+
+
+def test_a_worker_that_is_none_of_ours_is_given_no_work() -> None:
+    def greet(worker: str, hello: bytes) -> None:
+        raise ConfigError(f"{worker} has another base, {hello.decode()}")
+
+    troupe = Troupe(hello=b"0123")
+    with pytest.raises(ConfigError, match="another base, 0123"):
+        Crew(troupe, 1, greet=greet).run(JOBS, check=Accepted())
+    assert troupe.handed == []
+
+
+def test_where_others_are_ours_a_stranger_is_sent_away() -> None:
+    def greet(worker: str, _hello: bytes) -> None:
+        if worker == "worker 2":
+            raise ConfigError("another base")
+
+    accepted, troupe = Accepted(), Troupe()
+    Crew(troupe, 2, greet=greet).run(JOBS, check=accepted)
+    assert accepted.names == list("abcd")
+    assert "worker 2" not in {lease.worker for lease in troupe.handed}
+
+
+def test_a_long_check_does_not_make_others_late() -> None:
+    clock, accepted = Clock(), Accepted()
+
+    def slowly(job: Job, worker: str, answer: bytes) -> None:
+        clock.now += 100.0
+        accepted(job, worker, answer)
+
+    crew = Crew(Troupe(), 2, lease_s=50.0, clock=clock)
+    crew.run(JOBS, check=slowly)
+    assert crew.num_lost == 0
+    assert accepted.names == list("abcd")
+
+
+def test_jobs_that_are_handed_in_for_later_are_done_while_others_are_waited_for() -> None:
+    first, second = Accepted(), Accepted()
+    crew = Crew(Troupe(), 1)
+    crew.submit([Job(name="later", role=Role.VALIDATION, body="later")], check=second)
+    crew.run(JOBS, check=first)
+    assert first.names == list("abcd")
+    crew.finish()
+    assert second.names == ["later"]
+
+
+def test_a_check_may_hand_in_more() -> None:
+    accepted = Accepted()
+    crew = Crew(Troupe(), 2)
+
+    def check(job: Job, worker: str, answer: bytes) -> None:
+        accepted(job, worker, answer)
+        if job.name == "a":
+            crew.submit([Job(name="next", body="next")], check=check)
+
+    crew.submit(JOBS, check=check)
+    crew.finish()
+    assert accepted.names == ["a", "b", "c", "d", "next"]
+
+
+def test_nothing_is_leased_while_it_is_paused_and_a_stop_ends_it() -> None:
+    troupe, turns = Troupe(), 0
+    crew = Crew(troupe, 2)
+    crew.is_paused = True
+
+    def tell(_job: Job | None, _units: int) -> None:
+        nonlocal turns
+        turns += 1
+        if turns == 5:
+            raise Interrupted("stop")
+
+    with pytest.raises(Interrupted):
+        crew.run(JOBS, check=Accepted(), tell=tell)
+    assert troupe.handed == []
+    crew.is_paused = False
+    accepted = Accepted()
+    crew.run(JOBS[:1], check=accepted)
+    crew.finish()
+
+
+def test_a_crew_has_somebody() -> None:
+    with pytest.raises(WorkerError, match="at least 1 worker"):
+        Crew(Troupe(), 0)
