@@ -26,6 +26,8 @@ class Brief:
     revision: str | None
     identity: BaseIdentity
     """What the base has to be."""
+    digest: str
+    """One digest over that."""
     text: str
     """The folder of the prepared text."""
     train: str
@@ -73,6 +75,7 @@ def brief_for(registry: Registry, base: FrozenBase, plan: Plan, *, num_sharing: 
         base=str(folder.resolve()) if folder.is_dir() else base.source,
         revision=base.revision,
         identity=base.identity,
+        digest=base.digest,
         text=str((root / plan.data.prepared if plan.data.prepared else registry.work / "data").resolve()),
         train=f"{grown}/train",
         select=select,

@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from typing_extensions import override
 
 from saint import records
 from saint.data import Corpus, open_corpus
-from saint.errors import DataError, DivergedError, StorageError, WorkerError
+from saint.errors import DataError, DivergedError, WorkerError
 from saint.evaluation import Losses
 from saint.grafts import Graft
 from saint.growth._environment import environment
 from saint.growth._orders import Brief, MeasureAgain, SentGraft, TrainGraft, TrainWhole, answer_header
+from saint.growth._whole import save_weights
 from saint.models import FrozenBase, freeze
 from saint.progress import Progress
 from saint.search import Bench, pack
@@ -104,7 +103,7 @@ class _Bench(Bench):
             base=self._base.digest,
             candidate=records.digest(order.candidate),
             failure=trained.failure,
-            history=records.to_plain(graft.history) if graft is not None else None,
+            history=_plain(graft),
             train_tokens=trained.train_tokens,
             birth_tokens=trained.birth_tokens,
             time_s=trained.time_s,
@@ -179,17 +178,5 @@ class _Bench(Bench):
         return self._work / below if self._work is not None and below else None
 
 
-def save_weights(model: torch.nn.Module, path: Path) -> None:
-    """Write the parameters of a model, whole or not at all.
-
-    Raises:
-        StorageError: The disk refused.
-    """
-    draft = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.detach().contiguous() for name, tensor in model.named_parameters()}, draft)
-        draft.replace(path)
-    except (OSError, SafetensorError) as error:
-        draft.unlink(missing_ok=True)
-        raise StorageError(f"{path} was not written ({error}); make room, then run the command again") from error
+def _plain(graft: Graft | None) -> Any:
+    return None if graft is None else records.to_plain(graft.history)
