@@ -13,7 +13,7 @@ from typing_extensions import override
 from saint import grafts, records
 from saint.composition import PrefixCache, boundary_of, restore_one
 from saint.data import Corpus, Splits
-from saint.errors import BaseChangedError, GraftFileError, RefusedResultError, SaintError, WorkerError
+from saint.errors import GraftFileError, RefusedResultError, SaintError, UnfitWorkerError
 from saint.evaluation import Losses
 from saint.grafts import Graft, grow_from
 from saint.growth._answers import Answer, PerDocument, history_in, machine_of, with_measured
@@ -362,27 +362,29 @@ class Hands(Workforce):
         """Refuse a worker with another base or another version of anything that decides results.
 
         Raises:
-            BaseChangedError, WorkerError: It has; the message says which part.
+            UnfitWorkerError: It has; the message says which part.
         """
         header, _ = unpack(hello)
         if header.get("base") != self.brief.digest:
-            raise BaseChangedError(
+            raise UnfitWorkerError(
                 f"{worker} has base {str(header.get('base'))[:12]}, expected {self.brief.digest[:12]}; give "
                 "all workers the base that the coordinator has"
             )
         ours, theirs = environment(torch.device("cpu")), header.get("environment")
         if not isinstance(theirs, dict):
-            raise WorkerError(f"{worker} does not say what it works with; install one version of saint-g everywhere")
+            raise UnfitWorkerError(
+                f"{worker} does not say what it works with; install one version of saint-g everywhere"
+            )
         said = theirs.get("versions")
         versions = said if isinstance(said, dict) else {}
         for package, version in ours["versions"].items():
             if versions.get(package) != version:
-                raise WorkerError(
+                raise UnfitWorkerError(
                     f"{worker} has {package} {str(versions.get(package))[:40]}, and the coordinator {version}; install "
                     "one version everywhere"
                 )
         if theirs.get("code") != ours["code"]:
-            raise WorkerError(
+            raise UnfitWorkerError(
                 f"{worker} has other code of saint-g {versions.get('saint-g')} than the coordinator; install the same "
                 "everywhere"
             )
