@@ -166,6 +166,10 @@ class WorkerError(SaintError, RuntimeError):
     """A process that was to do part of the work died."""
 
 
+class UnfitWorkerError(ConfigError):
+    """A worker has another base than its coordinator, or another version of what decides results."""
+
+
 class RefusedResultError(WorkerError):
     """What a worker says came of a job is not what its coordinator finds: it was measured, or made, in another way."""
 

@@ -13,7 +13,7 @@ from typing_extensions import override
 from saint import grafts, records
 from saint.composition import PrefixCache, boundary_of, restore_one
 from saint.data import Corpus, Splits
-from saint.errors import BaseChangedError, GraftFileError, RefusedResultError, SaintError, WorkerError
+from saint.errors import GraftFileError, RefusedResultError, SaintError, UnfitWorkerError
 from saint.evaluation import Losses
 from saint.grafts import Graft, grow_from
 from saint.growth._answers import Answer, PerDocument, history_in, machine_of, with_measured
@@ -28,7 +28,7 @@ from saint.growth._workforce import ControlMade, ControlRun, Workforce
 from saint.progress import Progress
 from saint.records import Candidate
 from saint.registry import Entry, Registry
-from saint.search import Crew, Effort, Executor, Job, OpenBench, Role, unpack
+from saint.search import Crew, Effort, Executor, Job, Lookout, OpenBench, Role, unpack
 from saint.statistics import paired_interval
 from saint.training import Schedule, SelectReader, Trained, birth_tokens, train_many
 
@@ -48,18 +48,26 @@ def opening(brief: Brief, prepare: Callable[[], None] | None = None) -> OpenBenc
 class Hands(Workforce):
     """Workers that train what growth wants trained."""
 
-    def __init__(self, registry: Registry, brief: Brief, executor: Executor, number: int, **settings: Any) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        brief: Brief,
+        executor: Executor,
+        number: int,
+        *,
+        lookout: Lookout | None = None,
+        lease_s: float = 60.0,
+    ) -> None:
         """Describe them.
 
         Args:
-            settings: Of the crew.
+            lookout: Says how they stand, and hears what is asked of them.
+            lease_s: Seconds without a word after which a worker is given up.
         """
         self.brief = brief
-        self.crew = Crew(executor, number, greet=self._greet, **settings)
-        self.watch: Callable[[Crew], None] = lambda _crew: None
-        """Called after each turn, for whoever looks on."""
+        self.crew = Crew(executor, number, greet=self._greet, lease_s=lease_s)
+        self._lookout = lookout
         self._num_lost = 0
-        self._round: int | None = None
         self._validating: set[str] = set()
         self._written: dict[Role, Effort] = {}
         self._told_lost, self._told_refused = 0, 0
@@ -93,13 +101,8 @@ class Hands(Workforce):
 
     @override
     def begin_round(self, number: int) -> None:
-        """Know which round the work is for."""
-        self._round = number
-
-    @property
-    def round(self) -> int | None:
-        """The round that is grown, counted from 0."""
-        return self._round
+        if self._lookout is not None:
+            self._lookout.round = number
 
     @override
     def train_controls(self, journal: Journal, runs: Mapping[str, ControlRun]) -> dict[str, ControlMade]:
@@ -205,7 +208,8 @@ class Hands(Workforce):
 
         def watch(crew: Crew) -> None:
             told.look(crew)
-            self.watch(crew)
+            if self._lookout is not None:
+                self._lookout(crew)
 
         with (
             progress.task(f"{self.crew.number} workers", total=num_tokens, unit="tokens") as task,
@@ -358,27 +362,29 @@ class Hands(Workforce):
         """Refuse a worker with another base or another version of anything that decides results.
 
         Raises:
-            BaseChangedError, WorkerError: It has; the message says which part.
+            UnfitWorkerError: It has; the message says which part.
         """
         header, _ = unpack(hello)
         if header.get("base") != self.brief.digest:
-            raise BaseChangedError(
+            raise UnfitWorkerError(
                 f"{worker} has base {str(header.get('base'))[:12]}, expected {self.brief.digest[:12]}; give "
                 "all workers the base that the coordinator has"
             )
         ours, theirs = environment(torch.device("cpu")), header.get("environment")
         if not isinstance(theirs, dict):
-            raise WorkerError(f"{worker} does not say what it works with; install one version of saint-g everywhere")
+            raise UnfitWorkerError(
+                f"{worker} does not say what it works with; install one version of saint-g everywhere"
+            )
         said = theirs.get("versions")
         versions = said if isinstance(said, dict) else {}
         for package, version in ours["versions"].items():
             if versions.get(package) != version:
-                raise WorkerError(
+                raise UnfitWorkerError(
                     f"{worker} has {package} {str(versions.get(package))[:40]}, and the coordinator {version}; install "
                     "one version everywhere"
                 )
         if theirs.get("code") != ours["code"]:
-            raise WorkerError(
+            raise UnfitWorkerError(
                 f"{worker} has other code of saint-g {versions.get('saint-g')} than the coordinator; install the same "
                 "everywhere"
             )

@@ -4,6 +4,7 @@ from saint.search._code import code_digest as code_digest, defining_digest as de
 from saint.search._crew import Crew as Crew, Effort as Effort, Worker as Worker
 from saint.search._executor import Bench as Bench, Executor as Executor, Heard as Heard, OpenBench as OpenBench
 from saint.search._loop_cost import LoopCost as LoopCost, measure_loop as measure_loop
+from saint.search._lookout import Lookout as Lookout
 from saint.search._message import (
     described_error as described_error,
     pack as pack,
@@ -30,4 +31,4 @@ from saint.search._status import (
     look as look,
 )
 from saint.search._store import Store as Store
-from saint.search._workers import Bench as Bench, Demand as Demand, Desk as Desk, Result as Result, Workers as Workers
+from saint.search._workers import Demand as Demand, Desk as Desk, Result as Result, Workers as Workers
