@@ -14,7 +14,7 @@ from saint.testing import assert_base_untouched, assert_same_function
 from small_bases import moved
 
 BLOCKS, LORA = LayerStage(), LayerStage(sort="lora")
-LAYERS = Layerwise(blocks=2, stages=(BLOCKS, LORA, BLOCKS, LORA, BLOCKS))
+LAYERS = Layerwise(blocks=2, stages=(BLOCKS, LORA, BLOCKS, LORA, BLOCKS, LORA))
 CONFIG = LayeredConfig(vocab_size=96, hidden_size=16, num_hidden_layers=2, num_attention_heads=2)
 
 
@@ -30,7 +30,7 @@ def base() -> FrozenBase:
 
 @pytest.fixture(scope="module")
 def stack(base: FrozenBase) -> list[Graft]:
-    """Blocks, adapters, blocks, adapters, blocks, each as training could have left it."""
+    """Blocks and adapters in turn, each as training could have left it."""
     found: list[Graft] = []
     for index in range(1, len(LAYERS.stages)):
         found.append(moved(stage(base, found, index), seed=index))
