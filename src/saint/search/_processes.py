@@ -118,12 +118,12 @@ def _hear(hand: _Hand) -> Heard | None:
     except OSError as error:  # the pipe is of no use any more
         return Heard(hand.name, "gone", value=f"what it said could not be read, perhaps for its length ({error})")
     try:
-        return _understood(hand.name, message)
+        return understood(hand.name, message)
     except (RefusedResultError, KeyError, ValueError, TypeError) as error:
         return Heard(hand.name, "gone", value=f"what it said is no message ({error})")
 
 
-def _understood(worker: str, message: bytes) -> Heard:
+def understood(worker: str, message: bytes) -> Heard:
     header, pieces = unpack(message)
     what, token = header["what"], int(header.get("token", 0))
     if what == "beat":
