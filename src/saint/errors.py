@@ -126,6 +126,10 @@ class BusyError(SaintError, RuntimeError):
     """Another process is at work on the same registry."""
 
 
+class NobodyAtWorkError(SaintError, RuntimeError):
+    """Something was asked of whoever searches for a registry, and nobody does."""
+
+
 class StaleEvidenceError(SaintError, RuntimeError):
     """Evidence was measured on a stack that no longer stands."""
 

@@ -19,8 +19,9 @@ from saint.errors import Interrupted, SaintError
 from saint.progress import Progress, Task
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
     from rich.progress import Progress as RichProgress, TaskID
+    from rich.segment import Segment
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 registry_argument = click.argument("registry", type=click.Path())
@@ -92,12 +93,18 @@ def share(_context: click.Context, _parameter: click.Parameter, value: str) -> f
 def say(parts: Iterable["RenderableType"]) -> None:
     """Print tables and lines to standard output."""
     from rich.console import Console
-    from rich.segment import Segment, Segments
+    from rich.segment import Segments
 
     console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 160)
     for part in parts:
-        shown = [one if one.control else Segment(visible(one.text), one.style) for one in console.render(part)]
-        console.print(Segments(shown), end="")
+        console.print(Segments(shown(console, part)), end="")
+
+
+def shown(console: "Console", part: "RenderableType") -> "list[Segment]":
+    """What is printed of tables and lines, with nobody's commands in it."""
+    from rich.segment import Segment
+
+    return [one if one.control else Segment(visible(one.text), one.style) for one in console.render(part)]
 
 
 def say_json(record: Any) -> None:

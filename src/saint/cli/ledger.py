@@ -250,11 +250,18 @@ def _recompose(registry: Registry, base_name: str | None) -> str:
 @click.command()
 @registry_argument
 @click.option("--html", "html_path", type=click.Path(), help="Write one self-contained page.")
+@click.option("--follow", is_flag=True, help="With --html: write it anew as growth goes on, until that is finished.")
 @json_option
-def report(registry: str, html_path: str | None, *, as_json: bool) -> None:
+def report(registry: str, html_path: str | None, *, follow: bool, as_json: bool) -> None:
     """What growth came to: decisions, result, controls, cost, and what did not work."""
+    from saint.cli._following import follow as follow_growth
     from saint.report import report_parts, summarise, to_html
 
+    if follow:
+        if html_path is None or as_json:
+            raise click.UsageError("--follow is for --html FILE, and not for --json.")
+        follow_growth(open_registry(registry), Path(html_path), told=click.echo)
+        return
     summary = summarise(open_registry(registry))
     if html_path:
         Path(html_path).write_text(to_html(summary), encoding="utf-8")

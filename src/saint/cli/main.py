@@ -22,6 +22,7 @@ from saint.cli.library import library
 from saint.cli.mapping import map_sites
 from saint.cli.measuring import measure
 from saint.cli.mixing import mix
+from saint.cli.overseeing import pause, resume, stop, top
 from saint.cli.rejudging import rejudge
 from saint.cli.remoting import bundle, import_registry, pull, push, unbundle
 from saint.cli.studying import study
@@ -47,6 +48,10 @@ for command in (
     demo,
     init,
     grow,
+    top,
+    pause,
+    resume,
+    stop,
     submit,
     status,
     log,

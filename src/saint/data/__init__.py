@@ -22,6 +22,7 @@ from saint.data._documents import (
 from saint.data._duplicates import Duplicates as Duplicates, find_duplicates as find_duplicates
 from saint.data._prepared import (
     DataPlan as DataPlan,
+    open_corpus as open_corpus,
     open_splits as open_splits,
     read_splits as read_splits,
     save_splits as save_splits,

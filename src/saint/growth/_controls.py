@@ -14,15 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from saint import config, records
 from saint.candidates import lora_control
 from saint.data import Corpus
-from saint.errors import DivergedError, LedgerError, QuantizedBaseError, StorageError
+from saint.errors import DivergedError, LedgerError, QuantizedBaseError
 from saint.evaluation import (
     Losses,
     PerDocument,
@@ -35,7 +32,8 @@ from saint.evaluation import (
 )
 from saint.grafts import Graft, grow_from
 from saint.growth._journal import Journal
-from saint.models import share_weights
+from saint.growth._whole import CONTROLS, save_weights, with_weights
+from saint.growth._workforce import ControlMade, ControlRun
 from saint.records import Arm, Candidate
 from saint.training import Schedule, continue_training, train
 
@@ -52,20 +50,39 @@ def train_controls(journal: Journal, losses: Losses, number: int | None, *, is_l
     if not (num_tokens := sum(entry.evidence.cost.train_tokens for entry in standing)):
         _leave_out(journal, number)
         return
-    done, schedule = _controls(journal), _schedule(journal, num_tokens)
-    for name, run in (("lora", _train_lora), ("full", _train_full)):
-        checkpoint = f"{name}-{schedule.num_tokens}"
-        if name in done and ("file" not in done[name] or _has_weights(journal, done[name])):
-            journal.forget(checkpoint)  # a process that was killed after its entry left it
-            continue
+    schedule = _schedule(journal, num_tokens)
+    runs = _missing(journal, schedule)
+    made = journal.workforce.train_controls(journal, runs) if journal.workforce is not None and runs else {}
+    for name, run in runs.items():
+        train_one = _train_lora if name == "lora" else _train_full
         try:
-            outcome, contents = run(journal, losses, schedule, journal.checkpoint(checkpoint), number)
+            outcome, contents = train_one(journal, losses, run, number, made.get(name))
         except (DivergedError, QuantizedBaseError) as error:
             outcome, contents = {"failure": str(error)}, []
         told = {"round": number, "stack": journal.state.standing, "submitted": journal.submitted()}
         body = {"name": name, **told, **outcome}
         journal.registry.write("control_trained", body, contents=contents)
-        journal.forget(checkpoint)
+        journal.forget(run.checkpoint)
+
+
+def _missing(journal: Journal, schedule: Schedule) -> dict[str, ControlRun]:
+    """The controls of the stack that stands which are yet to be trained."""
+    done, missing = _controls(journal), {}
+    spent = sum(entry.evidence.cost.num_params for entry in journal.registry.accepted())
+    for name in ("lora", "full"):
+        checkpoint = f"{name}-{schedule.num_tokens}"
+        if name in done and ("file" not in done[name] or _has_weights(journal, done[name])):
+            journal.forget(checkpoint)  # a process that was killed after its entry left it
+            continue
+        plan = journal.plan
+        lora = lora_control(journal.base.sites(), spent, lr=plan.controls.lora_lr, seed=plan.seed)
+        missing[name] = ControlRun(
+            schedule=schedule,
+            checkpoint=checkpoint,
+            candidate=lora if name == "lora" else None,
+            file="" if name == "lora" else f"{checkpoint}.safetensors",
+        )
+    return missing
 
 
 def measure_arms(journal: Journal, losses: Losses, split: Mapping[str, Corpus]) -> list[Arm]:
@@ -120,29 +137,33 @@ def _controls(journal: Journal) -> dict[str, dict[str, Any]]:
 
 
 def _train_lora(
-    journal: Journal, losses: Losses, schedule: Schedule, checkpoint: Path, number: int | None
+    journal: Journal, losses: Losses, run: ControlRun, number: int | None, made: ControlMade | None
 ) -> tuple[dict[str, Any], list[bytes]]:
-    base, data, plan = journal.base, journal.data, journal.plan
-    spent = sum(entry.evidence.cost.num_params for entry in journal.registry.accepted())
-    candidate = lora_control(base.sites(), spent, lr=plan.controls.lora_lr, seed=plan.seed)
+    base, data, candidate = journal.base, journal.data, run.candidate
+    assert candidate is not None  # it is LoRA
     journal.progress.note(f"control: LoRA of rank {candidate.options['rank']} at {len(candidate.sites)} sites")
-    graft = train(
-        base,
-        (),
-        candidate,
-        data.train,
-        select=data.select[data.grown_domain],
-        schedule=schedule,
-        checkpoint=checkpoint,
-        progress=journal.progress,
-    )
+    if made is None:
+        graft = train(
+            base,
+            (),
+            candidate,
+            data.train,
+            select=data.select[data.grown_domain],
+            schedule=run.schedule,
+            checkpoint=journal.checkpoint(run.checkpoint),
+            progress=journal.progress,
+        )
+    elif made.graft is None:
+        raise DivergedError(made.failure)
+    else:
+        graft = made.graft
     assert graft.history is not None  # it was just trained
     choose_strength(base, (), graft, losses=losses, **journal.settings.strength(number, whole_round=True))
     outcome = {
         "candidate": candidate,
         "graft": graft.digest,
         "num_params": graft.num_params,
-        "scheduled_tokens": schedule.num_tokens,
+        "scheduled_tokens": run.schedule.num_tokens,
         "train_tokens": graft.history.train_tokens,
         "history": graft.history,
         "strength": graft.strength,
@@ -151,30 +172,28 @@ def _train_lora(
 
 
 def _train_full(
-    journal: Journal, losses: Losses, schedule: Schedule, checkpoint: Path, number: int | None
+    journal: Journal, losses: Losses, run: ControlRun, number: int | None, made: ControlMade | None
 ) -> tuple[dict[str, Any], list[bytes]]:
     """The weights are as large as the base, so they stay in the work folder; the ledger has their digest."""
-    plan = journal.plan
+    plan, schedule = journal.plan, run.schedule
     journal.progress.note("control: training the whole base further")
-    model, history = continue_training(
-        journal.base,
-        journal.data.train,
-        lr=plan.controls.full_lr,
-        select=journal.data.select[journal.data.grown_domain],
-        schedule=schedule,
-        seed=plan.seed,
-        checkpoint=checkpoint,
-        progress=journal.progress,
-    )
-    path = _weights_path(journal, f"full-{schedule.num_tokens}.safetensors")
-    draft = path.with_suffix(".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.detach().contiguous() for name, tensor in model.named_parameters()}, draft)
-        draft.replace(path)
-    except (OSError, SafetensorError) as error:
-        draft.unlink(missing_ok=True)
-        raise StorageError(f"{path} was not written ({error}); make room, then run the command again") from error
+    path = _weights_path(journal, run.file)
+    if made is None:
+        model, history = continue_training(
+            journal.base,
+            journal.data.train,
+            lr=plan.controls.full_lr,
+            select=journal.data.select[journal.data.grown_domain],
+            schedule=schedule,
+            seed=plan.seed,
+            checkpoint=journal.checkpoint(run.checkpoint),
+            progress=journal.progress,
+        )
+        save_weights(model, path)
+    elif made.history is None:
+        raise DivergedError(made.failure)
+    else:
+        history = made.history
     outcome = {
         "file": path.name,
         "weights": records.file_digest(path),
@@ -225,7 +244,6 @@ def _full_nats(
     return losses.remembered(name, partial(_full_model, journal, control, strength), corpus)
 
 
-@torch.no_grad()
 def _full_model(journal: Journal, control: Mapping[str, Any], strength: float) -> nn.Module:
     """The base with its weights moved by `strength` of the way that the control went; the rest is shared."""
     if not _has_weights(journal, control):
@@ -233,19 +251,11 @@ def _full_model(journal: Journal, control: Mapping[str, Any], strength: float) -
             f"{_weights_path(journal, control['file'])} is not what the ledger says; delete it, and `saint grow` "
             "trains that control again"
         )
-    path = _weights_path(journal, control["file"])
-    moved = load_file(path)
-    model = share_weights(journal.base.model)
-    for name, parameter in journal.base.model.named_parameters():
-        module, _, leaf = name.rpartition(".")
-        place = nn.Parameter(torch.lerp(parameter, moved[name], strength), requires_grad=False)
-        setattr(model.get_submodule(module), leaf, place)
-    model.tie_weights()
-    return model
+    return with_weights(journal.base, _weights_path(journal, control["file"]), strength)
 
 
 def _weights_path(journal: Journal, name: str) -> Path:
-    return journal.registry.work / "controls" / name
+    return journal.registry.work / CONTROLS / name
 
 
 def _has_weights(journal: Journal, control: Mapping[str, Any]) -> bool:

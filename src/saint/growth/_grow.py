@@ -17,13 +17,20 @@ from saint.growth._refine import refine
 from saint.growth._result import measure_result
 from saint.growth._retry import retry
 from saint.growth._training import train_trials
+from saint.growth._workforce import Workforce
 from saint.models import FrozenBase
 from saint.progress import Progress, Silent
 from saint.registry import Entry, Registry
 
 
 def grow(
-    base: FrozenBase, data: Splits, plan: Plan, registry: Registry, *, progress: Progress | None = None
+    base: FrozenBase,
+    data: Splits,
+    plan: Plan,
+    registry: Registry,
+    *,
+    progress: Progress | None = None,
+    workforce: Workforce | None = None,
 ) -> list[Entry]:
     """Try what the budget allows, keep what the gates accept, and measure the result once.
 
@@ -34,6 +41,11 @@ def grow(
     Where sealed text may not be asked any more, growth is over: nothing more is trained for it, and what stands is
     measured on the vault all the same.
 
+    Args:
+        workforce: Who trains; without one all is trained here. What comes of it is the same to the bit on machines of
+            one sort, however many there are and however often they die, where `search.exact` holds and each has as
+            many threads.
+
     Returns:
         What the gates were asked about, in the order of the ledger, earlier calls included.
 
@@ -41,9 +53,10 @@ def grow(
         Interrupted: A stop was asked for through `progress`.
         BudgetError: The first round has no candidate that fits the budget.
         HoldOutError: Sealed text may not be asked any more, and rounds were left; what stands has been measured.
+        WorkerError: No worker is left.
     """
     progress = progress or Silent()
-    journal = Journal(registry, base, data, plan, progress)
+    journal = Journal(registry, base, data, plan, progress, workforce)
     losses, values = Losses(seq_len=plan.evaluation_seq_len, progress=progress), SuiteValues(data.tokenizer)
     while True:
         with in_turn(registry, progress):
@@ -52,6 +65,8 @@ def grow(
             if (number := next(journal.rounds(), None)) is not None:
                 over = _whole_round(journal, losses, values, number)
             if number is None or over is not None:
+                if workforce is not None:
+                    workforce.finish(journal)
                 measure_result(journal, losses)
                 break
     if over is not None:
@@ -76,13 +91,19 @@ def _whole_round(journal: Journal, losses: Losses, values: SuiteValues, number: 
 
 
 def _round(journal: Journal, losses: Losses, values: SuiteValues, number: int) -> None:
-    stack = journal.stack_below(number)
+    stack, workforce = journal.stack_below(number), journal.workforce
+    if workforce is not None:
+        workforce.begin_round(number)
     grafts = _grown(journal, losses, number, stack)
     while finalists := journal.finalists(number, grafts):  # again after each that comes to stand
         weighed = weigh(journal, losses, values, number, finalists)
         judge_in_turn(journal, losses, values, number, weighed)
+        if workforce is not None:
+            workforce.validate(journal)
     extend_curve(journal, losses, number)
     train_controls(journal, losses, number)
+    if workforce is not None:
+        workforce.close_round(journal, number)
     journal.close_round(number, measure_arms(journal, losses, journal.data.select))
 
 

@@ -20,6 +20,7 @@ from saint.growth._settings import Settings
 from saint.growth._stages import next_stage, stage_of
 from saint.growth._trial import Trial
 from saint.growth._turns import has_turn, judged_in, num_accepted
+from saint.growth._workforce import Workforce
 from saint.judging import must_answer, policy_of, set_policy
 from saint.models import FrozenBase
 from saint.progress import Progress
@@ -33,7 +34,16 @@ from saint.training import Trained, Workspace
 class Journal:
     """The thread of one growth run through its registry."""
 
-    def __init__(self, registry: Registry, base: FrozenBase, data: Splits, plan: Plan, progress: Progress) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        base: FrozenBase,
+        data: Splits,
+        plan: Plan,
+        progress: Progress,
+        workforce: Workforce | None = None,
+    ) -> None:
+        self.workforce = workforce
         self.registry, self.base, self.data, self.plan, self.progress = registry, base, data, plan, progress
         sign_entries(registry)
         self.settings = Settings(registry, base, data, plan)
@@ -121,11 +131,15 @@ class Journal:
 
     def missing(self, trials: Sequence[Trial]) -> bool:
         """Whether one of them is not in the ledger yet; once all are, what is kept of their training goes."""
-        if any(self.name_of(trial) not in self.state.trained for trial in trials):
+        if self.unknown(trials):
             return True
         for trial in trials:
             self.forget(self.name_of(trial))
         return False
+
+    def unknown(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Those that are not in the ledger yet."""
+        return [trial for trial in trials if self.name_of(trial) not in self.state.trained]
 
     def trained(self, trial: Trial) -> Graft | None:
         """The graft of a trial that is in the ledger; None for one that came to nothing."""
@@ -166,10 +180,22 @@ class Journal:
 
     def forget(self, name: str) -> None:
         """Remove what is kept of a training run, now that its end is in the ledger."""
-        self.checkpoint(name).unlink(missing_ok=True)
+        checkpoint = self.checkpoint(name)
+        for file in (
+            checkpoint,
+            *checkpoint.parent.glob(f"{checkpoint.stem}.*.partial"),
+        ):  # of writers that were killed
+            file.unlink(missing_ok=True)
 
-    def keep(self, trials: Sequence[Trial], found: Sequence[Trained]) -> None:
-        """Record what came of the trials of a round, first of all of them, as far as an earlier run has not."""
+    def keep(
+        self, trials: Sequence[Trial], found: Sequence[Trained], *, made_on: Mapping[str, Any] | None = None
+    ) -> None:
+        """Record what came of the trials of a round, first of all of them, as far as an earlier run has not.
+
+        Args:
+            made_on: The environment that they were trained in, if that is not this process's.
+        """
+        made_on = made_on or environment(self.base.model.device)
         for trial, trained in zip(trials, found, strict=True):
             if self.name_of(trial) in self.state.trained:
                 continue
@@ -177,7 +203,7 @@ class Journal:
             body = {"trial": self.name_of(trial), "candidate": trial.candidate, "stack": stack}
             body |= {"num_params": num_params(trial.candidate), "train_tokens": trained.all_tokens}
             body |= {"train_flops": float(self._train_flops(trial, trained.all_tokens))}
-            body |= {"train_seconds": trained.time_s, "environment": environment(self.base.model.device)}
+            body |= {"train_seconds": trained.time_s, "environment": made_on}
             body |= {"start": trial.start.digest} if trial.start is not None else {}
             graft = trained.graft
             if graft is None or trained.stopped:

@@ -55,6 +55,7 @@ from saint.report._library import (
     library_table as library_table,
 )
 from saint.report._measured import against_chance as against_chance, measured_parts as measured_parts
+from saint.report._metrics import metrics_text as metrics_text
 from saint.report._study import study_markdown as study_markdown, study_parts as study_parts
 from saint.report._study_figures import (
     study_figure_lines as study_figure_lines,
@@ -70,6 +71,7 @@ from saint.report._text import (
     log_table as log_table,
     status_lines as status_lines,
 )
+from saint.report._top import top_parts as top_parts, top_record as top_record
 from saint.report._ways import (
     ways_figure_lines as ways_figure_lines,
     ways_figures as ways_figures,

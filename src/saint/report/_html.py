@@ -28,13 +28,18 @@ _CSS = {
 }
 
 
-def to_html(summary: Mapping[str, Any]) -> str:
-    """One self-contained page: no script, no network, light and dark."""
+def to_html(summary: Mapping[str, Any], *, refresh_s: int | None = None) -> str:
+    """One self-contained page: no script, no network, light and dark.
+
+    Args:
+        refresh_s: Seconds after which a browser reads it again, for a page that is written anew; never when left out.
+    """
     environment = Environment(loader=PackageLoader("saint.report", "."), autoescape=True, undefined=StrictUndefined)
     result = summary["result"]
     arms = result["arms"] if result else []
     return environment.get_template("_page.html.j2").render(
         s=summary,
+        refresh_s=refresh_s,
         headline=arms[0] if arms else None,
         domains=list(dict.fromkeys(domain for arm in arms for domain in arm["regression_bpb"])),
         labels={arm["name"]: ARM_LABELS.get(arm["name"], arm["name"]) for arm in arms},

@@ -26,6 +26,7 @@ def summarise(registry: Registry) -> dict[str, Any]:
         "versions": created.get("versions", {}),
         "grown_domain": state.grown_domain,
         "started": events[0].time if events else "",
+        "last_entry": events[-1].time if events else "",
         "head": events[-1].digest if events else "",
         "num_entries": len(events),
         "finished": bool(state.measured),

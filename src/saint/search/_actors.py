@@ -101,7 +101,9 @@ def _fetch(shelf: Any, parcel: str) -> Callable[[str, int], bytes] | None:
         try:
             piece: bytes = ray.get(shelf.read.remote(parcel, name, offset))
         except ray.exceptions.RayError as error:
-            raise WorkerError(f"{name} could not be brought from the coordinator's machine ({_first(error)})") from error
+            raise WorkerError(
+                f"{name} could not be brought from the coordinator's machine ({_first(error)})"
+            ) from error
         return piece
 
     return fetch

@@ -1,23 +1,22 @@
 """A Ray cluster: joined or started for one run, and looked at before any work is given to it."""
 
 import os
-import platform
-import shutil
 import signal
 import socket
 import subprocess  # the one program that it starts is this Python, to ask an address whether a cluster answers
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, final
 
 from saint.errors import ConfigError, MissingPackageError, StorageError, WorkerError
-from saint.search._code import code_digest
-from saint.search._parcel import Parcel, no_room, node_root
+from saint.search._machine import own_version
+from saint.search._parcel import Parcel, no_room
 
 _CONNECT_S = 5.0
 _ANSWER_S = 20.0  # most of it is importing Ray
@@ -51,64 +50,84 @@ class Share:
         return " and ".join(parts)
 
 
-def connect(address: str | None, number: int, share: Share) -> Any:
-    """Join the cluster at an address, or start one here; returns the package `ray`.
+@final
+class RayCluster:
+    """Machines that work together, joined or, being this one alone, started for as long as they are needed."""
 
-    Raises:
-        MissingPackageError: Ray is not installed.
-        ConfigError: No cluster answers, it is of another version, or has no room for the workers.
-        WorkerError: Ray could not be started here.
-    """
-    if find_spec("ray") is None:
-        raise MissingPackageError("workers on a cluster need the package ray: pip install 'saint-g[ray]'")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
-    if address is None:
-        here = len(os.sched_getaffinity(0))
-        if number * share.cpus > here:
-            raise ConfigError(
-                f"{number} workers with {share} each do not fit on this machine, which has {here} CPUs; give fewer --workers"
-            )
-        ray = _started(number, share)
-    else:
-        _must_answer(address)
-        ray = _joined(address)
-    try:
-        _must_fit(ray, number, share)
-    except BaseException:
-        ray.shutdown()
-        raise
-    return ray
+    def __init__(self, *, number: int, address: str | None = None, share: Share | None = None) -> None:
+        """Join the cluster at an address, or start one here, without a dashboard.
 
+        Args:
+            number: Of workers at a time.
+            address: `HOST:PORT` or `auto`; None starts one.
+            share: What a worker takes; one CPU unless given.
 
-def must_be_ready(ray: Any, parcels: Sequence[Parcel]) -> None:
-    """Ask every machine of a cluster for its version of this package, and for room for what would be brought to it.
-
-    Raises:
-        ConfigError: One has another version, or none.
-        StorageError: One has no room.
-        WorkerError: One does not answer.
-    """
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    look, own = _looker(parcels), _own_version()
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    asked = [
-        ray.remote(num_cpus=0, max_retries=0)(look)
-        .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
-        .remote()
-        for node in nodes
-    ]
-    for node, reference in zip(nodes, asked, strict=True):
-        name = node["NodeManagerHostname"]
+        Raises:
+            MissingPackageError: Ray is not installed.
+            ConfigError: No cluster answers, it is of another version, or has no places for the workers.
+            WorkerError: Ray could not be started here.
+        """
+        self.share, self.is_own = share or Share(), address is None
+        if find_spec("ray") is None:
+            raise MissingPackageError("workers on a cluster need the package ray: pip install 'saint-g[ray]'")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+        if address is None:
+            _must_fit_here(number, self.share)
+            self.ray = _started(number, self.share)
+        else:
+            _must_answer(address)
+            self.ray = _joined(address)
         try:
-            found = ray.get(reference, timeout=_LOOK_S)
-        except ray.exceptions.RayError as error:
+            _must_fit(self.ray, number, self.share)
+        except BaseException:
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Be no part of it any more; one that was started ends."""
+        if self.ray.is_initialized():
+            self.ray.shutdown()
+
+    def look(self, parcels: Sequence[Parcel], shared: Path) -> bool:
+        """Ask every machine for its version of this package, and for room for what would be brought to it.
+
+        Args:
+            shared: A folder of this machine, which can be written.
+
+        Returns:
+            Whether every machine sees that folder.
+
+        Raises:
+            ConfigError: One has another version, or none.
+            StorageError: One has no room.
+            WorkerError: One does not answer.
+        """
+        if self.is_own:
+            return True
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        nodes = [node for node in self.ray.nodes() if node["Alive"]]
+        with tempfile.NamedTemporaryFile(dir=shared, prefix=".seen-") as mark:
+            look = self.ray.remote(num_cpus=0, max_retries=0)(_looker(parcels, mark.name))
+            asked = [
+                look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote()
+                for node in nodes
+            ]
+            found = [self._answer(node, reference) for node, reference in zip(nodes, asked, strict=True)]
+        return all(one["sees"] for one in found)
+
+    def _answer(self, node: dict[str, Any], reference: Any) -> dict[str, Any]:
+        name, own = node["NodeManagerHostname"], own_version()
+        try:
+            found: dict[str, Any] = self.ray.get(reference, timeout=_LOOK_S)
+        except self.ray.exceptions.RayError as error:
             raise WorkerError(f"machine {name} of the cluster does not answer ({first_line(error)})") from error
         if found.get("version") != own:
             theirs = found.get("version") or f"no saint-g that can be imported ({found.get('failure')})"
             raise ConfigError(f"machine {name} has {theirs}, this one {own}; install the same version on both")
         if found["lacking"] > found["free"]:
             raise StorageError(f"machine {name}: {no_room(found['root'], found['lacking'], found['free'])}")
+        return found
 
 
 def first_line(error: BaseException) -> str:
@@ -116,36 +135,26 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def _own_version() -> str:
-    return f"saint-g {version('saint-g')} with code {code_digest(())[:12]} on Python {platform.python_version()}"
-
-
-def _looker(parcels: Sequence[Parcel]) -> Callable[[], dict[str, Any]]:
+def _looker(parcels: Sequence[Parcel], mark: str) -> Callable[[], dict[str, Any]]:
     """A function that is sent whole, since the other machine may not have this module."""
     plain = [(parcel.folder, [tuple(file) for file in parcel.files]) for parcel in parcels]
 
     def look() -> dict[str, Any]:
         try:
-            from saint.search import _cluster
+            from saint.search import _machine
         except ImportError as error:
             return {"failure": str(error)}
-        return _cluster.seen_here(plain)
+        return _machine.seen_here(plain, mark)
 
     return look
 
 
-def seen_here(plain: Sequence[tuple[str, Sequence[tuple[str, int, str]]]]) -> dict[str, Any]:
-    """What a machine says of itself."""
-    from saint.search._parcel import ParcelFile
-
-    root = node_root()
-    parcels = [Parcel(folder, tuple(ParcelFile(*file) for file in files)) for folder, files in plain]
-    return {
-        "version": _own_version(),
-        "root": str(root),
-        "lacking": sum(parcel.lacking_bytes(root) for parcel in parcels),
-        "free": shutil.disk_usage(root).free,
-    }
+def _must_fit_here(number: int, share: Share) -> None:
+    here = len(os.sched_getaffinity(0))
+    if number * share.cpus > here:
+        raise ConfigError(
+            f"{number} workers with {share} each do not fit on this machine with its {here} CPUs; give fewer --workers"
+        )
 
 
 def _started(number: int, share: Share) -> Any:
@@ -233,8 +242,8 @@ def _must_fit(ray: Any, number: int, share: Share) -> None:
         cpus = sum(node.get("CPU", 0.0) for node in nodes)
         gpus = sum(node.get("GPU", 0.0) for node in nodes)
         raise ConfigError(
-            f"{number} workers with {share} each do not fit into the cluster, which has {cpus:g} CPUs and {gpus:g} GPUs "
-            f"on {len(nodes)} machines, room for {places}; give fewer --workers, or join more machines"
+            f"{number} workers with {share} each do not fit into the cluster, which has {cpus:g} CPUs and {gpus:g} "
+            f"GPUs on {len(nodes)} machines, room for {places}; give fewer --workers, or join more machines"
         )
 
 
@@ -252,7 +261,7 @@ def _own_signals() -> Iterator[None]:
 
 
 def _hush() -> None:
-    """What Ray prints of every worker that died goes into what is said of workers anyway, and not to standard output."""
+    """What Ray prints of every worker that died is said of it anyway, and not on standard output."""
     from ray._private import worker
 
     if hasattr(worker, "print_to_stdstream"):

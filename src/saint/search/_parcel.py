@@ -1,4 +1,4 @@
-"""Files that a worker needs, known by their content, wherever it works: found at the same place, or brought there once."""
+"""Files that a worker needs, known by their content: found where it works at the same place, or brought there once."""
 
 import fcntl
 import hashlib
@@ -171,8 +171,8 @@ def _bring(file: ParcelFile, path: Path, fetch: Fetch) -> None:
             offset += len(chunk)
     if offset != file.num_bytes or content.hexdigest() != file.sha256:
         raise BaseChangedError(
-            f"expected {file.name} with SHA-256 {file.sha256[:12]}, got {content.hexdigest()[:12]}; it was changed while "
-            "workers were being given it: leave the base and the text alone, and begin again"
+            f"expected {file.name} with SHA-256 {file.sha256[:12]}, got {content.hexdigest()[:12]}; it was changed "
+            "while workers were being given it: leave the base and the text alone, and begin again"
         )
 
 

@@ -50,6 +50,8 @@ class Job:
     """What it needs and shares with others, such as the blocks below a site: workers that have it are preferred."""
     label: str = ""
     """What it is, for people."""
+    num_units: int | None = None
+    """How many units of work it is; None where nobody knows."""
     body: Any = field(default=None, compare=False, repr=False)
     """What the worker is told: plain data that can be sent."""
     at_most_bytes: int | None = None

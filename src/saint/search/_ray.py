@@ -7,10 +7,10 @@ from typing_extensions import override
 
 from saint.errors import RefusedResultError
 from saint.search._actors import Labourer, Opening, Shelf
-from saint.search._cluster import Share, connect, first_line, must_be_ready
+from saint.search._cluster import RayCluster, first_line
 from saint.search._executor import Executor, Heard
 from saint.search._parcel import Parcel
-from saint.search._processes import understood
+from saint.search._processes import understood, unread
 from saint.search._queue import Lease
 
 _PATIENCE_S = 20.0  # for a worker to come to the end of a step
@@ -26,6 +26,8 @@ class _Hand:
     actor: Any
     said: Any
     """The reference of what it says next."""
+    token: int = 0
+    """Of the lease that it has; 0 for none yet."""
     at_most_bytes: int | None = _SMALL_BYTES
 
 
@@ -37,36 +39,20 @@ class RayActors(Executor):
     may give work to the cluster may run code here, too: Ray's answers are pickles.
     """
 
-    def __init__(
-        self,
-        opening: Opening,
-        parcels: Sequence[Parcel] = (),
-        *,
-        number: int,
-        address: str | None = None,
-        share: Share | None = None,
-    ) -> None:
-        """Join or start the cluster, and look whether it can do the work.
+    def __init__(self, cluster: RayCluster, opening: Opening, parcels: Sequence[Parcel] = ()) -> None:
+        """Describe them.
 
         Args:
+            cluster: Left when they are closed.
             opening: Called in each worker with the folders of the parcels on its machine.
             parcels: Files that workers need. They are read where a machine has them at the same path, else brought to
                 each machine once, in pieces; never as tensors, which workers would share and could write to.
-            number: Of workers at a time.
-            address: `HOST:PORT` or `auto`; None starts Ray here, without a dashboard.
-            share: What a worker takes; one CPU unless given.
-
-        Raises:
-            MissingPackageError: Ray is not installed.
-            ConfigError: No cluster answers, it or a machine of it has another version, or it has no room for the workers.
-            StorageError: A machine has no room for the files.
-            WorkerError: Ray could not be started, or a machine does not answer.
         """
-        share = share or Share()
-        self._ray = connect(address, number, share)
+        self._cluster, self._ray = cluster, cluster.ray
         self._opening, self._parcels, self._shelf = opening, list(parcels), None
         self._hands: dict[str, _Hand] = {}
         self._num_hired = 0
+        share = cluster.share
         self._labourer = self._ray.remote(
             num_cpus=share.cpus,
             num_gpus=share.gpus,
@@ -75,13 +61,8 @@ class RayActors(Executor):
             max_task_retries=0,
             max_concurrency=_THREADS,
         )(Labourer)
-        try:
-            if address is not None:
-                must_be_ready(self._ray, parcels)
-                self._shelf = self._placed_here(Shelf).remote(self._parcels) if parcels else None
-        except BaseException:
-            self._ray.shutdown()
-            raise
+        if parcels and not cluster.is_own:
+            self._shelf = self._placed_here(Shelf).remote(self._parcels)
 
     @override
     def hire(self) -> str:
@@ -94,6 +75,7 @@ class RayActors(Executor):
     @override
     def hand(self, lease: Lease) -> None:
         hand, most = self._hands[lease.worker], lease.job.at_most_bytes
+        hand.token = lease.token
         hand.at_most_bytes = None if most is None else most + _SMALL_BYTES
         hand.actor.do.remote(lease.token, lease.job.body)  # of one that has died, what it says next tells
 
@@ -123,7 +105,7 @@ class RayActors(Executor):
             self.dismiss(worker)
         if self._shelf is not None:
             self._ray.kill(self._shelf)
-        self._ray.shutdown()
+        self._cluster.leave()
 
     def _heard_from(self, hand: _Hand) -> Iterator[Heard]:
         """What a worker has said, unless it was dismissed meanwhile; the next is listened for."""
@@ -136,7 +118,7 @@ class RayActors(Executor):
         except self._ray.exceptions.RayError as error:
             yield Heard(hand.name, "gone", value=f"it died ({first_line(error)})")
         except (RefusedResultError, KeyError, ValueError, TypeError) as error:
-            yield Heard(hand.name, "gone", value=f"what it said is no message ({error})")
+            yield unread(hand.name, hand.token, f"what it said is no message ({error})")
         else:
             if hand.name in self._hands:
                 hand.said = hand.actor.listen.remote(_BEAT_S)

@@ -1,6 +1,7 @@
 """Grafts learn on a stack; bases and controls learn too. Nothing else moves, and everything resumes."""
 
 from saint.training._active import active_stage as active_stage, deepened as deepened, head_of as head_of
+from saint.training._again import SelectReader as SelectReader
 from saint.training._birth import Start as Start, Starts as Starts, birth_tokens as birth_tokens
 from saint.training._cost import RoundCost as RoundCost, StepCost as StepCost
 from saint.training._count import StepCount as StepCount, count_step as count_step

@@ -229,7 +229,7 @@ class Learner:
         rungs = {str(step): nats for step, nats in self._at.rungs.items()}
         position = records.to_canonical({**vars(self._at), "rungs": rungs, "identity": self._identity})
         content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"position": position})
-        draft = self._checkpoint.with_suffix(".partial")
+        draft = self._checkpoint.with_suffix(f".{os.getpid()}.partial")  # one that was given up may still be writing
         try:
             self._checkpoint.parent.mkdir(parents=True, exist_ok=True)
             draft.write_bytes(content)

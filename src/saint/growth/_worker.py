@@ -1,0 +1,182 @@
+"""A worker's half of growth: opens base and text once, and trains or measures what it is told."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from typing_extensions import override
+
+from saint import records
+from saint.data import Corpus, open_corpus
+from saint.errors import DataError, DivergedError, WorkerError
+from saint.evaluation import Losses
+from saint.grafts import Graft
+from saint.growth._environment import environment
+from saint.growth._orders import Brief, MeasureAgain, SentGraft, TrainGraft, TrainWhole, answer_header
+from saint.growth._whole import save_weights
+from saint.models import FrozenBase, freeze
+from saint.progress import Progress
+from saint.search import Bench, pack
+from saint.training import Search, Start, Workspace, cache_of, continue_training, train_many
+
+_SHARE_OF_MEMORY = 0.25
+_MIB = 1 << 20
+
+
+def open_bench(brief: Brief, prepare: Callable[[], None] | None, progress: Progress) -> Bench:
+    """Open what a worker works with; it has one thread, for processes share the cores better than threads do.
+
+    Args:
+        prepare: A function of a module, called first.
+
+    Raises:
+        BaseModelError, BaseChangedError: The base is not there, or is another.
+        DataError: The text is not there, or is other text.
+    """
+    torch.set_num_threads(1)
+    if prepare is not None:
+        prepare()
+    base = freeze(brief.base, revision=brief.revision, quantize=brief.identity.quantization)
+    base.must_be(brief.identity, what="a worker's base", remedy="give all workers the base that the coordinator has")
+    return _Bench(brief, base, progress)
+
+
+def _open_text(brief: Brief, name: str) -> Corpus:
+    folder = Path(brief.text) / name
+    try:
+        corpus = open_corpus(folder, name, brief.tokenizer)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"a worker has no text in {folder} ({error}); put the prepared text there") from error
+    if corpus.digest != brief.digests[name]:
+        raise DataError(f"a worker has other text in {folder} than the coordinator; copy it there again")
+    return corpus
+
+
+@final
+class _Bench(Bench):
+    def __init__(self, brief: Brief, base: FrozenBase, progress: Progress) -> None:
+        self._brief, self._base, self._progress = brief, base, progress
+        self._train = _open_text(brief, brief.train)
+        self._select = {domain: _open_text(brief, name) for domain, name in brief.select.items()}
+        self._known: dict[str, Graft] = {}  # grafts of the stack that was worked on last, by digest
+        self._stack: tuple[str, ...] = ()
+        self._search = Search()
+        self._cache = self._new_cache()
+        self._work = Path(brief.work) if brief.work else None
+
+    @override
+    def hello(self) -> bytes:
+        device = self._base.model.device
+        return pack(answer_header(base=self._base.digest, environment=environment(device)))
+
+    @override
+    def do(self, body: Any) -> bytes:
+        if isinstance(body, TrainGraft):
+            return self._train_graft(body)
+        if isinstance(body, TrainWhole):
+            return self._train_whole(body)
+        if isinstance(body, MeasureAgain):
+            return self._measure(body)
+        raise WorkerError(f"a worker was told of a {type(body).__name__}, which it does not know; use one version")
+
+    def _train_graft(self, order: TrainGraft) -> bytes:
+        stack = self._open_stack(order.stack, order.search)
+        checkpoint = self._place(order.checkpoint)
+        starts = {}
+        if order.start is not None:
+            starts[records.digest(order.candidate)] = Start(graft=order.start.opened())
+        [trained] = train_many(
+            self._base,
+            stack,
+            [order.candidate],
+            self._train,
+            select=self._select[self._brief.grown],
+            schedule=order.schedule,
+            search=order.search,
+            starts=starts,
+            work=Workspace(checkpoint_of=lambda _: checkpoint, cache=self._cache, progress=self._progress),
+        )
+        graft = trained.graft  # the base was hashed again since, as it is after every training
+        header = answer_header(
+            base=self._base.digest,
+            candidate=records.digest(order.candidate),
+            failure=trained.failure,
+            history=_plain(graft),
+            train_tokens=trained.train_tokens,
+            birth_tokens=trained.birth_tokens,
+            time_s=trained.time_s,
+        )
+        return pack(header, [graft.to_bytes()] if graft is not None else [])
+
+    def _train_whole(self, order: TrainWhole) -> bytes:
+        self._forget()
+        try:
+            model, history = continue_training(
+                self._base,
+                self._train,
+                lr=order.lr,
+                select=self._select[self._brief.grown],
+                schedule=order.schedule,
+                seed=order.seed,
+                checkpoint=self._place(order.checkpoint),
+                progress=self._progress,
+            )
+        except DivergedError as error:
+            return pack(answer_header(base=self._base.digest, failure=str(error)))
+        place = self._place(order.file)
+        assert place is not None  # such an order is given where a folder is shared
+        save_weights(model, place)
+        weights = records.file_digest(place)
+        return pack(
+            answer_header(base=self._base.digest, failure="", weights=weights, history=records.to_plain(history))
+        )
+
+    def _measure(self, order: MeasureAgain) -> bytes:
+        stack = self._open_stack(order.stack, self._search)
+        graft = order.graft.opened()
+        losses = Losses(seq_len=self._brief.seq_len, cache=self._cache, progress=self._progress)
+        nats = {
+            name: {
+                "bare": losses.of(self._base, (), corpus).tolist(),
+                "before": losses.of(self._base, stack, corpus).tolist(),
+                "after": losses.of(self._base, [*stack, graft], corpus).tolist(),
+            }
+            for name, corpus in self._select.items()
+        }
+        self._base.check()
+        return pack(answer_header(base=self._base.digest, graft=graft.digest, nats=nats))
+
+    def _open_stack(self, stack: Sequence[SentGraft], search: Search) -> list[Graft]:
+        """The grafts of a stack; what is known of the one before is kept as far as it is the same."""
+        names = tuple(one.digest for one in stack)
+        if names != self._stack or search != self._search:
+            self._cache.close()
+            self._search = search
+            self._cache = self._new_cache()
+        self._known = {one.digest: self._known.get(one.digest) or one.opened() for one in stack}
+        self._stack = names
+        return [self._known[name] for name in names]
+
+    def _new_cache(self) -> Any:
+        """For what the blocks below give: an equal part of what is free on a machine that several workers share."""
+        search, folder = self._search, Path(self._brief.work) / "prefix" if self._brief.work else None
+        memory = search.memory_mib
+        if memory is None:
+            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+            memory = int(_SHARE_OF_MEMORY * free / self._brief.num_sharing / _MIB)
+        limits = Search(memory_mib=memory, disk_mib=search.disk_mib, cache_dtype=search.cache_dtype)
+        return cache_of(limits, folder=folder, progress=self._progress)
+
+    def _forget(self) -> None:
+        """Make room."""
+        self._cache.close()
+        self._known, self._stack = {}, ()
+
+    def _place(self, below: str) -> Path | None:
+        return self._work / below if self._work is not None and below else None
+
+
+def _plain(graft: Graft | None) -> Any:
+    return None if graft is None else records.to_plain(graft.history)
