@@ -12,7 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from saint.errors import BaseModelError
 from saint.growth._orders import Brief
 from saint.growth._worker import open_bench
-from saint.search import OpenBench, Parcel
+from saint.search import OpenBench, Parcel, RayActors, RayCluster
 
 _OF_A_MODEL = (".safetensors", ".json", ".txt", ".model", ".jinja")
 
@@ -46,6 +46,26 @@ class OpeningAnywhere:
     def __call__(self, folders: Sequence[Path]) -> OpenBench:
         base, text = folders
         return partial(open_bench, replace(self._brief, base=str(base), revision=None, text=str(text)), self._prepare)
+
+
+def on_cluster(brief: Brief, cluster: RayCluster, prepare: Callable[[], None] | None = None) -> tuple[Brief, RayActors]:
+    """Workers on a cluster whose machines were found to be in order, and what they are told.
+
+    Where a machine does not see the folder for work in progress, no worker keeps anything there: what a lost one had
+    under way begins anew, and the whole base is trained further, as a control, by the coordinator itself.
+
+    Args:
+        prepare: A function of a module, called first in each worker.
+
+    Raises:
+        ConfigError: A machine has another version of this package, or none.
+        StorageError: One has no room for base and text.
+        WorkerError: One does not answer.
+    """
+    parcels = parcels_for(brief)
+    if not cluster.look(parcels, Path(brief.work)):
+        brief = replace(brief, work="")
+    return brief, RayActors(cluster, OpeningAnywhere(brief, prepare), parcels)
 
 
 def _folder_of(brief: Brief) -> Path:

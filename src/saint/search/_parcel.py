@@ -40,7 +40,7 @@ class Parcel:
     """A folder's files, by their content."""
 
     folder: str
-    """Where they lie for whoever made the parcel."""
+    """Where they lie for whoever made the parcel; "" where that is not to be looked at."""
     files: tuple[ParcelFile, ...]
 
     @classmethod
@@ -86,7 +86,8 @@ class Parcel:
 
     def lacking_bytes(self, root: Path) -> int:
         """How much would have to be brought to this machine; sizes are compared, contents are not."""
-        there = any(_has_sizes(folder, self.files) for folder in (Path(self.folder), root / self.digest))
+        places = [root / self.digest, *([Path(self.folder)] if self.folder else [])]
+        there = any(_has_sizes(folder, self.files) for folder in places)
         return 0 if there else self.num_bytes
 
     def settle(self, fetch: Fetch | None, root: Path) -> Path:
@@ -104,7 +105,7 @@ class Parcel:
             BaseChangedError: What was brought is something else.
         """
         own = Path(self.folder)
-        if _has_contents(own, self.files):
+        if self.folder and _has_contents(own, self.files):
             return own
         folder = root / self.digest
         with _alone(root, self.digest):

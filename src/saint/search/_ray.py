@@ -1,6 +1,6 @@
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 from typing_extensions import override
@@ -39,7 +39,9 @@ class RayActors(Executor):
     may give work to the cluster may run code here, too: Ray's answers are pickles.
     """
 
-    def __init__(self, cluster: RayCluster, opening: Opening, parcels: Sequence[Parcel] = ()) -> None:
+    def __init__(
+        self, cluster: RayCluster, opening: Opening, parcels: Sequence[Parcel] = (), *, copied: bool = False
+    ) -> None:
         """Describe them.
 
         Args:
@@ -47,9 +49,11 @@ class RayActors(Executor):
             opening: Called in each worker with the folders of the parcels on its machine.
             parcels: Files that workers need. They are read where a machine has them at the same path, else brought to
                 each machine once, in pieces; never as tensors, which workers would share and could write to.
+            copied: Whether they are brought to every machine, as where a disk that all see is slow.
         """
         self._cluster, self._ray = cluster, cluster.ray
-        self._opening, self._parcels, self._shelf = opening, list(parcels), None
+        self._opening, self._shelf = opening, None
+        self._parcels = [replace(parcel, folder="") for parcel in parcels] if copied else list(parcels)
         self._hands: dict[str, _Hand] = {}
         self._num_hired = 0
         share = cluster.share
@@ -61,8 +65,8 @@ class RayActors(Executor):
             max_task_retries=0,
             max_concurrency=_THREADS,
         )(Labourer)
-        if parcels and not cluster.is_own:
-            self._shelf = self._placed_here(Shelf).remote(self._parcels)
+        if parcels and (copied or not cluster.is_own):
+            self._shelf = self._placed_here(Shelf).remote(list(parcels))
 
     @override
     def hire(self) -> str:

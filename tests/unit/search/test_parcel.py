@@ -29,7 +29,7 @@ def parcel(folder: Path) -> Parcel:
 
 
 @pytest.fixture
-def elsewhere(folder: Path, parcel: Parcel, tmp_path: Path) -> tuple[Parcel, Fetch, Path]:
+def elsewhere(parcel: Parcel, tmp_path: Path) -> tuple[Parcel, Fetch, Path]:
     """The parcel for a machine that does not see its folder, how its files come there, and where they go."""
     root = tmp_path / "node"
     root.mkdir()
