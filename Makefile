@@ -34,7 +34,11 @@ bench-gates: $(DEVELOPMENT)
 test-registry: $(DEVELOPMENT)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.registry $(foreach group,$(ONLY),--only $(group))
 
-.PHONY: bench-drm bench-gates bench-gpu bench-layerwise bench-search test-registry demo test check format lint types contracts clean
+# Growth with worker processes: speed, overhead, memory, and kills. Wants two quiet cores. ONLY=speed runs one group.
+bench-distributed: $(DEVELOPMENT)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.distributed $(foreach group,$(ONLY),--only $(group))
+
+.PHONY: bench-distributed bench-drm bench-gates bench-gpu bench-layerwise bench-search test-registry demo test check format lint types contracts clean
 .DEFAULT_GOAL := check
 
 demo: $(RUNTIME)

@@ -58,8 +58,8 @@ def main(only: tuple[str, ...], size: Any, work: Path | None, repeats: int, seed
         started = time.process_time()
         findings: Findings = importlib.import_module(f"benchmarks.search.{group}").measure(setting)
         found[group] = findings
-        console.print(_table(group, findings))
-        _say(findings, time.process_time() - started)
+        console.print(findings_table(group, findings))
+        say_notes(findings, time.process_time() - started)
         if json_path:  # after each group, so that a run which is cut off loses nothing
             json_path.write_text(json.dumps(_record(setting, found), indent=2) + "\n")
     figures = [figure for findings in found.values() for figure in findings.figures]
@@ -68,7 +68,7 @@ def main(only: tuple[str, ...], size: Any, work: Path | None, repeats: int, seed
     sys.exit(0 if all(figure.ok for figure in figures) else 1)
 
 
-def _table(group: str, findings: Findings) -> Table:
+def findings_table(group: str, findings: Findings) -> Table:
     table = Table(title=group, title_justify="left", box=box.HORIZONTALS)
     for column in ("what", "against"):
         table.add_column(column)
@@ -91,7 +91,7 @@ def _target(row: Row) -> str:
     return "" if row.target is None else f"{'>=' if row.sense == 'at_least' else '<='} {row.target:g}"
 
 
-def _say(findings: Findings, seconds: float) -> None:
+def say_notes(findings: Findings, seconds: float) -> None:
     for note in findings.notes:
         print(f"  {note}")
     for what in findings.wide:

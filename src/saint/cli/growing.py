@@ -3,6 +3,7 @@ from typing import get_args
 
 import click
 
+from saint.cli._hiring import EXECUTORS, hands_for
 from saint.cli._layers import begin_by_layers
 from saint.cli._opening import open_all
 from saint.cli._terminal import registry_argument, say, watching
@@ -49,10 +50,28 @@ def init(
     "--output-dir", type=click.Path(), help="Where growth by a PLAN goes; saint-grow-NAME unless given. Resumes there."
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the PLAN.")
-def grow(registry: str, base_name: str | None, output_dir: str | None, overrides: tuple[str, ...]) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Have so many worker processes train, one thread each; without it all is trained here.",
+)
+@click.option(
+    "--executor", type=click.Choice(EXECUTORS), default=EXECUTORS[0], show_default=True, help="Where they are."
+)
+def grow(
+    registry: str,
+    base_name: str | None,
+    output_dir: str | None,
+    overrides: tuple[str, ...],
+    workers: int | None,
+    executor: str,
+) -> None:
     """Grow REGISTRY's base as its plan says; goes on where an earlier run stopped.
 
     Several processes may grow it at once: they take turns, a round each.
+
+    With --workers the candidates of a round are trained at once, each by one worker. What is accepted is the same
+    however many there are and however often one dies; what they answer is measured again before it counts.
 
     A PLAN is a TOML file, or a recipe, with a table [layerwise]: its first stage makes the base, and the stages after
     it grow blocks on top, in a registry beside it. What is active in each stage is printed before anything is trained.
@@ -74,7 +93,8 @@ def grow(registry: str, base_name: str | None, output_dir: str | None, overrides
             opened, base, plan, data = open_all(registry, base_name, progress)
         restore(opened)  # refuse damaged grafts before any work is done
         try:
-            grow_registry(base, data, plan, opened, progress=progress)
+            with hands_for(opened, base, plan, workers, executor) as hands:
+                grow_registry(base, data, plan, opened, progress=progress, workforce=hands)
         except HoldOutError:  # it ends growth, and what came of that was measured
             say(report_parts(summarise(opened)))
             raise

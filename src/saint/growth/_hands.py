@@ -28,7 +28,7 @@ from saint.growth._workforce import ControlMade, ControlRun, Workforce
 from saint.progress import Progress
 from saint.records import Candidate
 from saint.registry import Entry, Registry
-from saint.search import Crew, Effort, Executor, Job, OpenBench, Role, unpack
+from saint.search import Crew, Effort, Executor, Job, Lookout, OpenBench, Role, unpack
 from saint.statistics import paired_interval
 from saint.training import Schedule, SelectReader, Trained, birth_tokens, train_many
 
@@ -48,18 +48,26 @@ def opening(brief: Brief, prepare: Callable[[], None] | None = None) -> OpenBenc
 class Hands(Workforce):
     """Workers that train what growth wants trained."""
 
-    def __init__(self, registry: Registry, brief: Brief, executor: Executor, number: int, **settings: Any) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        brief: Brief,
+        executor: Executor,
+        number: int,
+        *,
+        lookout: Lookout | None = None,
+        lease_s: float = 60.0,
+    ) -> None:
         """Describe them.
 
         Args:
-            settings: Of the crew.
+            lookout: Says how they stand, and hears what is asked of them.
+            lease_s: Seconds without a word after which a worker is given up.
         """
         self.brief = brief
-        self.crew = Crew(executor, number, greet=self._greet, **settings)
-        self.watch: Callable[[Crew], None] = lambda _crew: None
-        """Called after each turn, for whoever looks on."""
+        self.crew = Crew(executor, number, greet=self._greet, lease_s=lease_s)
+        self._lookout = lookout
         self._num_lost = 0
-        self._round: int | None = None
         self._validating: set[str] = set()
         self._written: dict[Role, Effort] = {}
         self._told_lost, self._told_refused = 0, 0
@@ -93,13 +101,8 @@ class Hands(Workforce):
 
     @override
     def begin_round(self, number: int) -> None:
-        """Know which round the work is for."""
-        self._round = number
-
-    @property
-    def round(self) -> int | None:
-        """The round that is grown, counted from 0."""
-        return self._round
+        if self._lookout is not None:
+            self._lookout.round = number
 
     @override
     def train_controls(self, journal: Journal, runs: Mapping[str, ControlRun]) -> dict[str, ControlMade]:
@@ -205,7 +208,8 @@ class Hands(Workforce):
 
         def watch(crew: Crew) -> None:
             told.look(crew)
-            self.watch(crew)
+            if self._lookout is not None:
+                self._lookout(crew)
 
         with (
             progress.task(f"{self.crew.number} workers", total=num_tokens, unit="tokens") as task,

@@ -18,6 +18,7 @@ from saint.report._text import (
     tokens_of,
     trained_elsewhere,
 )
+from saint.report._work import work_lines
 
 _CSS = {
     "stands": "stands",
@@ -52,6 +53,7 @@ def to_html(summary: Mapping[str, Any], *, refresh_s: int | None = None) -> str:
         arm_tokens=arm_tokens,
         tokens_of=tokens_of,
         trained_elsewhere=trained_elsewhere(summary),
+        work=work_lines(summary["work"]),
         growth_curve=curve_rows(summary["growth_curve"]),
         axes=[Markup(svg) for svg in curve_pictures(summary["growth_curve"])],  # noqa: S704 - escaped in _svg
         limit=_limit(summary, "retention", "at_most_bpb"),

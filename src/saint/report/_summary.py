@@ -4,6 +4,7 @@ from typing import Any
 from saint import records
 from saint.registry import Entry, Registry, State
 from saint.report._judging import holdouts
+from saint.report._work import work_in
 
 
 def summarise(registry: Registry) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def summarise(registry: Registry) -> dict[str, Any]:
         "result": state.measured[-1] if state.measured else None,
         "result_stands": bool(state.measured) and state.measured[-1]["stack"] == state.standing,
         "num_vault_openings": state.num_vault_openings,
+        "work": work_in(state),
         "policy": state.policy,
         "holdouts": holdouts(state),
         "cost": {

@@ -298,6 +298,12 @@ _GISTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
         f"{_round(body)}: {body['way']}"
         + (f" left out: {body['left_out']}" if body["left_out"] else f" of {_number_of_parts(body)}")
     ),
+    "work_done": lambda body: (
+        f"{_round(body)}: {sum(took['jobs'] for took in body['roles'].values())} jobs of {body['workers']} workers"
+    ),
+    "validated": lambda body: (
+        f"{body['graft'][:12]} {'is as it was judged' if body['agrees'] else 'is not as it was judged'}, by a worker"
+    ),
     "pruned": lambda body: f"{len(body['scores'])} sites to {len(body['kept'])}, by {body['by']}",
     "curve_measured": lambda body: (
         f"{'the bare base' if body['round'] is None else _round(body)}: "

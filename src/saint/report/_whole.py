@@ -15,6 +15,7 @@ from saint.report._text import (
     trained_elsewhere,
     what,
 )
+from saint.report._work import work_lines
 
 
 def report_parts(summary: Mapping[str, Any]) -> list[RenderableType]:
@@ -50,4 +51,5 @@ def report_parts(summary: Mapping[str, Any]) -> list[RenderableType]:
             f"{cost['search_tokens']:,} tokens and {cost['search_time_s']:.0f} s of training"
         )
     )
+    parts.extend(map(Text, work_lines(summary["work"])))
     return parts

@@ -294,6 +294,7 @@ class Crew:
         self._lose(worker, f"{worker.name} failed at {job.label or job.name[:12]}: {error}")
 
     def _check(self, worker: Worker, job: Job, answer: bytes) -> None:
+        took = self._clock() - worker.since
         try:
             self._checks[job.name](job, worker.name, answer)
         except RefusedResultError as error:
@@ -302,7 +303,7 @@ class Crew:
             return
         del self._checks[job.name]
         self.queue.check(job.name)
-        self._spend(worker, done=1)
+        self._spend(worker, took, done=1)
         worker.state, worker.lease, worker.since = "idle", None, self._clock()
         worker.num_done += 1
 
@@ -324,19 +325,19 @@ class Crew:
         if worker.state == "starting":
             self._stillborn[worker.place] += 1
         if worker.lease is not None:
-            self._spend(worker)
+            self._spend(worker, self._clock() - worker.since)
         del self._workers[worker.name]
         self._executor.dismiss(worker.name)
         self.queue.lose(worker.name)
         self.num_lost += 1
         self.said.append(why)
 
-    def _spend(self, worker: Worker, *, done: int = 0) -> None:
+    def _spend(self, worker: Worker, seconds: float, *, done: int = 0) -> None:
         assert worker.lease is not None  # it has worked
         role = worker.lease.job.role
         so_far = self._efforts.get(role, Effort())
         self._efforts[role] = Effort(
             done=so_far.done + done,
-            seconds=so_far.seconds + self._clock() - worker.since,
+            seconds=so_far.seconds + seconds,
             units=so_far.units + worker.units,
         )
