@@ -22,6 +22,7 @@ _CONNECT_S = 5.0
 _ANSWER_S = 20.0  # most of it is importing Ray
 _LOOK_S = 120.0  # a process on each machine has to be started for it
 _STARTS = 3
+_LONG = 300  # of what is told of an error
 _STORE_BYTES = 1 << 28  # of the object store of a cluster of our own: what workers answer goes through it, no base
 _ASK = """
 import sys
@@ -121,7 +122,7 @@ class RayCluster:
         try:
             found: dict[str, Any] = self.ray.get(reference, timeout=_LOOK_S)
         except self.ray.exceptions.RayError as error:
-            raise WorkerError(f"machine {name} of the cluster does not answer ({first_line(error)})") from error
+            raise WorkerError(f"machine {name} of the cluster does not answer ({in_short(error)})") from error
         if found.get("version") != own:
             theirs = found.get("version") or f"no saint-g that can be imported ({found.get('failure')})"
             raise ConfigError(f"machine {name} has {theirs}, this one {own}; install the same version on both")
@@ -130,9 +131,13 @@ class RayCluster:
         return found
 
 
-def first_line(error: BaseException) -> str:
-    """What Ray says in many lines, in one."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+def in_short(error: BaseException) -> str:
+    """What Ray says in many lines: of a task the error that ended it, of an actor how its process ended."""
+    cause = getattr(error, "cause", None)
+    told = error if cause is None else cause
+    text = " ".join(str(told).split()) or type(told).__name__
+    _, _, detail = text.partition("Worker exit detail: ")
+    return (detail or text).split(". ")[0].split("(1)")[0].strip(" .")[:_LONG]
 
 
 def _looker(parcels: Sequence[Parcel], mark: str) -> Callable[[], dict[str, Any]]:
@@ -175,7 +180,7 @@ def _started(number: int, share: Share) -> Any:
             ray.shutdown()
             if attempt == _STARTS:
                 raise WorkerError(
-                    f"Ray could not be started on this machine ({first_line(error)}); it has {_ANSWER_S:g} s or so for "
+                    f"Ray could not be started on this machine ({in_short(error)}); it has {_ANSWER_S:g} s or so for "
                     "that: begin again when less else is running"
                 ) from error
         else:
@@ -197,7 +202,7 @@ def _joined(address: str) -> Any:
                 f"the cluster at {address} is of another version ({text}); install the same Ray and Python on both"
             ) from error
         raise ConfigError(
-            f"the cluster at {address} cannot be joined ({first_line(error)}); the coordinator runs on one of its "
+            f"the cluster at {address} cannot be joined ({in_short(error)}); the coordinator runs on one of its "
             "machines: ray start --address=... makes this one"
         ) from error
     _hush()

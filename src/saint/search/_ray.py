@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from saint.errors import RefusedResultError
 from saint.search._actors import Labourer, Opening, Shelf
-from saint.search._cluster import RayCluster, first_line
+from saint.search._cluster import RayCluster, in_short
 from saint.search._executor import Executor, Heard
 from saint.search._parcel import Parcel
 from saint.search._processes import understood, unread
@@ -120,7 +120,7 @@ class RayActors(Executor):
                 if hand.name in self._hands:
                     yield understood(hand.name, message)
         except self._ray.exceptions.RayError as error:
-            yield Heard(hand.name, "gone", value=f"it died ({first_line(error)})")
+            yield Heard(hand.name, "gone", value=f"it died ({in_short(error)})")
         except (RefusedResultError, KeyError, ValueError, TypeError) as error:
             yield unread(hand.name, hand.token, f"what it said is no message ({error})")
         else:

@@ -87,7 +87,7 @@ def test_nodes_are_looked_at_before_any_work(
         patch.setattr(_cluster, "own_version", lambda: "saint-g 9")
         with pytest.raises(ConfigError, match=r"has saint-g .*, this one saint-g 9; install"):
             cluster.look([parcel], tmp_path)
-    huge = Parcel("", tuple(file._replace(num_bytes=1 << 60) for file in parcel.files))
+    huge = Parcel("", tuple(file._replace(num_bytes=1 << 50) for file in parcel.files))
     with pytest.raises(StorageError, match=r"machine .*: expected room for .* make room"):
         cluster.look([huge], tmp_path)
     with Crew(RayActors(cluster, refusing_anywhere), 1) as crew, pytest.raises(ConfigError, match="another base"):
@@ -130,7 +130,7 @@ class TestTwoNodes:
         crew.run([job("dies", die_once=str(tmp_path / "mark"))], check=answers)
         assert answers.found["dies"][1] == b"x"
         assert crew.num_lost == lost + 1
-        assert "it died (The actor died unexpectedly" in crew.said[-1]
+        assert "it died (" in crew.said[-1]
         assert capfd.readouterr().out == ""
 
     def test_an_answer_that_is_too_long_is_refused_unread(self, crew: Crew, tmp_path: Path) -> None:
