@@ -62,7 +62,7 @@ def init(
     show_default=True,
     help="Where they are: on this machine, or with Ray, which needs saint-g[ray].",
 )
-@click.option("--address", metavar="HOST:PORT|auto", help="Of a Ray cluster; without it Ray is started here.")
+@click.option("--address", metavar="HOST:PORT", help="Of a Ray cluster; without it Ray is started here.")
 def grow(
     registry: str,
     base_name: str | None,

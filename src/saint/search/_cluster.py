@@ -60,7 +60,7 @@ class RayCluster:
 
         Args:
             number: Of workers at a time.
-            address: `HOST:PORT` or `auto`; None starts one.
+            address: `HOST:PORT`; None starts one.
             share: What a worker takes; one CPU unless given.
 
         Raises:
@@ -214,11 +214,9 @@ _QUIET = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error
 
 def _must_answer(address: str) -> None:
     """Ask without Ray first, which would try for a minute or two."""
-    if address == "auto":
-        return
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or "/" in host:
-        raise ConfigError(f"expected --address HOST:PORT or auto, got {address}; `ray start --head` says it")
+        raise ConfigError(f"expected --address HOST:PORT, got {address}; `ray start --head` says it")
     remedy = f"start one there: ray start --head --port={port}"
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()

@@ -68,7 +68,7 @@ def test_what_cannot_be_is_refused_before_any_work(address: str, monkeypatch: py
     refused(r"has 2 CPUs and 0 GPUs on 2 machines, room for 0", share=Share(gpus=0.5))
     refused(r"with 2 CPU each do not fit", share=Share(cpus=2))
     refused(r"no Ray cluster answers at 127\.0\.0\.1:1 .*ray start --head --port=1", at="127.0.0.1:1")
-    refused(r"expected --address HOST:PORT or auto, got ray://here:1", at="ray://here:1")
+    refused(r"expected --address HOST:PORT, got ray://here:1", at="ray://here:1")
     with socket.create_server(("127.0.0.1", 0)) as silent, monkeypatch.context() as patch:
         patch.setattr(_cluster, "_ANSWER_S", 2.0)
         refused("something answers at .* and is no Ray cluster", at=f"127.0.0.1:{silent.getsockname()[1]}")
