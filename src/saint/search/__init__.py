@@ -1,5 +1,7 @@
 """Trying many candidates, in processes and over stops; what a trial is and does is not this room's business."""
 
+from saint.search._actors import Opening as Opening
+from saint.search._cluster import RayCluster as RayCluster, Share as Share
 from saint.search._code import code_digest as code_digest, defining_digest as defining_digest
 from saint.search._crew import Crew as Crew, Effort as Effort, Worker as Worker
 from saint.search._executor import Bench as Bench, Executor as Executor, Heard as Heard, OpenBench as OpenBench
@@ -10,8 +12,10 @@ from saint.search._message import (
     told_error as told_error,
     unpack as unpack,
 )
+from saint.search._parcel import Parcel as Parcel, ParcelFile as ParcelFile
 from saint.search._processes import Processes as Processes, answered as answered
 from saint.search._queue import Job as Job, Lease as Lease, Queue as Queue, Role as Role, Stage as Stage
+from saint.search._ray import RayActors as RayActors
 from saint.search._status import (
     Control as Control,
     RoleStatus as RoleStatus,
