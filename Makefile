@@ -75,7 +75,7 @@ $(RUNTIME): $(BIN)/python pyproject.toml constraints.txt
 	@touch $@
 
 $(DEVELOPMENT): $(RUNTIME)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[data,exports,peft,quant,remotes,tensorboard,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[data,exports,peft,quant,ray,remotes,tensorboard,dev]"
 	@touch $@
 
 clean:

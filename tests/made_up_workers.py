@@ -3,7 +3,8 @@
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from typing_extensions import override
 
 from saint.errors import ConfigError
 from saint.progress import Progress
-from saint.search import Bench, Executor, Heard, Lease
+from saint.search import Bench, Executor, Heard, Lease, OpenBench
 
 Work = Callable[[Lease], list[Heard]]
 
@@ -89,6 +90,9 @@ class Counting(Bench):
             os.kill(os.getpid(), signal.SIGKILL)
         if body.get("stumble"):
             raise RuntimeError("fell over")
+        if body.get("long_once") and not (mark := Path(body["long_once"])).exists():
+            mark.touch()
+            return b"x" * (3 << 20)
         return b"x" * body.get("num_bytes", 1)
 
 
@@ -97,6 +101,29 @@ def counting(progress: Progress) -> Bench:
     return Counting(progress)
 
 
+class Reading(Counting):
+    """Says what the files of a folder hold, and counts if it is asked for no file."""
+
+    def __init__(self, folder: Path, progress: Progress) -> None:
+        super().__init__(progress)
+        self._folder = folder
+
+    @override
+    def do(self, body: Any) -> bytes:
+        return (self._folder / body["read"]).read_bytes() if "read" in body else super().do(body)
+
+
+def reading(folders: Sequence[Path]) -> OpenBench:
+    """Open a bench that reads in the only folder."""
+    [folder] = folders
+    return partial(Reading, folder)
+
+
 def refusing(_progress: Progress) -> Bench:
     """Open nothing."""
     raise ConfigError("this machine has another base")
+
+
+def refusing_anywhere(_folders: Sequence[Path]) -> OpenBench:
+    """Open nothing, wherever it is."""
+    return refusing

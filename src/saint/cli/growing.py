@@ -56,8 +56,13 @@ def init(
     help="Have so many worker processes train, one thread each; without it all is trained here.",
 )
 @click.option(
-    "--executor", type=click.Choice(EXECUTORS), default=EXECUTORS[0], show_default=True, help="Where they are."
+    "--executor",
+    type=click.Choice(EXECUTORS),
+    default=EXECUTORS[0],
+    show_default=True,
+    help="Where they are: on this machine, or with Ray, which needs saint-g[ray].",
 )
+@click.option("--address", metavar="HOST:PORT", help="Of a Ray cluster; without it Ray is started here.")
 def grow(
     registry: str,
     base_name: str | None,
@@ -65,6 +70,7 @@ def grow(
     overrides: tuple[str, ...],
     workers: int | None,
     executor: str,
+    address: str | None,
 ) -> None:
     """Grow REGISTRY's base as its plan says; goes on where an earlier run stopped.
 
@@ -86,6 +92,10 @@ def grow(
             raise click.UsageError("--base is of a registry; growth by a PLAN makes its own base.")
     elif output_dir or overrides:
         raise click.UsageError("--output-dir and --set are of a PLAN; a registry has its plan already.")
+    if address and executor != "ray":
+        raise click.UsageError("--address is of a Ray cluster; give --executor ray.")
+    if executor == "ray" and workers is None:
+        raise click.UsageError("--executor ray needs to know how many --workers.")
     with watching() as progress:
         if registry.endswith(".toml"):
             opened, base, plan, data = begin_by_layers(registry, output_dir, overrides, progress)
@@ -93,7 +103,7 @@ def grow(
             opened, base, plan, data = open_all(registry, base_name, progress)
         restore(opened)  # refuse damaged grafts before any work is done
         try:
-            with hands_for(opened, base, plan, workers, executor) as hands:
+            with hands_for(opened, base, plan, workers, executor, address=address) as hands:
                 grow_registry(base, data, plan, opened, progress=progress, workforce=hands)
         except HoldOutError:  # it ends growth, and what came of that was measured
             say(report_parts(summarise(opened)))

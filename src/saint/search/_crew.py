@@ -267,7 +267,10 @@ class Crew:
             self._refuse(worker, "it spoke before it was ready")
 
     def _answer(self, worker: Worker, job: Job, heard: Heard) -> None:
-        if heard.what == "error":
+        if heard.what == "error" and isinstance(heard.value, RefusedResultError):
+            self.queue.refuse(job.name)
+            self._refuse(worker, str(heard.value))
+        elif heard.what == "error":
             self._failed(worker, job, heard.value)
         elif heard.what == "done":
             self._check(worker, job, heard.value)

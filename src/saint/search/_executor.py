@@ -12,7 +12,8 @@ class Heard(NamedTuple):
     what: Literal["ready", "beat", "done", "error", "gone"]
     """`ready`: it can work, and says with `value`, bytes, who it is; `beat`: it is alive, and has come `value` units of
     work further; `done`: `value`, bytes, came of its job; `error`: `value`, a `SaintError`, ended its job or, without
-    a token, kept it from being ready; `gone`: it died, and `value` says how."""
+    a token, kept it from being ready, and is a `RefusedResultError` where what came of the job is too long to be read;
+    `gone`: it died, and `value` says how."""
     token: int = 0
     """Of the lease that it speaks of."""
     value: Any = None

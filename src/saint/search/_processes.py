@@ -32,6 +32,8 @@ class _Hand:
     name: str
     process: BaseProcess
     pipe: Connection
+    token: int = 0
+    """Of the lease that it has; 0 for none yet."""
     at_most_bytes: int | None = _SMALL_BYTES
 
 
@@ -69,6 +71,7 @@ class Processes(Executor):
     @override
     def hand(self, lease: Lease) -> None:
         hand, most = self._hands[lease.worker], lease.job.at_most_bytes
+        hand.token = lease.token
         hand.at_most_bytes = None if most is None else most + _SMALL_BYTES
         try:
             hand.pipe.send((lease.token, lease.job.body))
@@ -116,14 +119,26 @@ def _hear(hand: _Hand) -> Heard | None:
         killed = f"ended by signal {-code}" if code is not None and code < 0 else f"exit status {code}"
         return Heard(hand.name, "gone", value=f"it died, {killed}")
     except OSError as error:  # the pipe is of no use any more
-        return Heard(hand.name, "gone", value=f"what it said could not be read, perhaps for its length ({error})")
+        return unread(hand.name, hand.token, f"what it said could not be read, perhaps for its length ({error})")
     try:
-        return _understood(hand.name, message)
+        return understood(hand.name, message)
     except (RefusedResultError, KeyError, ValueError, TypeError) as error:
-        return Heard(hand.name, "gone", value=f"what it said is no message ({error})")
+        return unread(hand.name, hand.token, f"what it said is no message ({error})")
 
 
-def _understood(worker: str, message: bytes) -> Heard:
+def unread(worker: str, token: int, why: str) -> Heard:
+    """Of a worker, maybe with a lease, that says what nobody can read."""
+    if token:
+        return Heard(worker, "error", token, RefusedResultError(why))
+    return Heard(worker, "gone", value=why)
+
+
+def understood(worker: str, message: bytes) -> Heard:
+    """What a message says.
+
+    Raises:
+        RefusedResultError, KeyError, ValueError, TypeError: It is none.
+    """
     header, pieces = unpack(message)
     what, token = header["what"], int(header.get("token", 0))
     if what == "beat":

@@ -20,7 +20,7 @@ Demand = Generator[list[Any], list[Result], Any]
 """Yields jobs that may be done at once, and is sent what came of them. A job is a frozen dataclass of plain data."""
 
 
-class Bench(Protocol):
+class PlainBench(Protocol):
     """What a process loads once."""
 
     def do(self, job: Any) -> Result:
@@ -28,7 +28,7 @@ class Bench(Protocol):
         ...
 
 
-OpenBench = Callable[[Progress], Bench]
+OpenBench = Callable[[Progress], PlainBench]
 """A function of a module, or a partial of one: called once in each process, before its first job."""
 
 
@@ -106,7 +106,7 @@ class _Opener:
 
 @final
 class _Plain(_executor.Bench):
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: PlainBench) -> None:
         self._bench = bench
 
     @override

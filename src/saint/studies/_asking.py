@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar, final
 import torch
 
 from saint.progress import Progress, Task
-from saint.search import Bench, Demand, Result, Workers
+from saint.search import Demand, PlainBench, Result, Workers
 
 J = TypeVar("J")
 _J = TypeVar("_J", contravariant=True)
@@ -55,7 +55,7 @@ class Asking(Generic[J]):
 
 
 def workers_at(
-    make_bench: Callable[[Progress], Bench], num_workers: int, prepare: Callable[[], None] | None
+    make_bench: Callable[[Progress], PlainBench], num_workers: int, prepare: Callable[[], None] | None
 ) -> Workers:
     """Worker processes, each at a bench of its own.
 
@@ -71,7 +71,9 @@ def fulfilled(demands: Sequence[Demand], workers: Workers, task: Task) -> list[A
     return workers.fulfil(demands, tell=lambda _, num: task.advance(num), done=lambda _: None)
 
 
-def _open(make_bench: Callable[[Progress], Bench], prepare: Callable[[], None] | None, progress: Progress) -> Bench:
+def _open(
+    make_bench: Callable[[Progress], PlainBench], prepare: Callable[[], None] | None, progress: Progress
+) -> PlainBench:
     """What a worker process loads; it has one thread, for processes share the cores better than threads do."""
     torch.set_num_threads(1)
     if prepare is not None:
