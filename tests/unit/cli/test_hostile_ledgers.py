@@ -49,7 +49,7 @@ def evil(entry: dict[str, Any]) -> None:
         body["data"] = {name: {**one, "license": EVIL} for name, one in body["data"].items()}
 
 
-@pytest.mark.parametrize("command", ["status", "log", "show", "report", "holdout"])
+@pytest.mark.parametrize("command", ["status", "log", "show", "report", "holdout", "top"])
 def test_text_of_a_stranger_does_not_command_a_terminal(tmp_path: Path, command: str) -> None:
     folder = written_anew(tmp_path / "garden", evil)
     said = saint(command, folder, *([FERN.digest[:12]] if command == "show" else []))

@@ -27,7 +27,7 @@ from saint.errors import ConfigError, LedgerError
 from saint.registry import Registry
 from saint.search import Control, RoleStatus, SearchStatus, StatusFile, Word, WorkerStatus
 
-EVIL = "w1[/x]\x1b[2J\u202e"
+EVIL = 'w1[/x]"\x1b[2J\u202e'
 
 
 def saint(*arguments: object) -> Result:
@@ -89,7 +89,7 @@ def test_a_screen_shows_who_does_what_and_where_growth_is(registry: Registry) ->
     for words in (
         "1 grafts stand; judged: 1 stands",
         "round 2, 2 workers (processes) for 2 h 5 min; jobs: 2 proposed, 1 leased; 1 leases lost, 4 answers refused",
-        "│ w1[/x]�[2J� │ busy │ search │ abababababab │ phi at 4 sites │ b3 │ 1 h 0 min │ 7,260,000 │ 2,000 │ 3 │",
+        '│ w1[/x]"�[2J� │ busy │ search │ abababababab │ phi at 4 sites │ b3 │ 1 h 0 min │ 7,260,000 │ 2,000 │ 3 │',
         "│ w2 │ idle │ │ │ │ │ 2 h 5 min │ │ │ 0 │",
         "│ search │ 3 │ 12 s │ 9,000 │ 720 │",
         "the bare base 2.0000",
