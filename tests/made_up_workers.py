@@ -4,6 +4,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -127,3 +128,23 @@ def refusing(_progress: Progress) -> Bench:
 def refusing_anywhere(_folders: Sequence[Path]) -> OpenBench:
     """Open nothing, wherever it is."""
     return refusing
+
+
+@dataclass(frozen=True)
+class Number:
+    """A job of a study."""
+
+    value: int
+
+
+class Doubling:
+    """A study's bench."""
+
+    def do(self, job: Number) -> dict[str, int]:
+        """Twice the number."""
+        return {"twice": 2 * job.value}
+
+
+def doubling(_progress: Progress) -> Doubling:
+    """Open a study's bench."""
+    return Doubling()

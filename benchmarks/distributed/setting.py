@@ -13,6 +13,7 @@ from saint.data import DataPlan
 from saint.growth import Controls, Hands, Plan, brief_for, open_data, opening, start
 from saint.growth._journal import Journal
 from saint.growth._trial import Trial
+from saint.judging import Judging
 from saint.models import FrozenBase
 from saint.progress import Silent
 from saint.records import Budget, Candidate
@@ -94,9 +95,9 @@ def site_for(setting: Setting, name: str, *, base: FrozenBase | None = None, **c
 
 def plan_for(setting: Setting) -> Plan:
     """Growth of a few rounds without controls."""
-    gates: dict[str, dict[str, Any]] = {
-        "gain": {"at_least_bpb": 0.001},
-        "retention": {"at_most_bpb": 1.0},
+    gates = {
+        "gain": {"at_least_bpb": 0.001, "at_most_heavy": 0.5},
+        "retention": {"at_most_bpb": 1.0, "at_most_heavy": 0.5},
         "rollback": {},
     }
     return Plan(
@@ -105,6 +106,7 @@ def plan_for(setting: Setting) -> Plan:
         budget=Budget(num_params=10**9, train_tokens=10**12),
         proposals=(Proposal(kind="lora", options={"rank": 4}, bundle="site", lr=5e-3),),
         gates=gates,
+        judging=Judging(alpha=0.2),  # so that some of what little text there is comes to stand
         rounds=2,
         candidates_per_round=6 if setting.size == "full" else 3,
         evaluation_seq_len=setting.search.seq_len,

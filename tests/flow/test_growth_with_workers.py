@@ -7,17 +7,21 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import saint
 from saint import config
-from saint.growth import Plan, open_data
+from saint.data import Splits
+from saint.growth import Hands, Plan, brief_for, open_data, opening, start
+from saint.models import FrozenBase
 from saint.registry import Registry, verify
-from workshop import Workshop, build_workshop
+from saint.search import Processes
+from workshop import build_workshop
 
-OVERRIDES = ('controls.after="never"', "rounds=1", "schedule.num_steps=200", "schedule.evaluate_every=20")
+OVERRIDES = ('controls.after="never"', "rounds=1", "schedule.num_steps=60", "schedule.evaluate_every=20")
 
 
 def workers_of(process: subprocess.Popen[bytes]) -> list[int]:
@@ -29,10 +33,21 @@ def workers_of(process: subprocess.Popen[bytes]) -> list[int]:
         return []
 
 
-def begun(workshop: Workshop) -> None:
-    sets = [part for override in OVERRIDES for part in ("--set", override)]
-    made = workshop.saint("init", workshop.registry, "--base", workshop.base, "--plan", workshop.plan, *sets)
-    assert made.returncode == 0, made.stderr
+@dataclass
+class Begun:
+    """A registry that is about to grow, and what it grows from."""
+
+    registry: Registry
+    base: FrozenBase
+    data: Splits
+    plan: Plan
+
+
+def begin(root: Path) -> Begun:
+    workshop = build_workshop(root)
+    base, plan = saint.freeze(workshop.base), config.load(workshop.plan, Plan, overrides=OVERRIDES)
+    registry = start(workshop.registry, base, plan, root=workshop.root)
+    return Begun(registry, base, open_data(registry, plan, base), plan)
 
 
 def outcome(registry: Registry) -> tuple[set[tuple[str, str]], list[tuple[str, str]]]:
@@ -48,18 +63,13 @@ def outcome(registry: Registry) -> tuple[set[tuple[str, str]], list[tuple[str, s
 @pytest.mark.distributed
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
 def test_killed_workers_and_a_killed_coordinator_change_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
-    alone, killed = (build_workshop(tmp_path_factory.mktemp(name)) for name in ("alone", "killed"))
-    begun(alone)
-    registry = Registry.open(alone.registry)
-    base = saint.freeze(alone.base)
-    plan = config.build(registry.state.created["plan"], Plan, where="ledger")
-    saint.grow(base, open_data(registry, plan, base), plan, registry)
+    alone, killed = (begin(tmp_path_factory.mktemp(name)) for name in ("alone", "killed"))
+    saint.grow(alone.base, alone.data, alone.plan, alone.registry)
 
-    begun(killed)
-    command = [sys.executable, "-m", "saint.cli", "grow", str(killed.registry), "--workers", "2"]
+    command = [sys.executable, "-m", "saint.cli", "grow", str(killed.registry.folder), "--workers", "2"]
     chance, num_killed = random.Random(0), 0
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
-    while num_killed < 3 and process.poll() is None:
+    while num_killed < 2 and process.poll() is None:
         if workers := workers_of(process):
             time.sleep(chance.uniform(0.0, 3.0))
             os.kill(chance.choice(workers), signal.SIGKILL)
@@ -67,13 +77,16 @@ def test_killed_workers_and_a_killed_coordinator_change_nothing(tmp_path_factory
         time.sleep(0.1)
     process.kill()
     process.communicate()
-    again = killed.saint("grow", killed.registry, "--workers", "1")
-    assert again.returncode == 0, again.stderr
 
-    found = Registry.open(killed.registry)
-    assert outcome(found) == outcome(registry)
-    assert found.state.standing == registry.state.standing
-    assert verify(found).problems == ()
-    events = [event for event in found.ledger.events() if event.name in ("trained", "judged")]
+    registry = Registry.open(killed.registry.folder)
+    brief = brief_for(registry, killed.base, killed.plan, num_sharing=1)
+    with Hands(registry, brief, Processes(opening(brief)), 1) as hands:
+        saint.grow(killed.base, killed.data, killed.plan, registry, workforce=hands)
+
+    assert outcome(registry) == outcome(alone.registry)
+    assert registry.state.standing == alone.registry.state.standing
+    assert verify(registry).problems == ()
+    events = [event for event in registry.ledger.events() if event.name in ("trained", "judged")]
     assert max(Counter((event.name, event.body.get("trial", event.body["graft"])) for event in events).values()) == 1
+    assert {event.body["agrees"] for event in registry.ledger.events() if event.name == "validated"} == {True}
     assert num_killed >= 1

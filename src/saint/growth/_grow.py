@@ -1,22 +1,14 @@
-from collections.abc import Sequence
-
 from saint.data import Splits
 from saint.errors import HoldOutError, StaleEvidenceError
 from saint.evaluation import Losses, SuiteValues
-from saint.grafts import Graft
 from saint.growth._alone import in_turn
 from saint.growth._controls import measure_arms, train_controls
 from saint.growth._curve import extend_curve
+from saint.growth._grown import grown_in
 from saint.growth._journal import Journal
 from saint.growth._judging import judge_in_turn, weigh
-from saint.growth._layers import must_be_untouched, open_layers
-from saint.growth._opening import open_round
 from saint.growth._plan import Plan
-from saint.growth._rates import best_of_tries
-from saint.growth._refine import refine
 from saint.growth._result import measure_result
-from saint.growth._retry import retry
-from saint.growth._training import train_trials
 from saint.growth._workforce import Workforce
 from saint.models import FrozenBase
 from saint.progress import Progress, Silent
@@ -94,7 +86,7 @@ def _round(journal: Journal, losses: Losses, values: SuiteValues, number: int) -
     stack, workforce = journal.stack_below(number), journal.workforce
     if workforce is not None:
         workforce.begin_round(number)
-    grafts = _grown(journal, losses, number, stack)
+    grafts = grown_in(journal, losses, number, stack)
     while finalists := journal.finalists(number, grafts):  # again after each that comes to stand
         weighed = weigh(journal, losses, values, number, finalists)
         judge_in_turn(journal, losses, values, number, weighed)
@@ -105,16 +97,3 @@ def _round(journal: Journal, losses: Losses, values: SuiteValues, number: int) -
     if workforce is not None:
         workforce.close_round(journal, number)
     journal.close_round(number, measure_arms(journal, losses, journal.data.select))
-
-
-def _grown(journal: Journal, losses: Losses, number: int, stack: Sequence[Graft]) -> list[Graft | None]:
-    """What is trained in a round; None for what came to nothing."""
-    if journal.plan.layerwise is not None:
-        layers = train_trials(journal, stack, [open_layers(journal, losses, number, stack)])
-        must_be_untouched(journal, number, stack)
-        return layers
-    candidates = open_round(journal, losses, number, stack)
-    extend_curve(journal, losses, None)
-    tries = train_trials(journal, stack, journal.trials(number, stack, candidates))
-    grafts = best_of_tries(tries, journal.plan.rates)
-    return grafts + refine(journal, losses, number, stack, grafts) + retry(journal, number, stack)

@@ -12,16 +12,15 @@ from typing_extensions import override
 
 from saint import grafts, records
 from saint.composition import PrefixCache, boundary_of, restore_one
-from saint.data import Corpus, Splits
 from saint.errors import GraftFileError, RefusedResultError, SaintError, UnfitWorkerError
-from saint.evaluation import Losses
 from saint.grafts import Graft, grow_from
-from saint.growth._answers import Answer, PerDocument, history_in, machine_of, with_measured
+from saint.growth._answers import Answer, history_in, machine_of, with_measured
 from saint.growth._environment import environment
 from saint.growth._journal import Journal
 from saint.growth._orders import Brief, MeasureAgain, TrainWhole, order_for, sent
 from saint.growth._telling import Told
 from saint.growth._trial import Trial
+from saint.growth._validation import apart_bpb, measured_here
 from saint.growth._whole import CONTROLS, with_weights
 from saint.growth._worker import open_bench
 from saint.growth._workforce import ControlMade, ControlRun, Workforce
@@ -29,7 +28,6 @@ from saint.progress import Progress
 from saint.records import Candidate
 from saint.registry import Entry, Registry
 from saint.search import Crew, Effort, Executor, Job, Lookout, OpenBench, Role, unpack
-from saint.statistics import paired_interval
 from saint.training import Schedule, SelectReader, Trained, birth_tokens, train_many
 
 _AGREES_BPB = 1e-5
@@ -297,15 +295,14 @@ class Hands(Workforce):
         told = Answer(header)
         told.must_be("base", journal.base.digest)
         told.must_be("graft", entry.digest)
-        data = journal.data
-        found = {name: told.losses(name, corpus.num_documents) for name, corpus in data.select.items()}
-        apart = _apart(found, entry, data)
+        select, evidence = journal.data.select, entry.evidence
+        found = {name: told.losses(name, corpus.num_documents) for name, corpus in select.items()}
+        apart = apart_bpb(found, evidence, select)
         if apart > _AGREES_BPB:
-            losses = Losses(seq_len=journal.plan.evaluation_seq_len)
-            here = {name: _measured(losses, journal, stack, graft, corpus) for name, corpus in data.select.items()}
-            if abs(_apart(here, entry, data) - apart) > _AGREES_BPB:
+            here = measured_here(journal.base, stack, graft, select, seq_len=journal.plan.evaluation_seq_len)
+            if abs(apart_bpb(here, evidence, select) - apart) > _AGREES_BPB:
                 raise RefusedResultError("what it says that an accepted graft does to text is not what it does")
-        body = {"graft": entry.digest, "stack": entry.evidence.stack, "agrees": apart <= _AGREES_BPB}
+        body = {"graft": entry.digest, "stack": evidence.stack, "agrees": apart <= _AGREES_BPB}
         journal.registry.write(
             VALIDATED, {**body, "apart_bpb": apart, "made_on": self._environments[worker]["machine"]}
         )
@@ -389,30 +386,6 @@ class Hands(Workforce):
                 "everywhere"
             )
         self._environments[worker] = {**ours, "machine": machine_of(theirs.get("machine"), ours["machine"])}
-
-
-def _measured(
-    losses: Losses, journal: Journal, stack: Sequence[Graft], graft: Graft, corpus: Corpus
-) -> dict[str, PerDocument]:
-    models: dict[str, Sequence[Graft]] = {"bare": (), "before": stack, "after": [*stack, graft]}
-    return {name: losses.of(journal.base, grafts_, corpus) for name, grafts_ in models.items()}
-
-
-def _apart(found: Mapping[str, Mapping[str, PerDocument]], entry: Entry, data: Splits) -> float:
-    """The most by which a gain or loss is off what the evidence says, in bits per byte."""
-    evidence, differences = entry.evidence, []
-    for name, nats in found.items():
-        sizes = data.select[name].num_bytes_each
-
-        def saved(before: str, nats: Mapping[str, PerDocument] = nats, sizes: Any = sizes) -> float:
-            return float(paired_interval(nats[before], nats["after"], sizes).estimate)
-
-        if name == evidence.grown:
-            differences.append(saved("before") - evidence.gain_bpb.estimate)
-            continue
-        differences.append(-saved("before") - evidence.regression_bpb[name].estimate)
-        differences.append(-saved("bare") - evidence.drift_bpb[name].estimate)
-    return max(map(abs, differences))
 
 
 def _less(one: Effort, other: Effort) -> Effort:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from made_up_workers import counting, refusing
+from made_up_workers import Number, counting, doubling, refusing
 from saint.errors import ConfigError, RefusedResultError, WorkerError
-from saint.search import Crew, Job, Processes, described_error, pack, told_error, unpack
+from saint.search import Crew, Demand, Job, Processes, Workers, described_error, pack, told_error, unpack
 
 pytestmark = pytest.mark.distributed
 
@@ -54,15 +54,29 @@ def test_the_job_of_a_process_that_is_killed_is_done_by_another(crew: Crew, tmp_
     assert "signal 9" in crew.said[-1]
 
 
-def test_an_answer_that_is_too_long_is_not_read(crew: Crew) -> None:
-    with pytest.raises(WorkerError, match=r"again and again.*could not be read, perhaps for its length"):
+def test_an_answer_that_is_too_long_is_not_read() -> None:
+    with (
+        Crew(Processes(counting), 1) as crew,
+        pytest.raises(WorkerError, match=r"no worker is left.*could not be read, perhaps for its length"),
+    ):
         crew.run([job("long", num_bytes=3 << 20)], check=Answers())
-    crew.queue.fail("long")
 
 
 def test_an_unexpected_failure_is_told(crew: Crew) -> None:
     with pytest.raises(WorkerError, match="RuntimeError: fell over"):
         crew.run([job("stumbles", stumble=True)], check=Answers())
+
+
+def test_a_demand_may_ask_again_for_what_it_has_just_got() -> None:
+    def demand() -> Demand:
+        [first] = yield [Number(1)]
+        second, third = yield [Number(1), Number(2)]
+        return first["twice"] + second["twice"] + third["twice"]
+
+    done: list[Any] = []
+    with Workers(1, doubling) as workers:
+        assert workers.fulfil([demand()], tell=lambda _job, _tokens: None, done=done.append) == [8]
+    assert done == [Number(1), Number(1), Number(2)]
 
 
 def test_what_keeps_a_worker_from_beginning_is_told_before_any_work() -> None:
