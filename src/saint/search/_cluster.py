@@ -19,7 +19,7 @@ from saint.search._machine import own_version
 from saint.search._parcel import Parcel, no_room
 
 _CONNECT_S = 5.0
-_ANSWER_S = 20.0  # most of it is importing Ray
+_ANSWER_S = 60.0  # most of it is importing Ray, where much else runs
 _LOOK_S = 120.0  # a process on each machine has to be started for it
 _STARTS = 3
 _LONG = 300  # of what is told of an error
@@ -180,8 +180,8 @@ def _started(number: int, share: Share) -> Any:
             ray.shutdown()
             if attempt == _STARTS:
                 raise WorkerError(
-                    f"Ray could not be started on this machine ({in_short(error)}); it has {_ANSWER_S:g} s or so for "
-                    "that: begin again when less else is running"
+                    f"Ray could not be started on this machine ({in_short(error)}); they have half a minute, so "
+                    "begin again when less else is running"
                 ) from error
         else:
             break
