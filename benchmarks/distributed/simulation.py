@@ -55,12 +55,12 @@ def figures_of(record: dict[str, Any], folder: Path | None, *, size: Size) -> li
     prefix = "" if size == "full" else "smoke_"
     return [
         Figure(
-            name=f"{prefix}simulation_utilisation_{_NUM_WORKERS}_{way}_measured_again",
+            name=f"{prefix}simulation_utilisation_{_NUM_WORKERS}_{name}",
             value=row[way]["utilisation"],
             target=_TARGET,
             sense="at_least",
         )
-        for way in ("finalists", "all")
+        for way, name in (("spot", "spot_checked"), ("all", "measured_in_full"))
     ]
 
 

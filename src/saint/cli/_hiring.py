@@ -22,11 +22,13 @@ def hands_for(
     executor: str,
     *,
     address: str | None = None,
+    spot_check: float = 1.0,
 ) -> "Iterator[Hands | None]":
     """Workers for a registry, which others may look on at; nobody where no number is given.
 
     Args:
         address: Of a cluster that is there; None for this machine.
+        spot_check: Share of development text that each graft is measured again on.
 
     Raises:
         ConfigError: The base or the plan does not allow for any, or the cluster cannot have them.
@@ -41,7 +43,7 @@ def hands_for(
     brief, workers = _hired(brief, number, executor, address)
     with (
         Lookout(registry.work, executor=executor) as lookout,
-        Hands(registry, brief, workers, number, lookout=lookout) as hands,
+        Hands(registry, brief, workers, number, lookout=lookout, spot_check=spot_check) as hands,
     ):
         yield hands
 

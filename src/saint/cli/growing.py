@@ -6,7 +6,7 @@ import click
 from saint.cli._hiring import EXECUTORS, hands_for
 from saint.cli._layers import begin_by_layers
 from saint.cli._opening import open_all
-from saint.cli._terminal import registry_argument, say, watching
+from saint.cli._terminal import registry_argument, say, share, watching
 from saint.records import Quantization
 
 
@@ -63,6 +63,13 @@ def init(
     help="Where they are: on this machine, or with Ray, which needs saint-g[ray].",
 )
 @click.option("--address", metavar="HOST:PORT", help="Of a Ray cluster; without it Ray is started here.")
+@click.option(
+    "--spot-check",
+    callback=share,
+    default="100%",
+    show_default=True,
+    help="Share of development text that each graft which comes back is measured again on.",
+)
 def grow(
     registry: str,
     base_name: str | None,
@@ -71,6 +78,7 @@ def grow(
     workers: int | None,
     executor: str,
     address: str | None,
+    spot_check: float,
 ) -> None:
     """Grow REGISTRY's base as its plan says; goes on where an earlier run stopped.
 
@@ -87,15 +95,8 @@ def grow(
     from saint.growth import grow as grow_registry
     from saint.report import report_parts, summarise
 
-    if registry.endswith(".toml"):
-        if base_name:
-            raise click.UsageError("--base is of a registry; growth by a PLAN makes its own base.")
-    elif output_dir or overrides:
-        raise click.UsageError("--output-dir and --set are of a PLAN; a registry has its plan already.")
-    if address and executor != "ray":
-        raise click.UsageError("--address is of a Ray cluster; give --executor ray.")
-    if executor == "ray" and workers is None:
-        raise click.UsageError("--executor ray needs to know how many --workers.")
+    _must_be_of_a_plan(registry, base_name, output_dir, overrides)
+    _must_be_of_workers(workers, executor, address, spot_check)
     with watching() as progress:
         if registry.endswith(".toml"):
             opened, base, plan, data = begin_by_layers(registry, output_dir, overrides, progress)
@@ -103,9 +104,28 @@ def grow(
             opened, base, plan, data = open_all(registry, base_name, progress)
         restore(opened)  # refuse damaged grafts before any work is done
         try:
-            with hands_for(opened, base, plan, workers, executor, address=address) as hands:
+            with hands_for(opened, base, plan, workers, executor, address=address, spot_check=spot_check) as hands:
                 grow_registry(base, data, plan, opened, progress=progress, workforce=hands)
         except HoldOutError:  # it ends growth, and what came of that was measured
             say(report_parts(summarise(opened)))
             raise
     say(report_parts(summarise(opened)))
+
+
+def _must_be_of_a_plan(
+    registry: str, base_name: str | None, output_dir: str | None, overrides: tuple[str, ...]
+) -> None:
+    if registry.endswith(".toml"):
+        if base_name:
+            raise click.UsageError("--base is of a registry; growth by a PLAN makes its own base.")
+    elif output_dir or overrides:
+        raise click.UsageError("--output-dir and --set are of a PLAN; a registry has its plan already.")
+
+
+def _must_be_of_workers(workers: int | None, executor: str, address: str | None, spot_check: float) -> None:
+    if address and executor != "ray":
+        raise click.UsageError("--address is of a Ray cluster; give --executor ray.")
+    if executor == "ray" and workers is None:
+        raise click.UsageError("--executor ray needs to know how many --workers.")
+    if spot_check < 1 and workers is None:
+        raise click.UsageError("--spot-check is of what workers answer; give --workers.")

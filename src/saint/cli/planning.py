@@ -10,7 +10,7 @@ import click
 
 from saint import config
 from saint.cli._opening import open_registry
-from saint.cli._terminal import json_option, quieten, say, say_json
+from saint.cli._terminal import json_option, quieten, say, say_json, share
 from saint.cli.benching import base_or_stand_in, counting_text
 
 if TYPE_CHECKING:
@@ -62,11 +62,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> 
 @click.option("--finalists", type=int, help="Of a round, instead of the plan's.")
 @click.option("--life-hours", type=float, help="Mean time between failures of a worker; without it none fails.")
 @click.option(
-    "--remeasured",
-    type=click.Choice(["all", "finalists"]),
-    default="all",
-    show_default=True,
-    help="Which grafts the coordinator measures again.",
+    "--spot-check", callback=share, default="100%", show_default=True, help="Of development text, for each graft."
 )
 @_select_option
 @_judge_option
@@ -99,7 +95,7 @@ def plan_cluster(
     rate = None if asked["tflops"] is None else 1e12 * asked["tflops"]
     scaled = units.scaled(num_params=asked["params"], flops_per_s=rate, tokens=asked["tokens"])
     works = works_of(plan, scaled, {name: asked[name] for name in ("rounds", "candidates", "finalists")})
-    found = predict(works, scaled, cluster, prices, remeasured=asked["remeasured"], seed=seed)
+    found = predict(works, scaled, cluster, prices, spot_check=asked["spot_check"], seed=seed)
     record = _record(plan, units, scaled, found, cluster)
     if as_json:
         say_json(record)
@@ -116,6 +112,13 @@ def plan_cluster(
 @click.option("--finalists", default=3, show_default=True, help="Of a round.")
 @click.option(
     "--life-hours", default=24.0, show_default=True, help="Mean time between failures, in rows with failures."
+)
+@click.option(
+    "--spot-check",
+    callback=share,
+    default="10%",
+    show_default=True,
+    help="Of development text, held against all of it.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="A folder for a table and a picture.")
 @_select_option
@@ -147,6 +150,7 @@ def simulate_cluster(
         candidates=asked["candidates"],
         finalists=asked["finalists"],
         life_s=3600 * asked["life_hours"],
+        spot_check=asked["spot_check"],
     )
     _, units = _units(source, select_tokens, judge_tokens)
     rows = sweep(units, asked["workers"], swept, seed=seed)
@@ -180,7 +184,8 @@ def sweep_record(
         "per_worker": asked.per_worker,
         "finalists": asked.finalists,
         "life_s": asked.life_s,
-        "units": {"source": units.source, **to_plain(costs_of(units, 1, "all"))},
+        "spot_check": asked.spot_check,
+        "units": {"source": units.source, **to_plain(costs_of(units, 1, 1.0))},
         "rows": list(rows),
     }
 

@@ -3,7 +3,6 @@
 from saint.growth._cluster import (
     Prediction as Prediction,
     Prices as Prices,
-    Remeasured as Remeasured,
     Sweep as Sweep,
     costs_of as costs_of,
     predict as predict,

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from random import SystemRandom
 from typing import Any, final
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from saint import config, records
 from saint.errors import RefusedResultError, SaintError
@@ -18,16 +19,11 @@ PerDocument = Float64[np.ndarray, " documents"]
 _TOLERANCE = 1e-6
 """Of what a worker says its graft costs on *select*, relative: the coordinator may have other threads, and another
 processor rounds otherwise. Its own figure is the one that is kept."""
+_SPOT_TOLERANCE = 1e-5
+"""Of what a graft costs on one document: with other documents beside it, it is rounded otherwise."""
+_FEWEST = 16
+"""Documents that are looked at, however small the share."""
 _LETTERS = 4000
-
-
-def machine_of(told: Any, ours: Mapping[str, Any]) -> dict[str, Any]:
-    """What a worker says of its machine, as far as it is of the form that ours is."""
-    told = told if isinstance(told, dict) else {}
-    return {
-        name: told[name] if type(told.get(name)) is type(value) and len(str(told[name])) < 100 else None
-        for name, value in ours.items()
-    }
 
 
 @final
@@ -70,6 +66,13 @@ class Answer:
             found[name] = np.array(nats)
         return found
 
+    def costs(self, number: int) -> PerDocument:
+        """What it says that its graft costs on each document of *select*, in nats."""
+        found = self._header.get("costs")
+        if not isinstance(found, list) or len(found) != number or not all(map(_is_finite, found)) or min(found) < 0:
+            raise RefusedResultError(f"expected what the graft costs on each of {number} documents")
+        return np.array(found)
+
     def table(self, name: str) -> dict[str, Any]:
         found = self._header.get(name)
         if not isinstance(found, dict):
@@ -100,6 +103,26 @@ def history_in(schedule: Schedule, told: Answer, trial: Trial | None) -> History
     ):
         raise RefusedResultError("it says that it went on from something else")
     return history
+
+
+def chosen_documents(number: int, share: float) -> Int64[np.ndarray, " chosen"]:
+    """Documents that a graft is measured again on; nobody can know beforehand which."""
+    most = max(min(number, _FEWEST), round(share * number))
+    return np.array(sorted(SystemRandom().sample(range(number), most)))
+
+
+def must_be_as_said(said: PerDocument, found: PerDocument) -> None:
+    """Refuse costs of documents that are not what they are found to be.
+
+    Raises:
+        RefusedResultError: Of one it is not.
+    """
+    if not np.allclose(said, found, rtol=_SPOT_TOLERANCE, atol=_SPOT_TOLERANCE):
+        worst = int(np.argmax(np.abs(said - found)))
+        raise RefusedResultError(
+            f"it said that its graft costs {said[worst]:.6f} nats on a document of {len(said)} that were looked at; it "
+            f"costs {found[worst]:.6f}"
+        )
 
 
 def _is_finite(number: Any) -> bool:

@@ -3,15 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, inf, isfinite
-from typing import Literal, final
+from typing import final
 
 from saint.errors import ConfigError
 from saint.growth._plan import Plan
 from saint.growth._unit_costs import UnitCosts
 from saint.search import Cluster, Costs, Simulated, Work, measure_loop, simulate
-
-Remeasured = Literal["all", "finalists"]
-"""What the coordinator measures again itself: every graft that is returned, or those that come before the gates."""
 
 
 @final
@@ -92,14 +89,23 @@ def works_of(plan: Plan, units: UnitCosts, changes: Mapping[str, int | None]) ->
     return tuple(works)
 
 
-def costs_of(units: UnitCosts, num_workers: int, remeasured: Remeasured) -> Costs:
-    """What a coordinator of so many workers spends on each thing; its loop is timed here."""
+def costs_of(units: UnitCosts, num_workers: int, spot_check: float) -> Costs:
+    """What a coordinator of so many workers spends on each thing; its loop is timed here.
+
+    Args:
+        spot_check: Share of development text that it measures each graft again on.
+
+    Raises:
+        ConfigError: It is no share.
+    """
+    if not 0 < spot_check <= 1:
+        raise ConfigError(f"the share that is measured again is {spot_check:g}; it must be above 0 and up to 1")
     loop = measure_loop(num_workers)
     return Costs(
         lease_s=loop.lease_s,
         beat_s=loop.beat_s,
         answer_s=units.answer_s,
-        measure_s=units.measure_s if remeasured == "all" else 0.0,
+        measure_s=units.measure_s * spot_check,
         append_s=units.append_s,
         judge_s=units.judge_s,
         round_s=units.round_s,
@@ -112,7 +118,7 @@ def predict(
     cluster: Cluster,
     prices: Prices,
     *,
-    remeasured: Remeasured = "all",
+    spot_check: float = 1.0,
     seed: int = 0,
 ) -> Prediction:
     """Simulate it, and say what it needs and costs.
@@ -122,7 +128,7 @@ def predict(
     """
     if not works:
         raise ConfigError("there is no round to simulate; give a plan with at least one")
-    costs = costs_of(units, cluster.num_workers, remeasured)
+    costs = costs_of(units, cluster.num_workers, spot_check)
     simulated = simulate(cluster, costs, *works, seed=seed)
     base_bytes = round(units.num_params * prices.bytes_per_param)
     worker_bytes = None
@@ -155,6 +161,8 @@ class Sweep:
     finalists: int = 3
     life_s: float = 24 * 3600.0
     """Of a worker, in the rows with failures."""
+    spot_check: float = 0.1
+    """Share of development text that each graft is measured again on, in all rows but those of all of it."""
 
     def __post_init__(self) -> None:
         """Refuse what is nothing to do."""
@@ -170,8 +178,8 @@ def sweep(units: UnitCosts, numbers: Sequence[int], asked: Sweep, *, seed: int =
     """
     rows: list[dict[str, object]] = []
     for number in numbers:
-        costs = costs_of(units, number, "all")
-        lean = replace(costs, measure_s=0.0)
+        costs = costs_of(units, number, 1.0)
+        lean = replace(costs, measure_s=costs.measure_s * asked.spot_check)
         big = Work(
             trial_s=asked.trial_s,
             num_rounds=1,
@@ -186,10 +194,10 @@ def sweep(units: UnitCosts, numbers: Sequence[int], asked: Sweep, *, seed: int =
         rows.append(
             {
                 "workers": number,
-                "per_trial_s": {"finalists": lean.per_trial_s, "all": costs.per_trial_s},
+                "per_trial_s": {"spot": lean.per_trial_s, "all": costs.per_trial_s},
                 "beat_s": costs.beat_s,
-                "finalists": told(simulate(calm, lean, big, seed=seed)),
-                "finalists_failing": told(simulate(rough, lean, big, seed=seed)),
+                "spot": told(simulate(calm, lean, big, seed=seed)),
+                "spot_failing": told(simulate(rough, lean, big, seed=seed)),
                 "all": told(simulate(calm, costs, big, seed=seed)),
                 "all_failing": told(simulate(rough, costs, big, seed=seed)),
                 "rounds": {f"{work.candidates}": told(simulate(calm, lean, work, seed=seed)) for work in small},

@@ -1,21 +1,21 @@
 """The coordinator's half of growth with workers: gives out trials, and believes nothing of what comes back."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
 
-import torch
 from safetensors import SafetensorError
 from typing_extensions import override
 
 from saint import grafts, records
 from saint.composition import PrefixCache, boundary_of, restore_one
-from saint.errors import GraftFileError, RefusedResultError, SaintError, UnfitWorkerError
+from saint.errors import GraftFileError, RefusedResultError, SaintError
 from saint.grafts import Graft, grow_from
-from saint.growth._answers import Answer, history_in, machine_of, with_measured
-from saint.growth._environment import environment
+from saint.growth._answers import Answer, chosen_documents, history_in, must_be_as_said, with_measured
+from saint.growth._greeting import greeted
 from saint.growth._journal import Journal
 from saint.growth._orders import Brief, MeasureAgain, TrainWhole, order_for, sent
 from saint.growth._telling import Told
@@ -55,16 +55,19 @@ class Hands(Workforce):
         *,
         lookout: Lookout | None = None,
         lease_s: float = 60.0,
+        spot_check: float = 1.0,
     ) -> None:
         """Describe them.
 
         Args:
             lookout: Says how they stand, and hears what is asked of them.
             lease_s: Seconds without a word after which a worker is given up.
+            spot_check: Share of the documents of *select* that each graft is measured again on, chosen by chance after
+                it is back. Below 1 a worker also says what it costs on each, and a lie about few of them may pass.
         """
         self.brief = brief
         self.crew = Crew(executor, number, greet=self._greet, lease_s=lease_s)
-        self._lookout = lookout
+        self._lookout, self._spot_check = lookout, spot_check
         self._num_lost = 0
         self._validating: set[str] = set()
         self._written: dict[Role, Effort] = {}
@@ -197,8 +200,9 @@ class Hands(Workforce):
             group=f"above {below} blocks",
             label=f"{candidate.kind} at {len(candidate.sites)} sites",
             num_units=trial.schedule.num_tokens,
-            body=order_for(trial, journal.plan.search, checkpoint=saved),
-            at_most_bytes=grafts.num_bytes(candidate.kind, candidate.options, candidate.sites),
+            body=order_for(trial, journal.plan.search, checkpoint=saved, by_document=self._spot_check < 1),
+            at_most_bytes=grafts.num_bytes(candidate.kind, candidate.options, candidate.sites)
+            + _BYTES_PER_LOSS * journal.data.select[journal.data.grown_domain].num_documents,
         )
 
     def wait(self, progress: Progress, names: Sequence[str] | None, num_tokens: int | None) -> None:
@@ -232,8 +236,7 @@ class Hands(Workforce):
             return self._failed(journal, trial, failure)
         graft = self._graft(trial, pieces)
         history = history_in(trial.schedule, told, trial)
-        measured = self._reader(journal, trial.schedule).bpb(trial.stack, graft)
-        graft.history = with_measured(history, measured)
+        graft.history = with_measured(history, self._measured_again(journal, trial, graft, told))
         birth = told.whole("birth_tokens", at_most=0 if trial.start else birth_tokens(trial.candidate, trial.schedule))
         if birth != history.birth_tokens:
             raise RefusedResultError(f"it was shown {birth:,} tokens before it learnt, or {history.birth_tokens:,}")
@@ -277,7 +280,8 @@ class Hands(Workforce):
         path = self._registry.work / CONTROLS / run.file
         try:
             told.must_be("weights", records.file_digest(path))
-            measured = self._reader(journal, run.schedule).bpb_of(with_weights(journal.base, path, 1.0))
+            reader = self._reader(journal, run.schedule, ())
+            measured = reader.bpb(reader.nats_of(with_weights(journal.base, path, 1.0)))
         except (OSError, SafetensorError, KeyError, RuntimeError) as error:
             if isinstance(error, SaintError):
                 raise
@@ -348,44 +352,29 @@ class Hands(Workforce):
             raise RefusedResultError(f"it said that training failed ({failure[:80]}), which it does not")
         return trained
 
-    def _reader(self, journal: Journal, schedule: Schedule) -> SelectReader:
-        name = records.digest(schedule.identity)
+    def _measured_again(self, journal: Journal, trial: Trial, graft: Graft, told: Answer) -> float:
+        """What a graft costs on *select*, in bits per byte: measured here, or said and spot-checked here."""
+        reader = self._reader(journal, trial.schedule, trial.stack)
+        if self._spot_check == 1:
+            return reader.bpb(reader.nats(graft))
+        select = journal.data.select[journal.data.grown_domain]
+        nats = told.costs(select.num_documents)
+        chosen = chosen_documents(select.num_documents, self._spot_check)
+        with closing(PrefixCache()) as cache:
+            spot = SelectReader(journal.base, trial.stack, select.take(chosen), trial.schedule, cache=cache)
+            must_be_as_said(nats[chosen], spot.nats(graft))
+        return reader.bpb(nats)
+
+    def _reader(self, journal: Journal, schedule: Schedule, stack: Sequence[Graft]) -> SelectReader:
+        name = records.digest({"schedule": schedule.identity, "stack": [graft.digest for graft in stack]})
         if name not in self._readers:
+            self._cache.close()  # it was another stack's, maybe
             select = journal.data.select[journal.data.grown_domain]
-            self._readers = {name: SelectReader(journal.base, select, schedule, cache=self._cache)}
+            self._readers = {name: SelectReader(journal.base, stack, select, schedule, cache=self._cache)}
         return self._readers[name]
 
     def _greet(self, worker: str, hello: bytes) -> None:
-        """Refuse a worker with another base or another version of anything that decides results.
-
-        Raises:
-            UnfitWorkerError: It has; the message says which part.
-        """
-        header, _ = unpack(hello)
-        if header.get("base") != self.brief.digest:
-            raise UnfitWorkerError(
-                f"{worker} has base {str(header.get('base'))[:12]}, expected {self.brief.digest[:12]}; give "
-                "all workers the base that the coordinator has"
-            )
-        ours, theirs = environment(torch.device("cpu")), header.get("environment")
-        if not isinstance(theirs, dict):
-            raise UnfitWorkerError(
-                f"{worker} does not say what it works with; install one version of saint-g everywhere"
-            )
-        said = theirs.get("versions")
-        versions = said if isinstance(said, dict) else {}
-        for package, version in ours["versions"].items():
-            if versions.get(package) != version:
-                raise UnfitWorkerError(
-                    f"{worker} has {package} {str(versions.get(package))[:40]}, and the coordinator {version}; install "
-                    "one version everywhere"
-                )
-        if theirs.get("code") != ours["code"]:
-            raise UnfitWorkerError(
-                f"{worker} has other code of saint-g {versions.get('saint-g')} than the coordinator; install the same "
-                "everywhere"
-            )
-        self._environments[worker] = {**ours, "machine": machine_of(theirs.get("machine"), ours["machine"])}
+        self._environments[worker] = greeted(worker, hello, self.brief)
 
 
 def _less(one: Effort, other: Effort) -> Effort:

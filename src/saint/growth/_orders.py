@@ -124,6 +124,8 @@ class TrainGraft:
     start: SentGraft | None
     checkpoint: str
     """Where it is saved on the way, below the common folder; "" where there is none."""
+    by_document: bool = False
+    """Whether it is also to be said what the graft costs on each document of *select*."""
 
 
 @final
@@ -150,7 +152,7 @@ class MeasureAgain:
 Order = TrainGraft | TrainWhole | MeasureAgain
 
 
-def order_for(trial: Trial, search: Search, *, checkpoint: str) -> TrainGraft:
+def order_for(trial: Trial, search: Search, *, checkpoint: str, by_document: bool) -> TrainGraft:
     """What a worker is told of a trial."""
     assert not trial.moments  # they are growth by layers' alone, which has no workers
     return TrainGraft(
@@ -160,6 +162,7 @@ def order_for(trial: Trial, search: Search, *, checkpoint: str) -> TrainGraft:
         search=search,
         start=SentGraft.of(trial.start) if trial.start is not None else None,
         checkpoint=checkpoint,
+        by_document=by_document,
     )
 
 

@@ -19,7 +19,7 @@ from saint.growth._whole import save_weights
 from saint.models import FrozenBase, freeze
 from saint.progress import Progress
 from saint.search import Bench, pack
-from saint.training import Search, Start, Workspace, cache_of, continue_training, train_many
+from saint.training import Search, SelectReader, Start, Workspace, cache_of, continue_training, train_many
 
 _SHARE_OF_MEMORY = 0.25
 _MIB = 1 << 20
@@ -99,6 +99,11 @@ class _Bench(Bench):
             work=Workspace(checkpoint_of=lambda _: checkpoint, cache=self._cache, progress=self._progress),
         )
         graft = trained.graft  # the base was hashed again since, as it is after every training
+        costs: dict[str, Any] = {}
+        if order.by_document and graft is not None:
+            select = self._select[self._brief.grown]
+            reader = SelectReader(self._base, stack, select, order.schedule, cache=self._cache)
+            costs = {"costs": reader.nats(graft).tolist()}
         header = answer_header(
             base=self._base.digest,
             candidate=records.digest(order.candidate),
@@ -107,6 +112,7 @@ class _Bench(Bench):
             train_tokens=trained.train_tokens,
             birth_tokens=trained.birth_tokens,
             time_s=trained.time_s,
+            **costs,
         )
         return pack(header, [graft.to_bytes()] if graft is not None else [])
 

@@ -12,10 +12,10 @@ from saint.report._svg import Point, Series, chart
 from saint.report._written import Picture, markdown_table, write_picture, write_whole
 
 _WAYS = {
-    "finalists": "finalists measured again",
-    "finalists_failing": "the same, workers fail",
-    "all": "every graft measured again",
-    "all_failing": "every graft, workers fail",
+    "spot": "grafts spot-checked",
+    "spot_failing": "the same, workers fail",
+    "all": "measured again in full",
+    "all_failing": "in full, workers fail",
 }
 _ENOUGH = 0.9
 _UNITS = (
@@ -23,7 +23,7 @@ _UNITS = (
     ("beat_s", "a heartbeat (few workers)"),
     ("answer_s", "reading a graft"),
     ("append_s", "appending it to the ledger"),
-    ("measure_s", "measuring it again on development text"),
+    ("measure_s", "measuring it again on all of development text"),
     ("judge_s", "measuring and judging a finalist"),
     ("round_s", "beginning and ending a round"),
 )
@@ -69,6 +69,7 @@ def _heading(record: Mapping[str, Any]) -> list[str]:
         f"Trials of {trial['mean']:g} s ({trial['low']:g} to {trial['high']:g}), {record['per_worker']} for each worker"
     )
     said += f" in one round, {record['finalists']} finalists; where workers fail, one lives for {life:g} h on average. "
+    said += f"Spot checks measure a graft again on {record['spot_check']:.0%} of development text. "
     return [said + f"Seed {record['seed']}. Unit costs: {record['units']['source']}."]
 
 
@@ -78,15 +79,15 @@ def _tables(record: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[s
         [
             f"{row['workers']:,}",
             *(f"{row[way]['utilisation']:.1%}" for way in _WAYS),
-            f"{row['finalists']['coordinator_share']:.1%}",
+            f"{row['spot']['coordinator_share']:.1%}",
             f"{row['all']['coordinator_share']:.1%}",
-            f"{row['finalists']['trials_per_hour']:,.0f}",
+            f"{row['spot']['trials_per_hour']:,.0f}",
             f"{row['all']['trials_per_hour']:,.0f}",
-            f"{row['finalists_failing']['num_lost']:,}",
+            f"{row['spot_failing']['num_lost']:,}",
         ]
         for row in rows
     ]
-    heads = ["workers", *_WAYS.values(), "coordinator busy", "with every graft", "trials/h", "with every graft", "lost"]
+    heads = ["workers", *_WAYS.values(), "coordinator busy", "in full", "trials/h", "in full", "lost"]
     found = [("Workers' time spent training what was checked", heads, ways)]
     sizes = list(rows[0]["rounds"])
     small = [
@@ -97,7 +98,7 @@ def _tables(record: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[s
     if sizes:
         named = [f"{size} a round" for size in sizes]
         heads = ["workers", *named, *(f"trials/h, {one}" for one in named)]
-        found.append(("The same with the ends of rounds, at which all wait; finalists measured again", heads, small))
+        found.append(("The same with the ends of rounds, at which all wait; grafts spot-checked", heads, small))
     units = [[words, f"{1000 * record['units'][name]:,.3g}"] for name, words in _UNITS]
     return [*found, ("What keeps the coordinator busy", ["what", "ms"], units)]
 
@@ -105,7 +106,7 @@ def _tables(record: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[s
 def _reading(record: Mapping[str, Any]) -> list[str]:
     """What the tables say, from the tables."""
     rows, lines = record["rows"], []
-    for way in ("finalists", "all"):
+    for way in ("spot", "all"):
         enough = [row["workers"] for row in rows if row[way]["utilisation"] >= _ENOUGH]
         most = max(enough, default=0)
         last = next((row for row in rows if row["workers"] == most), rows[0])

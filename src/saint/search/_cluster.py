@@ -14,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, final
 
+from typing_extensions import override
+
 from saint.errors import ConfigError, MissingPackageError, StorageError, WorkerError
 from saint.search._machine import own_version
 from saint.search._parcel import Parcel, no_room
@@ -44,6 +46,7 @@ class Share:
     memory_bytes: int = 0
     """Main memory that is set aside; 0 sets none aside."""
 
+    @override
     def __str__(self) -> str:
         parts = [f"{self.cpus:g} CPU"]
         parts += [f"{self.gpus:g} GPU"] if self.gpus else []
@@ -142,7 +145,7 @@ def in_short(error: BaseException) -> str:
 
 def _looker(parcels: Sequence[Parcel], mark: str) -> Callable[[], dict[str, Any]]:
     """A function that is sent whole, since the other machine may not have this module."""
-    plain = [(parcel.folder, [tuple(file) for file in parcel.files]) for parcel in parcels]
+    plain = [(parcel.folder, [(file.name, file.num_bytes, file.sha256) for file in parcel.files]) for parcel in parcels]
 
     def look() -> dict[str, Any]:
         try:

@@ -62,7 +62,7 @@ class Costs:
     answer_s: float
     """To read what came of a trial and look whether it is well formed."""
     measure_s: float
-    """To measure what came of a trial again, on development text; 0 where only finalists are, which `judge_s` has."""
+    """To measure what came of a trial again, on development text or the share of it that is spot-checked."""
     append_s: float
     """To write what came of a trial to the ledger."""
     judge_s: float

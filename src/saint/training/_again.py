@@ -11,36 +11,35 @@ from saint.data import Corpus
 from saint.grafts import Graft
 from saint.models import FrozenBase
 from saint.training._learn import Development
+from saint.training._learner import PerDocument
 from saint.training._schedule import Schedule
 
 
 @final
 class SelectReader:
-    """Finds the bits per byte that training with a schedule finds, whoever trained.
+    """Finds what training with a schedule finds that grafts on a stack cost, whoever trained them."""
 
-    What the blocks below a graft give is kept as long as the stack stays the same.
-    """
-
-    def __init__(self, base: FrozenBase, select: Corpus, schedule: Schedule, *, cache: PrefixCache) -> None:
+    def __init__(
+        self, base: FrozenBase, stack: Sequence[Graft], select: Corpus, schedule: Schedule, *, cache: PrefixCache
+    ) -> None:
         """Describe it.
 
         Args:
-            cache: Belongs to the caller, who closes it.
+            cache: For what the blocks below a graft give with this stack; belongs to the caller, who closes it.
         """
-        self._base, self._cache = base, cache
+        self._base, self._stack, self._cache = base, list(stack), cache
         self._development = Development(select, schedule, base.model.device)
-        self._stack: tuple[str, ...] | None = None
 
-    def bpb(self, stack: Sequence[Graft], graft: Graft) -> float:
-        """Bits per byte of base + stack + graft, at the strength that it has; NaN where that is what comes of it."""
-        names = tuple(standing.digest for standing in stack)
-        if names != self._stack:
-            self._cache.close()
-            self._stack = names
-        boundary = boundary_of(self._base, stack, graft.candidate.sites)
-        read = partial(Prefix(self._base, stack, [boundary], self._cache).read, boundary)
-        return self.bpb_of(Above(self._base, stack, [graft], boundary, read))
+    def nats(self, graft: Graft) -> PerDocument:
+        """What base + stack + graft, at the strength that it has, pays for each document."""
+        boundary = boundary_of(self._base, self._stack, graft.candidate.sites)
+        read = partial(Prefix(self._base, self._stack, [boundary], self._cache).read, boundary)
+        return self.nats_of(Above(self._base, self._stack, [graft], boundary, read))
 
-    def bpb_of(self, model: nn.Module) -> float:
-        """Bits per byte of any model."""
-        return self._development.bpb(self._development.nats(model))
+    def nats_of(self, model: nn.Module) -> PerDocument:
+        """What any model pays for each document."""
+        return self._development.nats(model)
+
+    def bpb(self, nats: PerDocument) -> float:
+        """Bits per byte; NaN where that is what they come to."""
+        return self._development.bpb(nats)

@@ -66,8 +66,8 @@ def test_a_plan_is_priced_with_memory_by_node_and_money_by_hour(plan: Plan) -> N
     assert (found.base_bytes, found.num_nodes) == (4_000_000, 3)
     assert found.node_bytes == 4_000_000 + 4 * 400_000_000
     assert found.most_workers == pytest.approx(60.0 / found.costs.per_trial_s)
-    lean = predict(works, UNITS, Cluster(num_workers=10), Prices(), remeasured="finalists")
-    assert lean.costs.measure_s == 0
+    lean = predict(works, UNITS, Cluster(num_workers=10), Prices(), spot_check=0.25)
+    assert lean.costs.measure_s == pytest.approx(UNITS.measure_s / 4)
     assert lean.simulated.makespan_s < found.simulated.makespan_s
     assert lean.price is None
 
@@ -88,9 +88,9 @@ def test_a_sweep_says_who_waits_for_whom() -> None:
     few, many = sweep(slow, (2, 48), asked)
     assert (few["workers"], many["workers"]) == (2, 48)
     told: Any = many
-    assert told["finalists"]["utilisation"] > told["finalists_failing"]["utilisation"]
-    assert told["finalists"]["num_trials"] == told["all_failing"]["num_trials"] == 8 * 48
-    assert told["finalists"]["utilisation"] > 0.8 > 0.3 > told["all"]["utilisation"]  # 60 / 5 = 12 can be kept busy
+    assert told["spot"]["utilisation"] > told["spot_failing"]["utilisation"]
+    assert told["spot"]["num_trials"] == told["all_failing"]["num_trials"] == 8 * 48
+    assert told["spot"]["utilisation"] > 0.8 > 0.3 > told["all"]["utilisation"]  # 60 / 5 = 12 can be kept busy
     assert told["rounds"]["24"]["utilisation"] < 0.5  # 24 trials for 48 workers
 
 
@@ -204,8 +204,8 @@ def test_a_simulation_leaves_a_table_and_a_picture(ask: Ask, tmp_path: Path) -> 
     done = ask("simulate-cluster", *asked)
     assert done.exit_code == 0, done.output
     page, picture = ((tmp_path / name).read_text() for name in ("simulation.md", "simulation.svg"))
-    assert "| workers | finalists measured again |" in page
-    assert "| measuring it again on development text | 500 |" in page
+    assert "| workers | grafts spot-checked |" in page
+    assert "| measuring it again on all of development text | 500 |" in page
     assert page.count("could keep") == 2
     assert picture.count("<polyline") == 5
     assert ask("simulate-cluster", "--workers", "1,x").exit_code == 2
@@ -216,7 +216,7 @@ def test_the_figure_is_what_was_simulated_for_256_workers() -> None:
     lean, full = figures_of(record, None, size="smoke")
     row = record["rows"][-1]
     assert row["workers"] == 256
-    assert (lean.value, full.value) == (row["finalists"]["utilisation"], row["all"]["utilisation"])
-    assert lean.name == "smoke_simulation_utilisation_256_finalists_measured_again"
+    assert (lean.value, full.value) == (row["spot"]["utilisation"], row["all"]["utilisation"])
+    assert lean.name == "smoke_simulation_utilisation_256_spot_checked"
     assert (lean.target, lean.sense) == (0.9, "at_least")
     assert lean.value > full.value

@@ -16,6 +16,7 @@ from saint import config
 from saint.errors import ConfigError, RefusedResultError, UnfitWorkerError
 from saint.grafts import grow_from
 from saint.growth import Hands, Plan, brief_for, open_data, opening, start
+from saint.growth._answers import chosen_documents
 from saint.growth._journal import Journal
 from saint.growth._orders import order_for
 from saint.growth._trial import Trial
@@ -141,8 +142,9 @@ class Scene:
     trial: Trial
     answer: bytes
 
-    def hands(self, executor: Executor, number: int = 1) -> Hands:
-        return Hands(self.registry, brief_for(self.registry, self.base, self.plan, num_sharing=1), executor, number)
+    def hands(self, executor: Executor, number: int = 1, spot_check: float = 1.0) -> Hands:
+        brief = brief_for(self.registry, self.base, self.plan, num_sharing=1)
+        return Hands(self.registry, brief, executor, number, spot_check=spot_check)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +156,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     journal = Journal(registry, base, open_data(registry, plan, base), plan, Silent())
     bench = opening(brief_for(registry, base, plan, num_sharing=1))(Silent())
     trial = trial_of(journal, seed=0)
-    answer = bench.do(order_for(trial, plan.search, checkpoint=""))
+    answer = bench.do(order_for(trial, plan.search, checkpoint="", by_document=True))
     return Scene(registry, base, plan, journal, bench, trial, answer)
 
 
@@ -183,6 +185,46 @@ def test_a_lie_is_found_out(scene: Scene, lie: str) -> None:
         scene.hands(Troupe()).checked(scene.journal, scene.trial, twisted)
 
 
+def test_what_is_spot_checked_is_what_is_measured_in_full(scene: Scene) -> None:
+    found, whole = (
+        scene.hands(Troupe(), spot_check=share).checked(scene.journal, scene.trial, scene.answer)
+        for share in (0.25, 1.0)
+    )
+    assert found.graft is not None
+    assert whole.graft is not None
+    assert found.graft.digest == whole.graft.digest
+    assert found.graft.history == whole.graft.history
+
+
+def costs_told(twist: Callable[[list[float]], Any], header: dict[str, Any], pieces: list[bytes]) -> bytes:
+    return pack({**header, "costs": twist(header["costs"])}, pieces)
+
+
+SPOT_LIES: dict[str, Twist] = {
+    "inflated numbers": inflated,
+    "no costs": partial(changed, {"costs": None}),
+    "costs of too few": partial(costs_told, lambda costs: costs[1:]),
+    "costs below nothing": partial(costs_told, lambda costs: [-1.0, *costs[1:]]),
+    "costs in another order": partial(costs_told, lambda costs: costs[::-1]),
+    "other weights": LIES["other weights"],
+}
+
+
+@pytest.mark.parametrize("lie", SPOT_LIES)
+def test_a_lie_about_documents_is_found_out_by_a_spot_check(scene: Scene, lie: str) -> None:
+    twisted = SPOT_LIES[lie](*unpack(scene.answer))
+    with pytest.raises(RefusedResultError):
+        scene.hands(Troupe(), spot_check=0.25).checked(scene.journal, scene.trial, twisted)
+
+
+def test_documents_are_chosen_by_chance_and_never_too_few() -> None:
+    drawn = {tuple(chosen_documents(1000, 0.05)) for _ in range(4)}
+    assert len(drawn) == 4
+    assert {len(set(one)) for one in drawn} == {50}
+    assert list(chosen_documents(10, 0.01)) == list(range(10))
+    assert len(chosen_documents(1000, 0.001)) == 16
+
+
 def test_a_graft_at_another_strength_is_refused(scene: Scene) -> None:
     header, [content] = unpack(scene.answer)
     graft = grow_from(scene.trial.candidate, weights=content)
@@ -202,7 +244,7 @@ def test_a_liar_is_replaced_and_the_ledger_has_what_is_true(scene: Scene, number
     for trial in trials:
         found = journal.trained(trial)
         assert found is not None
-        honestly = scene.bench.do(order_for(trial, scene.plan.search, checkpoint=""))
+        honestly = scene.bench.do(order_for(trial, scene.plan.search, checkpoint="", by_document=True))
         assert found.to_bytes() == unpack(honestly)[1][0]
         assert [one.body["trial"] for one in scene.registry.ledger.events() if one.name == "trained"].count(
             journal.name_of(trial)
