@@ -293,8 +293,7 @@ def read_corpus(
     corpus = _tokenise(name, kept, tokenizer, None, 0)
     if corpus.num_documents < _MIN_DOCUMENTS:
         raise DataError(
-            f"text {name!r} has {corpus.num_documents} documents that differ, and needs {_MIN_DOCUMENTS}: give more, "
-            "such as a folder of files or a file with a document in each line"
+            f"text {name!r} has {corpus.num_documents} documents that differ, and needs {_MIN_DOCUMENTS}: give more"
         )
     return corpus
 

@@ -118,7 +118,8 @@ def _hear(hand: _Hand) -> Heard | None:
         code = hand.process.exitcode
         killed = f"ended by signal {-code}" if code is not None and code < 0 else f"exit status {code}"
         return Heard(hand.name, "gone", value=f"it died, {killed}")
-    except OSError as error:  # the pipe is of no use any more
+    except OSError as error:
+        hand.pipe.close()  # it is of no use any more: it would say the same for ever
         return unread(hand.name, hand.token, f"what it said could not be read, perhaps for its length ({error})")
     try:
         return understood(hand.name, message)
