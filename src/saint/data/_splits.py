@@ -292,9 +292,8 @@ def read_corpus(
     kept = [members[index] for index in find_duplicates(members).kept]
     corpus = _tokenise(name, kept, tokenizer, None, 0)
     if corpus.num_documents < _MIN_DOCUMENTS:
-        raise DataError(
-            f"text {name!r} has {corpus.num_documents} documents that differ, and needs {_MIN_DOCUMENTS}: give more"
-        )
+        few = f"{corpus.num_documents} documents that differ, and needs {_MIN_DOCUMENTS}"
+        raise DataError(f"text {name!r} has {few}: give more")
     return corpus
 
 
