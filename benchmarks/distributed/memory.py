@@ -1,5 +1,6 @@
-"""The base's memory for two workers on a machine, against one: what is shared counts once."""
+"""The base's memory on a machine with two workers, against one: what is shared counts once, the coordinator's too."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,10 @@ _MIB = 1 << 20
 
 
 def measure(setting: Setting) -> Findings:
-    """Shares of pages (Pss) of the mapped weights, and what a worker has of its own beyond one with a tiny base."""
+    """Shares of pages (Pss) of the mapped weights, and what a worker has of its own beyond one with a tiny base.
+
+    The coordinator has the same pages, so its share is added: without it two workers would seem to need more than one.
+    """
     findings = Findings(setting=setting.search)
     large, small = _site(setting, "large"), _site(setting, "small")
     size = sum(file.stat().st_size for file in Path(large.base.source).glob("*.safetensors"))
@@ -49,20 +53,22 @@ def _held(site: Site, number: int) -> dict[str, int]:
         hands.crew.is_paused = True
         while not hands.crew.workers or any(worker.state == "starting" for worker in hands.crew.workers):
             hands.crew.turn()
+        source = str(Path(site.base.source).resolve())
         for worker in hands.crew.workers:
-            held = _pages(processes.process_of(worker.name).pid)
+            held = _pages(processes.process_of(worker.name).pid, source)
             total = {sort: total[sort] + held[sort] for sort in total}
+        total["weights"] += _pages(os.getpid(), source)["weights"]
     return total
 
 
-def _pages(pid: int | None) -> Mapping[str, int]:
-    """Bytes of a process, each page divided by how many processes have it."""
+def _pages(pid: int | None, source: str) -> Mapping[str, int]:
+    """Bytes of a process, each page divided by how many processes have it: of the base's files, and of none."""
     held, sort = {"weights": 0, "own": 0}, ""
     for line in Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8").splitlines():
         name, *rest = line.split(None, 5)
         if "-" in name and not name.endswith(":"):
             place = rest[4] if len(rest) > 4 else ""
-            sort = "weights" if place.endswith(".safetensors") else "" if place.startswith("/") else "own"
+            sort = "weights" if place.startswith(source) else "" if place.startswith("/") else "own"
         elif name == "Pss:" and sort:
             held[sort] += int(rest[0]) * _KIB
     return held

@@ -12,7 +12,7 @@ from interrupting import StopsAfter
 from saint import config
 from saint.errors import Interrupted
 from saint.evaluation import Losses, _losses
-from saint.growth import Plan, _grow, open_data, start
+from saint.growth import Plan, _grow, _grown, open_data, start
 from saint.progress import Progress
 from saint.registry import Registry, State
 from workshop import PLAN, Workshop, build_workshop
@@ -68,7 +68,8 @@ def test_the_curve_costs_no_pass_over_text(workshop: Workshop, monkeypatch: pyte
     Growing(workshop, "rounds=1").grow()
     with_curve = len(passes)
     passes.clear()
-    monkeypatch.setattr(_grow, "extend_curve", lambda *_: None)
+    for flow in (_grow, _grown):
+        monkeypatch.setattr(flow, "extend_curve", lambda *_: None)
     without = Growing(build_workshop(workshop.root / "other"), "rounds=1").grow()
     assert without.curve == []
     assert with_curve == len(passes) > 0

@@ -236,10 +236,14 @@ def _counted(kind: str, options: str, site: Site) -> int:
     found, chosen = kind_and_options(kind, json.loads(options), site)
     with torch.device("meta"), torch.no_grad():
         part = found(site, chosen).to("meta")  # also what it made of numbers of its own
-        part.attach(_blank_place(site))
+        place = _blank_place(site)
+        part.attach(place)
         x, y = torch.empty(*_TOKENS, site.d_in), torch.empty(*_TOKENS, site.d_out)
         with FlopCounterMode(display=False) as counter:
-            part(x, y)
+            if part.is_weight:  # that is changed once, however many tokens there are
+                part.fold(place.module.weight, place.module.bias)
+            else:
+                part(x, y)
     return int(counter.get_total_flops() + _NUM_TOKENS * part.uncounted_flops)
 
 

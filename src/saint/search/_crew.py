@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType, TracebackType
 from typing import Literal, Self, final
 
@@ -303,17 +303,18 @@ class Crew:
         self._lose(worker, f"{worker.name} failed at {job.label or job.name[:12]}: {error}")
 
     def _check(self, worker: Worker, job: Job, answer: bytes) -> None:
-        took = self._clock() - worker.since
+        self._spend(worker, done=1)
+        worker.state, worker.lease, worker.since = "idle", None, self._clock()
+        self._hand_out()  # so that it need not wait while its answer is looked at
         try:
             self._checks[job.name](job, worker.name, answer)
         except RefusedResultError as error:
+            self._spend_again(job)
             self.queue.refuse(job.name)
             self._refuse(worker, str(error))
             return
         del self._checks[job.name]
         self.queue.check(job.name)
-        self._spend(worker, took, done=1)
-        worker.state, worker.lease, worker.since = "idle", None, self._clock()
         worker.num_done += 1
 
     def _refuse(self, worker: Worker, why: str) -> None:
@@ -334,19 +335,24 @@ class Crew:
         if worker.state == "starting":
             self._stillborn[worker.place] += 1
         if worker.lease is not None:
-            self._spend(worker, self._clock() - worker.since)
+            self._spend(worker)
         del self._workers[worker.name]
         self._executor.dismiss(worker.name)
         self.queue.lose(worker.name)
         self.num_lost += 1
         self.said.append(why)
 
-    def _spend(self, worker: Worker, seconds: float, *, done: int = 0) -> None:
+    def _spend(self, worker: Worker, *, done: int = 0) -> None:
         assert worker.lease is not None  # it has worked
         role = worker.lease.job.role
         so_far = self._efforts.get(role, Effort())
         self._efforts[role] = Effort(
             done=so_far.done + done,
-            seconds=so_far.seconds + seconds,
+            seconds=so_far.seconds + self._clock() - worker.since,
             units=so_far.units + worker.units,
         )
+
+    def _spend_again(self, job: Job) -> None:
+        """What was done of a job was nothing; what it took was spent all the same."""
+        so_far = self._efforts[job.role]
+        self._efforts[job.role] = replace(so_far, done=so_far.done - 1)

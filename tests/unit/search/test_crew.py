@@ -194,3 +194,30 @@ def test_nothing_is_leased_while_it_is_paused_and_a_stop_ends_it() -> None:
 def test_a_crew_has_somebody() -> None:
     with pytest.raises(WorkerError, match="at least 1 worker"):
         Crew(Troupe(), 0)
+
+
+def test_nobody_waits_while_an_answer_is_looked_at() -> None:
+    troupe, handed_then = Troupe(), []
+
+    def check(_job: Job, _worker: str, _answer: bytes) -> None:
+        handed_then.append(len(troupe.handed))
+
+    with Crew(troupe, 1) as crew:
+        crew.run([Job(name=name) for name in ("one", "two", "three")], check=check)
+    assert handed_then == [2, 3, 3]
+
+
+def test_what_a_liar_was_given_next_is_done_by_another() -> None:
+    troupe = Troupe()
+
+    def check(job: Job, worker: str, _answer: bytes) -> None:
+        if worker == "worker 1":
+            raise RefusedResultError("it lies")
+        done.append(job.name)
+
+    done: list[str] = []
+    with Crew(troupe, 1) as crew:
+        crew.run([Job(name=name) for name in ("one", "two")], check=check)
+    assert sorted(done) == ["one", "two"]
+    assert troupe.dismissed == ["worker 1"]
+    assert crew.efforts[Role.SEARCH].done == 2

@@ -152,9 +152,8 @@ def test_what_is_no_ordinary_file_is_not_waited_for(tmp_path: Path) -> None:
 OWN_WORK = {
     "comparison/_bench.py": "what a run of this machine learnt, until it has been measured",
     "composition/_export.py": "the adapter that was just written, read back",
-    "growth/_controls.py": "a control's weights, after their digest was held against the ledger",
-    "studies/_experts_bench.py": "an expert that a study of this machine trained, in its folder of work",
-    "studies/_full_bench.py": "a base that a study of this machine trained, in its folder of work",
+    "growth/_whole.py": "a control's weights, after their digest was held against the ledger",
+    "studies/_kept.py": "a model that a study of this machine trained, in its folder of work",
     "training/_learner.py": "a run's own checkpoint, in a folder of work",
     "training/_run_checkpoint.py": "a run's own checkpoint, after its digest was held against what was written",
 }
