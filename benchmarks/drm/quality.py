@@ -59,7 +59,7 @@ def quality(texts: Mapping[str, str], prefix: str) -> Iterator[Figure]:
     print(f"  {count_params(DrmForCausalLM, ours):,} parameters, GPT {count_params(LlamaForCausalLM, rival):,}")
     seeds, rates, num_steps, most_tokens = _SEEDS, _RATES, _SCHEDULE.num_steps, _MOST_TOKENS
     if prefix:
-        seeds, rates, num_steps, most_tokens = seeds[:1], rates[:1], 2, (2_000, 6_000)
+        seeds, rates, num_steps, most_tokens = seeds[:1], rates[:1], 2, (16_000, 30_000)
     first = [
         _Run(
             text=text,

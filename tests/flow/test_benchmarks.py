@@ -147,3 +147,12 @@ def test_the_gpu_benchmark_measures_both_families_and_the_published_smoke() -> N
     }
     assert names | {"smoke_gpu_drm_1m_eager_819200_tokens_s"} <= values.keys()
     assert all(value > 0 for value in values.values())
+
+
+@pytest.mark.slow
+def test_growth_with_workers_says_a_line_for_what_coordinating_costs(tmp_path: Path) -> None:
+    done = warm.run("benchmarks.distributed", "--size", "tiny", "--only", "overhead", "--work", tmp_path, cwd=ROOT)
+    assert done.returncode in (0, 1), done.stderr
+    name, value, *_ = done.stdout.splitlines()[-1].removeprefix("FIGURE ").split()
+    assert name == "smoke_overhead_per_trial"
+    assert 0 < float(value) < 1
