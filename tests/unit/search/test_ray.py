@@ -1,5 +1,6 @@
 """Workers of a Ray cluster of two nodes on this machine, killed for real. Most of its time is Ray's start."""
 
+import os
 import shutil
 import socket
 from collections.abc import Iterator
@@ -9,12 +10,14 @@ from typing import Any
 
 import pytest
 
+import made_up_workers
 from made_up_workers import reading, refusing_anywhere
 from saint.errors import ConfigError, MissingPackageError, StorageError
 from saint.search import Crew, Job, Parcel, RayActors, RayCluster, Share, _cluster
 from saint.search._parcel import node_root
 
 pytestmark = pytest.mark.distributed
+TESTS = Path(made_up_workers.__file__).parent
 SOME = "what workers need"
 
 
@@ -39,6 +42,7 @@ def address() -> Iterator[str]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)  # where workers find what these tests send
         cluster = Cluster()
         try:
             for _ in range(2):
