@@ -42,6 +42,7 @@ def test_it_is_not_the_square_of_the_batch_s_gradient(base: FrozenBase, data: Sp
         assert score > 1.02 * gradient.scores[key], key  # by Jensen; equal only where all sequences agree
 
 
+@pytest.mark.slow
 def test_a_sequence_that_is_read_in_two_halves_is_one(data: Splits) -> None:
     base = freeze(small_model("t5_relu", vocab_size=300))
     found = measure_sensitivity(base, data.train, method="fisher", **SETTINGS)
