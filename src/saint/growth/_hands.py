@@ -27,7 +27,7 @@ from saint.growth._workforce import ControlMade, ControlRun, Workforce
 from saint.progress import Progress
 from saint.records import Candidate
 from saint.registry import Entry, Registry
-from saint.search import Crew, Effort, Executor, Job, Lookout, OpenBench, Role, unpack
+from saint.search import Attentive, Crew, Effort, Executor, Job, Lookout, OpenBench, Role, unpack
 from saint.training import Schedule, SelectReader, Trained, birth_tokens, train_many
 
 _AGREES_BPB = 1e-5
@@ -99,6 +99,12 @@ class Hands(Workforce):
         listed = [self.job_for(journal, trial, journal.checkpoint(name)) for name, trial in jobs.items()]
         self.crew.submit(listed, check=check)
         self.wait(journal.progress, list(jobs), sum(trial.schedule.num_tokens for trial in trials))
+
+    @override
+    def watched(self, progress: Progress) -> Progress:
+        """Hear a pause or a stop, and say how all stand, while the coordinator weighs and judges as well."""
+        lookout, crew = self._lookout, self.crew
+        return progress if lookout is None else Attentive(progress, lambda: lookout(crew))
 
     @override
     def begin_round(self, number: int) -> None:

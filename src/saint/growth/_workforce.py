@@ -4,6 +4,7 @@ from typing import Any, Protocol, final
 
 from saint.grafts import Graft, History
 from saint.growth._trial import Trial
+from saint.progress import Progress
 from saint.records import Candidate
 from saint.training import Schedule
 
@@ -36,6 +37,10 @@ class ControlMade:
 
 class Workforce(Protocol):
     """Others who do what growth wants done; what they say is checked before it counts. A journal is growth's own."""
+
+    def watched(self, progress: Progress) -> Progress:
+        """The progress of what is done here, during which whoever works is looked after as well."""
+        ...
 
     def begin_round(self, number: int) -> None:
         """Know what the work is for; for people."""

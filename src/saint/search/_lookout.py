@@ -3,12 +3,17 @@
 import os
 import socket
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, final
 
+from typing_extensions import override
+
 from saint.errors import Interrupted
+from saint.progress import Progress, Task
 from saint.search._crew import Crew, Worker
 from saint.search._status import Control, RoleStatus, SearchStatus, StatusFile, Word, WorkerStatus
 
@@ -75,6 +80,36 @@ class Lookout:
             refused=crew.num_refused,
             said=tuple(crew.said),
         )
+
+
+@final
+class Attentive(Progress):
+    """Progress of work that a coordinator does itself, during which it goes on looking out."""
+
+    def __init__(self, shown: Progress, look: Callable[[], None]) -> None:
+        """Show what `shown` shows, and call `look` whenever the work has come further; what it raises ends the work."""
+        self._shown, self._look = shown, look
+
+    @override
+    @contextmanager
+    def task(self, description: str, *, total: int | None, unit: str) -> Iterator[Task]:
+        with self._shown.task(description, total=total, unit=unit) as task:
+            yield _Step(task, self._look)
+
+    @override
+    def note(self, message: str) -> None:
+        self._shown.note(message)
+
+
+@final
+class _Step(Task):
+    def __init__(self, shown: Task, look: Callable[[], None]) -> None:
+        self._shown, self._look = shown, look
+
+    @override
+    def advance(self, amount: int) -> None:
+        self._shown.advance(amount)
+        self._look()
 
 
 def _described(worker: Worker, *, since: float) -> WorkerStatus:

@@ -1,13 +1,16 @@
 """A crew's coordinator says how it stands, and does what it is asked."""
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from made_up_workers import Troupe, honestly
 from saint.errors import Interrupted
-from saint.search import Control, Crew, Heard, Job, Lease, Lookout, RoleStatus, SearchStatus, Word, look
+from saint.progress import Progress, Task
+from saint.search import Attentive, Control, Crew, Heard, Job, Lease, Lookout, RoleStatus, SearchStatus, Word, look
 
 FIRST, SECOND = (Job(name=name * 64, group="b1", label="phi at 1 site") for name in "ab")
 
@@ -65,3 +68,32 @@ def test_the_course_of_a_search_is_told_and_it_does_what_it_is_asked(tmp_path: P
     assert last.roles == {"search": RoleStatus(done=2, seconds=104.0, units=650)}
     assert (last.lost, last.refused, last.paused) == (1, 0, False)
     assert "said nothing" in last.said[-1]
+
+
+def test_a_coordinator_that_works_itself_hears_what_is_asked_at_its_next_step(tmp_path: Path) -> None:
+    shown: list[int] = []
+
+    class Shown(Progress):
+        def advance(self, amount: int) -> None:
+            shown.append(amount)
+
+        @override
+        def task(self, description: str, *, total: int | None, unit: str) -> AbstractContextManager[Task]:
+            return nullcontext(self)
+
+        @override
+        def note(self, message: str) -> None:
+            raise AssertionError(message)
+
+    with Crew(Troupe(honestly), 1) as crew, Lookout(tmp_path, executor="played") as lookout:
+        progress = Attentive(Shown(), lambda: lookout(crew))
+        with progress.task("judging", total=9, unit="tokens") as task:
+            task.advance(3)
+            assert not seen(tmp_path).paused
+            Control(tmp_path).ask(Word.PAUSE)
+            task.advance(3)
+            assert crew.is_paused
+            Control(tmp_path).ask(Word.STOP)
+            with pytest.raises(Interrupted, match="where it can go on"):
+                task.advance(3)
+    assert shown == [3, 3, 3]
