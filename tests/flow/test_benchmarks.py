@@ -46,6 +46,7 @@ def test_what_is_planted_is_found(tmp_path: Path) -> None:
     assert "FIGURE smoke_attribution_harmful_named 2 >=2 ok" in lines
 
 
+@pytest.mark.slow
 def test_the_gates_are_simulated_and_say_a_line_for_each_figure(tmp_path: Path) -> None:
     groups = ("null", "early", "adaptive", "boosting", "power", "speed")
     command = ["benchmarks.gates", "--size", "smoke", "--work", str(tmp_path)]

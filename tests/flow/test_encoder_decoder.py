@@ -20,6 +20,8 @@ from saint.testing import assert_base_untouched, assert_same_function
 from small_bases import small_model
 from workshop import Workshop, build_workshop
 
+pytestmark = pytest.mark.slow  # three rounds of a model with two stacks take seconds
+
 PLAN = """
 name = "tiny-t5"
 rounds = 3

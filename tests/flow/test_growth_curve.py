@@ -100,6 +100,7 @@ def without_stack(point: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in point.items() if name != "stack"}
 
 
+@pytest.mark.slow
 def test_a_round_that_was_killed_after_its_point_has_one_point(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

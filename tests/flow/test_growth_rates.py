@@ -118,6 +118,7 @@ def test_factors_that_say_nothing_are_refused(workshop: Workshop, rates: str) ->
         config.load(workshop.plan, Plan, overrides=[f"rates={rates}"])
 
 
+@pytest.mark.slow
 def test_tries_that_coincide_are_one_training_and_one_finalist(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def test_directions_come_of_the_passes_that_the_map_takes_anyway(base: FrozenBas
     assert 0 < redundancy[site.key] < 1
 
 
+@pytest.mark.slow
 def test_the_second_round_takes_off_what_the_first_has_done(workshop: Workshop) -> None:
     one = Growing(workshop, "routing.redundancy=true")
     first, second = one.grow()
@@ -154,6 +155,7 @@ def test_it_is_left_out_where_the_budget_pays_for_no_candidate_after_it(workshop
     assert opened["candidates"][0] == plain.registry.state.rounds[0]["candidates"][0], "the policy's first"
 
 
+@pytest.mark.slow
 def test_where_all_can_be_trained_there_is_nothing_to_choose(workshop: Workshop) -> None:
     few = SITEWISE.replace('"q", "up", "down"', '"up"')
     [opened] = Growing(workshop, *RERANKED, few).grow()

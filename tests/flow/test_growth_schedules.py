@@ -151,6 +151,7 @@ def _without_canaries(evidence: Evidence) -> Evidence:
     return replace(evidence, canary_p=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "most"), [("num_params", 100), ("num_bytes", 900), ("flops_per_token", 200), ("per_layer", 50)]
 )
@@ -183,6 +184,7 @@ def test_never_more_stand_than_a_round_may_accept(workshop: Workshop, accept: in
     assert accepted_per_round(state)[0] == accept
 
 
+@pytest.mark.slow
 def test_a_refined_stage_proposes_only_within_what_stands(refined: Growing) -> None:
     state = refined.registry.state
     [wide] = [entry for entry in refined.registry.accepted() if entry.round == 0]
@@ -266,6 +268,7 @@ def test_what_may_be_forgotten_is_split_over_all_rounds_of_all_stages(workshop: 
     assert [one["code"] for one in allowed] == pytest.approx([0.15, 0.3, 0.6, 0.6, 0.9, 0.9])
 
 
+@pytest.mark.slow
 def test_a_faded_stage_goes_through(workshop: Workshop) -> None:
     one = begin(workshop, *QUICK, "stages=[{rounds=1, schedule={fade_in=0.5}}]")
     assert one.plan.schedule_of(one.plan.in_full[0]).fade_in == 0.5
@@ -319,6 +322,7 @@ def test_a_stage_that_cannot_be_meant_is_refused(workshop: Workshop, override: s
     assert not workshop.registry.exists()
 
 
+@pytest.mark.slow
 def test_a_ledger_from_before_there_were_stages_goes_on(workshop: Workshop) -> None:
     """Its plan has no stages, its rounds name none, and its trials are known by schedules without a fade."""
     one = begin(workshop, *QUICK, "rounds=1", "candidates_per_round=1", "finalists_per_round=1")

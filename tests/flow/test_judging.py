@@ -76,6 +76,7 @@ def test_every_decision_of_a_grown_registry_is_worked_out_again(workshop: Worksh
     assert done.output.rstrip().endswith("verified")
 
 
+@pytest.mark.slow
 def test_changed_losses_do_not_stand_up(workshop: Workshop) -> None:
     garden = Garden(workshop, *QUICK).grow()
     [asked] = garden.registry.state.queries.values()
@@ -189,6 +190,7 @@ def test_what_stands_is_measured_although_the_hold_out_has_expired(workshop: Wor
     assert len(garden.registry.state.measured) == 1
 
 
+@pytest.mark.slow
 def test_a_round_whose_finalists_cannot_be_judged_any_more_is_given_up(workshop: Workshop) -> None:
     garden = Garden(workshop, *QUICK, "judging.at_most_queries=1", "judging.alpha=1e-9", "finalists_per_round=2",
                     "gates.gain.at_least_bpb=0.0005", "gates.gain.at_most_heavy=1.0",
@@ -245,6 +247,7 @@ def dying(
 WIDE = 'judging.approval=[{name="wide"}]'
 
 
+@pytest.mark.slow
 def test_nobody_approves_while_the_registry_grows(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     garden = Garden(workshop, *QUICK, WIDE)
     said = []
@@ -260,6 +263,7 @@ def test_nobody_approves_while_the_registry_grows(workshop: Workshop, monkeypatc
     assert "approved" not in garden.names()
 
 
+@pytest.mark.slow
 def test_what_is_measured_on_the_vault_is_what_its_entry_says_though_somebody_would_roll_it_back(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -363,6 +367,7 @@ def test_what_is_to_blame_is_taken_out_and_what_stood_on_it_is_judged_again(work
     assert run("watch", workshop.registry, "--suite", "code", "--at-most-bpb", "0").exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_queued_candidate_is_grown_in_the_next_round(workshop: Workshop) -> None:
     garden = Garden(workshop, *QUICK, "gates.retention.at_most_bpb=9.0")
     graft = garden.put("down", reverse=True)
@@ -403,6 +408,7 @@ def test_new_text_can_be_watched(workshop: Workshop) -> None:
     assert "there is no letters/select" in missing.output
 
 
+@pytest.mark.slow
 def test_what_sealed_text_did_not_show_comes_back_trained_further(workshop: Workshop) -> None:
     """At a level that nothing passes, each round's finalist is deferred, retried, and in the end refused."""
     strict = ("gates.gain.at_least_bpb=0.0005", "judging.alpha=1e-9", "gates.gain.at_most_heavy=1.0")
@@ -437,6 +443,7 @@ def test_a_graft_in_quarantine_is_no_finalist(workshop: Workshop) -> None:
     assert journal.finalists(0, [graft]) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", ["quarantined", "retrain_queued", "rolled_back", "queried"])
 def test_a_watch_that_was_killed_is_finished_by_the_next(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, entry: str
@@ -474,6 +481,7 @@ def test_text_with_a_document_less_is_no_new_hold_out(workshop: Workshop) -> Non
     assert garden.registry.state.queries == {}
 
 
+@pytest.mark.slow
 def test_a_registry_that_stops_early_is_grown_and_worked_out_again(workshop: Workshop) -> None:
     garden = Garden(workshop, *QUICK, "judging.early_stopping=true").grow()
     asked = [one.query for one in garden.registry.state.queries[garden.registry.state.holdout]]

@@ -52,7 +52,10 @@ def _is_full(found: Filling, sites: Sequence[Site]) -> bool:
     return ranks == [min(site.d_in, site.d_out) for site in sites]
 
 
-@pytest.mark.parametrize("kind", discovery.names("grafts"))
+@pytest.mark.parametrize(  # phi has the most examples
+    "kind",
+    [pytest.param(name, marks=[pytest.mark.slow] if name == "phi" else []) for name in discovery.names("grafts")],
+)
 def test_every_example_of_every_kind_can_be_fitted(base: FrozenBase, kind: str) -> None:
     """Also those that refuse some sizes, are used up before the budget is, or have no size at all."""
     found = discovery.find("grafts", kind, Kind)

@@ -21,8 +21,10 @@ from saint.testing import tiny_base
 BASE = tiny_base()
 SITES = BASE.sites()
 LINEAR = [site for site in SITES if site.sort == "linear"]
-EXAMPLES = [
-    (name, options) for name in discovery.names("grafts") for options in discovery.find("grafts", name, Kind).examples
+EXAMPLES = [  # the first of each kind every time
+    pytest.param(name, options, marks=[pytest.mark.slow] if number else [], id=f"{name}-{options}")
+    for name in discovery.names("grafts")
+    for number, options in enumerate(discovery.find("grafts", name, Kind).examples)
 ]
 
 
@@ -35,7 +37,7 @@ def born(one: Candidate) -> Graft:
     return newborn(BASE, one, signals=measure_signals(BASE, (), wanted_signals(one), [tokens]))
 
 
-@pytest.mark.parametrize(("kind", "options"), EXAMPLES, ids=str)
+@pytest.mark.parametrize(("kind", "options"), EXAMPLES)
 def test_the_price_is_what_the_graft_turns_out_to_cost(kind: str, options: dict[str, Any]) -> None:
     there = [
         site for site in SITES if site.sort == discovery.find("grafts", kind, Kind).attaches_to and site.depth >= 0

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from saint.cli.main import main
@@ -21,6 +22,7 @@ def test_every_count_is_what_the_model_says() -> None:
     assert told["round"][-1]["flops"] == told["bound"]
 
 
+@pytest.mark.slow
 def test_the_table_names_each_sort_of_work() -> None:
     done = CliRunner().invoke(main, ["bench", "cost", "--rank", "2", "--candidates", "12"], catch_exceptions=False)
 

@@ -178,6 +178,7 @@ def test_a_newborn_changes_nothing(base: FrozenBase, values: SuiteValues) -> Non
     assert found.measures["shy"].rise.high > 0.04, "of a rate, 72 items cannot show that it stands still"
 
 
+@pytest.mark.slow
 def test_what_is_sealed_is_stored_item_by_item(base: FrozenBase, values: SuiteValues) -> None:
     stack, graft = [moved(base, "down")], moved(base, "up")
     found = suite_losses(base, stack, [*stack, graft], SUITES, values=values)
@@ -216,6 +217,7 @@ def test_a_graft_that_learnt_to_say_what_is_prohibited_is_caught(
     assert found["shy"][0] is Outcome.ACCEPT, found["shy"]
 
 
+@pytest.mark.slow
 def test_a_graft_that_refuses_everything_is_caught(refusing: tuple[FrozenBase, Graft], values: SuiteValues) -> None:
     base, graft = refusing
     found = verdicts(base, graft, values)

@@ -72,6 +72,7 @@ def many(data: Splits) -> Splits:
     return replace(data, corpora={**data.corpora, "code/retain": max(code, key=lambda one: one.num_documents)})
 
 
+@pytest.mark.slow
 def test_documents_are_read_in_the_secret_order_until_it_is_shown(base: FrozenBase, many: Splits) -> None:
     losses = Losses(seq_len=16)
     sealed = Sealed(base, (), (), many, losses=losses)

@@ -32,13 +32,16 @@ IN_A_DECODER_BLOCK = {
 }
 IN_AN_ENCODER_BLOCK = {"t5_relu": {**ATTENTION, **PLAIN}, "t5_gated": {**ATTENTION, **GATED}}
 TIED = {"gpt2", "opt", "llama_tied", "qwen2", "qwen3", "t5_relu", "t5_gated"}
+EVERY_TIME = {"gpt2", "llama", "t5_gated"}
 NUM_BLOCKS = 2
 OPTIONS: dict[str, dict[str, int | float | str]] = {"phi": {"rank": 6}, "lora": {"rank": 3}, "block": {"width": 5}}
 
 transformers_logging.disable_progress_bar()
 
 
-@pytest.fixture(params=ARCHITECTURES)
+@pytest.fixture(
+    params=[pytest.param(name, marks=[] if name in EVERY_TIME else [pytest.mark.slow]) for name in ARCHITECTURES]
+)
 def architecture(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
