@@ -3,8 +3,8 @@
     python -m benchmarks.distributed [--only GROUP ...] [--json FILE] [--size tiny] [--work FOLDER]
 
 prints a table of findings and then a line for each figure that was asked for; the exit status is 1 when one is short.
-The groups: speed and overhead take some minutes, memory one, kills the better part of an hour. `speed` wants two cores
-that nobody else uses. The first run trains the base.
+The groups: speed and overhead take some minutes, memory and simulation one, kills a quarter of an hour. `speed` wants
+two cores that nobody else uses. The first run trains the base.
 """
 
 import importlib
@@ -24,7 +24,7 @@ from benchmarks.search.__main__ import findings_table, say_notes
 from benchmarks.search.base import default_work
 from benchmarks.search.findings import Findings
 
-GROUPS = ("speed", "overhead", "memory", "kills")
+GROUPS = ("speed", "overhead", "memory", "simulation", "kills")
 
 
 @click.command(help=__doc__)

@@ -64,6 +64,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> 
 @click.option(
     "--spot-check", callback=share, default="100%", show_default=True, help="Of development text, for each graft."
 )
+@click.option("--checkers", default=0, show_default=True, help="Processes that measure grafts for the coordinator.")
 @_select_option
 @_judge_option
 @_seed_option
@@ -89,7 +90,7 @@ def plan_cluster(
 
     prices = Prices(bytes_per_param=asked["bytes_per_param"], per_node=asked["per_node"], per_hour=asked["price"])
     life = {} if asked["life_hours"] is None else {"life_s": 3600 * asked["life_hours"]}
-    cluster = Cluster(num_workers=asked["workers"], **life)
+    cluster = Cluster(num_workers=asked["workers"], num_checkers=asked["checkers"], **life)
     _must_be_positive(asked, ("params", "tokens", "tflops", "rounds", "candidates"))
     plan, units = _units(source, select_tokens, judge_tokens)
     rate = None if asked["tflops"] is None else 1e12 * asked["tflops"]
@@ -120,6 +121,7 @@ def plan_cluster(
     show_default=True,
     help="Of development text, held against all of it.",
 )
+@click.option("--checkers", default=4, show_default=True, help="Processes that measure all of it, in one row.")
 @click.option("--out", type=click.Path(path_type=Path), help="A folder for a table and a picture.")
 @_select_option
 @_judge_option
@@ -151,6 +153,7 @@ def simulate_cluster(
         finalists=asked["finalists"],
         life_s=3600 * asked["life_hours"],
         spot_check=asked["spot_check"],
+        num_checkers=asked["checkers"],
     )
     _, units = _units(source, select_tokens, judge_tokens)
     rows = sweep(units, asked["workers"], swept, seed=seed)
@@ -185,6 +188,7 @@ def sweep_record(
         "finalists": asked.finalists,
         "life_s": asked.life_s,
         "spot_check": asked.spot_check,
+        "num_checkers": asked.num_checkers,
         "units": {"source": units.source, **to_plain(costs_of(units, 1, 1.0))},
         "rows": list(rows),
     }
@@ -258,6 +262,7 @@ def _assumptions(units: "UnitCosts", scaled: "UnitCosts", cluster: "Cluster") ->
             f"a worker, and the coordinator, does {scaled.flops_per_s / 1e12:,.3g} TFLOP a second instead, whatever "
             "the size of the base"
         )
+    helped = f", and {cluster.num_checkers} processes beside it measure what comes back" if cluster.num_checkers else ""
     fails = "none fails"
     if cluster.life_s < float("inf"):
         fails = (
@@ -268,7 +273,8 @@ def _assumptions(units: "UnitCosts", scaled: "UnitCosts", cluster: "Cluster") ->
         *lines,
         f"a trial learns from {scaled.trial_tokens:,.0f} tokens, and the plan's budget allows all that a round trains",
         f"a worker is ready {cluster.start_s:g} s after it was hired, and {fails}",
-        "one coordinator does one thing at a time; controls count as far as a ledger timed them, validation not at all",
+        f"one coordinator does one thing at a time{helped}",
+        "controls count as far as a ledger timed them, validation not at all",
         "text and prefix caches are not counted as memory; the last have limits of their own in [search]",
     ]
 

@@ -41,6 +41,7 @@ class Prediction:
 
     works: tuple[Work, ...]
     costs: Costs
+    num_checkers: int
     simulated: Simulated
     base_bytes: int
     worker_bytes: int | None
@@ -57,7 +58,7 @@ class Prediction:
     @property
     def most_workers(self) -> float:
         """How many the coordinator can keep busy, if it does nothing but see to their trials."""
-        return self.works[0].mean_trial_s / self.costs.per_trial_s
+        return self.works[0].mean_trial_s / self.costs.per_trial_s(self.num_checkers)
 
 
 def works_of(plan: Plan, units: UnitCosts, changes: Mapping[str, int | None]) -> tuple[Work, ...]:
@@ -139,6 +140,7 @@ def predict(
     return Prediction(
         works=tuple(works),
         costs=costs,
+        num_checkers=cluster.num_checkers,
         simulated=simulated,
         base_bytes=base_bytes,
         worker_bytes=worker_bytes,
@@ -163,15 +165,19 @@ class Sweep:
     """Of a worker, in the rows with failures."""
     spot_check: float = 0.1
     """Share of development text that each graft is measured again on, in all rows but those of all of it."""
+    num_checkers: int = 4
+    """Processes that measure all of it for the coordinator, in one row."""
 
     def __post_init__(self) -> None:
         """Refuse what is nothing to do."""
         if self.per_worker < 1:
             raise ConfigError(f"per_worker is {self.per_worker}; it must be at least 1")
+        if self.num_checkers < 1:
+            raise ConfigError(f"num_checkers is {self.num_checkers}; it must be at least 1")
 
 
 def sweep(units: UnitCosts, numbers: Sequence[int], asked: Sweep, *, seed: int = 0) -> list[dict[str, object]]:
-    """One row for each number of workers, of plain data: big rounds in four ways, and small ones.
+    """One row for each number of workers, of plain data: big rounds in five ways, and small ones.
 
     Raises:
         ConfigError, WorkerError: It cannot be simulated.
@@ -186,6 +192,7 @@ def sweep(units: UnitCosts, numbers: Sequence[int], asked: Sweep, *, seed: int =
             candidates=number * asked.per_worker,
             finalists=min(asked.finalists, number * asked.per_worker),
         )
+        helped = Cluster(num_workers=number, num_checkers=asked.num_checkers)
         calm, rough = Cluster(num_workers=number), Cluster(num_workers=number, life_s=asked.life_s)
         small = [
             Work(trial_s=asked.trial_s, num_rounds=2, candidates=most, finalists=min(asked.finalists, most))
@@ -194,10 +201,15 @@ def sweep(units: UnitCosts, numbers: Sequence[int], asked: Sweep, *, seed: int =
         rows.append(
             {
                 "workers": number,
-                "per_trial_s": {"spot": lean.per_trial_s, "all": costs.per_trial_s},
+                "per_trial_s": {
+                    "spot": lean.per_trial_s(),
+                    "helped": costs.per_trial_s(asked.num_checkers),
+                    "all": costs.per_trial_s(),
+                },
                 "beat_s": costs.beat_s,
                 "spot": told(simulate(calm, lean, big, seed=seed)),
                 "spot_failing": told(simulate(rough, lean, big, seed=seed)),
+                "helped": told(simulate(helped, costs, big, seed=seed)),
                 "all": told(simulate(calm, costs, big, seed=seed)),
                 "all_failing": told(simulate(rough, costs, big, seed=seed)),
                 "rounds": {f"{work.candidates}": told(simulate(calm, lean, work, seed=seed)) for work in small},

@@ -13,8 +13,9 @@ from saint.report._written import Picture, markdown_table, write_picture, write_
 
 _WAYS = {
     "spot": "grafts spot-checked",
-    "spot_failing": "the same, workers fail",
-    "all": "measured again in full",
+    "spot_failing": "spot-checked, workers fail",
+    "helped": "in full, by checkers",
+    "all": "in full, by the coordinator",
     "all_failing": "in full, workers fail",
 }
 _ENOUGH = 0.9
@@ -69,7 +70,10 @@ def _heading(record: Mapping[str, Any]) -> list[str]:
         f"Trials of {trial['mean']:g} s ({trial['low']:g} to {trial['high']:g}), {record['per_worker']} for each worker"
     )
     said += f" in one round, {record['finalists']} finalists; where workers fail, one lives for {life:g} h on average. "
-    said += f"Spot checks measure a graft again on {record['spot_check']:.0%} of development text. "
+    said += (
+        f"Spot checks measure a graft again on {record['spot_check']:.0%} of development text. All of it is measured "
+    )
+    said += f"by the coordinator, or by {record['num_checkers']} checkers beside it. "
     return [said + f"Seed {record['seed']}. Unit costs: {record['units']['source']}."]
 
 
@@ -80,14 +84,26 @@ def _tables(record: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[s
             f"{row['workers']:,}",
             *(f"{row[way]['utilisation']:.1%}" for way in _WAYS),
             f"{row['spot']['coordinator_share']:.1%}",
+            f"{row['helped']['coordinator_share']:.1%}",
             f"{row['all']['coordinator_share']:.1%}",
             f"{row['spot']['trials_per_hour']:,.0f}",
+            f"{row['helped']['trials_per_hour']:,.0f}",
             f"{row['all']['trials_per_hour']:,.0f}",
             f"{row['spot_failing']['num_lost']:,}",
         ]
         for row in rows
     ]
-    heads = ["workers", *_WAYS.values(), "coordinator busy", "in full", "trials/h", "in full", "lost"]
+    heads = [
+        "workers",
+        *_WAYS.values(),
+        "coordinator busy",
+        "by checkers",
+        "in full",
+        "trials/h",
+        "by checkers",
+        "in full",
+        "lost",
+    ]
     found = [("Workers' time spent training what was checked", heads, ways)]
     sizes = list(rows[0]["rounds"])
     small = [
@@ -106,14 +122,14 @@ def _tables(record: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[s
 def _reading(record: Mapping[str, Any]) -> list[str]:
     """What the tables say, from the tables."""
     rows, lines = record["rows"], []
-    for way in ("spot", "all"):
+    for way in ("spot", "helped", "all"):
         enough = [row["workers"] for row in rows if row[way]["utilisation"] >= _ENOUGH]
         most = max(enough, default=0)
         last = next((row for row in rows if row["workers"] == most), rows[0])
         limit = record["trial_s"]["mean"] / last["per_trial_s"][way]
         lines.append(
-            f"{_WAYS[way]}: at least {_ENOUGH:.0%} up to {most:,} workers of those that were tried; a coordinator that "
-            f"only saw to trials, {1000 * last['per_trial_s'][way]:,.3g} ms each, could keep {limit:,.0f} busy"
+            f"{_WAYS[way]}: at least {_ENOUGH:.0%} up to {most:,} workers of those that were tried; who sees "
+            f"to trials, every {1000 * last['per_trial_s'][way]:,.3g} ms at the fastest, could keep {limit:,.0f} busy"
         )
     return lines
 

@@ -12,13 +12,16 @@ from saint.search._executor import Executor, Heard
 from saint.search._queue import Job, Lease, Queue, Role
 
 _POLL_S = 0.2
+_POLL_OPEN_S = 0.02  # while answers are being looked at elsewhere
 _AT_MOST_REFUSED = 3
 _AT_MOST_STILLBORN = 10  # where workers are killed at random, several in a row are before they were ready
 _AT_MOST_FRUITLESS = 8
 _STARTING_S = 600.0
 _NUM_SAID = 10
 
-Check = Callable[[Job, str, bytes], None]
+Look = Callable[[], bool]
+"""Whether an answer that is being looked at is known to be in order; raises `RefusedResultError` where it is not."""
+Check = Callable[[Job, str, bytes], Look | None]
 Tell = Callable[[Job | None, int], None]
 
 
@@ -94,6 +97,7 @@ class Crew:
         self._refused, self._stillborn = [0] * number, [0] * number  # by place
         self._is_proven = False
         self._checks: dict[str, Check] = {}
+        self._open: list[tuple[Job, str, Look]] = []  # answers that are being looked at, and whose they are
         self._failures: dict[str, int] = {}
         self._efforts: dict[Role, Effort] = {}
 
@@ -147,7 +151,7 @@ class Crew:
         Args:
             check: Called here with a job, a worker and what it says came of the job. Raises `RefusedResultError` where
                 that is not in order: the job is leased anew, and the worker is replaced. Called with success once for
-                each job.
+                each job. Where looking takes others a while, it returns what is asked in every turn until they know.
         """
         for job in jobs:
             if self.queue.propose(job):
@@ -195,9 +199,12 @@ class Crew:
         if not self.queue.is_over:
             self._hire()
             self._hand_out()
+        if self._open:
+            patience_s = min(patience_s, _POLL_OPEN_S)
         for wait_s in (patience_s, 0.0):  # checking takes a while: what was said meanwhile comes before who is late
             for one in list(self._executor.hear(wait_s)):
                 self._take(one, tell)
+        self._look_again()
         self._give_up_the_late()
         if hopeless := self.queue.hopeless():
             raise WorkerError(
@@ -307,15 +314,41 @@ class Crew:
         worker.state, worker.lease, worker.since = "idle", None, self._clock()
         self._hand_out()  # so that it need not wait while its answer is looked at
         try:
-            self._checks[job.name](job, worker.name, answer)
+            if look := self._checks[job.name](job, worker.name, answer):
+                self._open.append((job, worker.name, look))
+                return
         except RefusedResultError as error:
-            self._spend_again(job)
-            self.queue.refuse(job.name)
-            self._refuse(worker, str(error))
+            self._refuse_answer(job, worker.name, error)
             return
+        self._accept(job, worker.name)
+
+    def _look_again(self) -> None:
+        """Ask of the answers that are being looked at."""
+        asked, self._open = self._open, []
+        for job, worker, look in asked:
+            try:
+                if look():
+                    self._accept(job, worker)
+                else:
+                    self._open.append((job, worker, look))
+            except RefusedResultError as error:
+                self._refuse_answer(job, worker, error)
+
+    def _accept(self, job: Job, worker: str) -> None:
         del self._checks[job.name]
         self.queue.check(job.name)
-        worker.num_done += 1
+        if worker in self._workers:
+            self._workers[worker].num_done += 1
+
+    def _refuse_answer(self, job: Job, worker: str, error: RefusedResultError) -> None:
+        """Nothing came of a job; who answered may work at another meanwhile, which is lost with it, or be gone."""
+        self._spend_again(job)
+        self.queue.refuse(job.name)
+        if worker in self._workers:
+            self._refuse(self._workers[worker], str(error))
+        else:
+            self.num_refused += 1
+            self.said.append(f"what {worker} had answered was refused: {error}")
 
     def _refuse(self, worker: Worker, why: str) -> None:
         self.num_refused += 1

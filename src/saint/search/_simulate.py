@@ -62,7 +62,8 @@ class Costs:
     answer_s: float
     """To read what came of a trial and look whether it is well formed."""
     measure_s: float
-    """To measure what came of a trial again, on development text or the share of it that is spot-checked."""
+    """To measure what came of a trial again, on development text or the share of it that is spot-checked. Checkers do
+    it where there are any, and the coordinator hands it to them and hears of it."""
     append_s: float
     """To write what came of a trial to the ledger."""
     judge_s: float
@@ -78,10 +79,10 @@ class Costs:
             if not 0 <= getattr(self, name) < inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected seconds, at least 0")
 
-    @property
-    def per_trial_s(self) -> float:
+    def per_trial_s(self, num_checkers: int = 0) -> float:
         """For one trial, without its heartbeats: more trials than one in so many seconds cannot be checked."""
-        return self.lease_s + self.answer_s + self.measure_s + self.append_s
+        own = self.lease_s + self.answer_s + self.append_s
+        return max(own + self.lease_s, self.measure_s / num_checkers) if num_checkers else own + self.measure_s
 
 
 @final
@@ -90,6 +91,8 @@ class Cluster:
     """Workers, how long they live, and when they are given up."""
 
     num_workers: int
+    num_checkers: int = 0
+    """Processes beside the coordinator that measure again for it; 0 where it measures itself."""
     start_s: float = 20.0
     """From when a worker is hired until it can work."""
     life_s: float = inf
@@ -106,6 +109,8 @@ class Cluster:
             raise ConfigError(
                 f"expected at most {_MOST_WORKERS:,} workers, which take minutes, got {self.num_workers:,}"
             )
+        if self.num_checkers < 0:
+            raise ConfigError(f"expected at least 0 checkers, got {self.num_checkers}")
         if not (self.start_s >= 0 and self.life_s > 0 and 0 < self.beat_every_s < self.lease_s):
             raise ConfigError(
                 f"expected a start of at least 0 s, a life above 0 s and heartbeats more often than a lease lasts, got "
@@ -220,6 +225,8 @@ class _Run:
         self._busy: dict[str, float] = defaultdict(float)
         self._num_hired = self._num_events = self._num_trials = 0
         self._useful = self._lost = 0.0
+        self._free_at = [0.0] * cluster.num_checkers  # a heap
+        self._looked_at: dict[int, tuple[Job, _Attempt]] = {}  # by token
         for _ in range(cluster.num_workers):
             self._hire()
 
@@ -289,7 +296,7 @@ class _Run:
             if event.what == "beat" and event.worker in self._dies:
                 self._beat_at(event.worker, event.time - self._costs.latency_s + self._cluster.beat_every_s)
         for event in arrived:
-            if event.worker in self._dies:
+            if event.worker in self._dies or event.what == "looked":
                 self._take(event)
         return self._has_arrived
 
@@ -304,16 +311,33 @@ class _Run:
         elif event.what == "beat":
             self._spend("beat", self._costs.beat_s)
             self._queue.beat(event.token, now=self._now)
+        elif event.what == "looked":
+            self._spend("append", self._costs.append_s)
+            self._check(*self._looked_at.pop(event.token))
         else:
             job, attempt = self._queue.tell(event.token), self._attempts.pop(worker)
             assert job is not None  # a worker whose lease was lost was given up with it
             self._spend("answer", self._costs.answer_s)
-            self._spend("measure", self._costs.measure_s)
-            self._spend("append", self._costs.append_s)
-            self._queue.check(job.name)
-            self._num_trials += 1
-            self._useful += attempt.end - attempt.start
+            if self._free_at:
+                self._have_looked_at(worker, job, attempt)
+            else:
+                self._spend("measure", self._costs.measure_s)
+                self._spend("append", self._costs.append_s)
+                self._check(job, attempt)
             self._idle[worker] = None
+
+    def _have_looked_at(self, worker: str, job: Job, attempt: _Attempt) -> None:
+        """Hand what came of a job to the checker that is free first."""
+        self._spend("lease", self._costs.lease_s)
+        done = max(self._now, self._free_at[0]) + self._costs.measure_s
+        heapq.heapreplace(self._free_at, done)
+        self._looked_at[attempt.token] = job, attempt
+        self._arrive(done, worker, "looked", attempt.token)
+
+    def _check(self, job: Job, attempt: _Attempt) -> None:
+        self._queue.check(job.name)
+        self._num_trials += 1
+        self._useful += attempt.end - attempt.start
 
     def _expire(self) -> None:
         if self._now < self._next_expiry:
@@ -340,7 +364,7 @@ class _Run:
     def _arrive(self, time: float, worker: str, what: str, token: int) -> None:
         """Say something, which is heard when it has come over."""
         self._num_events += 1
-        delay = 0.0 if what == "ready" else self._costs.latency_s
+        delay = 0.0 if what in ("ready", "looked") else self._costs.latency_s
         heapq.heappush(self._events, _Event(time + delay, self._num_events, worker, what, token))
 
     def _chance(self, *about: str) -> float:

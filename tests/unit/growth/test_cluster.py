@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from benchmarks.distributed.simulation import figures_of, simulated
+from benchmarks.distributed.setting import Setting
+from benchmarks.distributed.simulation import found_in, simulated
 from made_up_garden import FERN, LILY, MOSS, ROSE, created, judged, trained
 from saint import config
 from saint.cli.main import main
@@ -65,7 +66,10 @@ def test_a_plan_is_priced_with_memory_by_node_and_money_by_hour(plan: Plan) -> N
     assert found.price == pytest.approx(11 * hours * 2.0)
     assert (found.base_bytes, found.num_nodes) == (4_000_000, 3)
     assert found.node_bytes == 4_000_000 + 4 * 400_000_000
-    assert found.most_workers == pytest.approx(60.0 / found.costs.per_trial_s)
+    assert found.most_workers == pytest.approx(60.0 / found.costs.per_trial_s())
+    helped = predict(works, UNITS, Cluster(num_workers=10, num_checkers=3), Prices())
+    assert helped.most_workers == pytest.approx(60.0 / helped.costs.per_trial_s(3))
+    assert helped.most_workers > found.most_workers
     lean = predict(works, UNITS, Cluster(num_workers=10), Prices(), spot_check=0.25)
     assert lean.costs.measure_s == pytest.approx(UNITS.measure_s / 4)
     assert lean.simulated.makespan_s < found.simulated.makespan_s
@@ -91,6 +95,7 @@ def test_a_sweep_says_who_waits_for_whom() -> None:
     assert told["spot"]["utilisation"] > told["spot_failing"]["utilisation"]
     assert told["spot"]["num_trials"] == told["all_failing"]["num_trials"] == 8 * 48
     assert told["spot"]["utilisation"] > 0.8 > 0.3 > told["all"]["utilisation"]  # 60 / 5 = 12 can be kept busy
+    assert told["helped"]["utilisation"] > 1.3 * told["all"]["utilisation"]  # by 4 checkers 48 can
     assert told["rounds"]["24"]["utilisation"] < 0.5  # 24 trials for 48 workers
 
 
@@ -206,17 +211,17 @@ def test_a_simulation_leaves_a_table_and_a_picture(ask: Ask, tmp_path: Path) -> 
     page, picture = ((tmp_path / name).read_text() for name in ("simulation.md", "simulation.svg"))
     assert "| workers | grafts spot-checked |" in page
     assert "| measuring it again on all of development text | 500 |" in page
-    assert page.count("could keep") == 2
-    assert picture.count("<polyline") == 5
+    assert page.count("could keep") == 3
+    assert picture.count("<polyline") == 6
     assert ask("simulate-cluster", "--workers", "1,x").exit_code == 2
 
 
-def test_the_figure_is_what_was_simulated_for_256_workers() -> None:
-    record = simulated(UNITS, size="smoke")
-    lean, full = figures_of(record, None, size="smoke")
-    row = record["rows"][-1]
+def test_the_figures_are_what_was_simulated_for_256_workers(tmp_path: Path) -> None:
+    record = simulated(UNITS, per_worker=2)
+    found = found_in(record, Setting(work=tmp_path, scratch=tmp_path, size="tiny"))
+    [row], (spot, helped) = record["rows"], found.figures
     assert row["workers"] == 256
-    assert (lean.value, full.value) == (row["spot"]["utilisation"], row["all"]["utilisation"])
-    assert lean.name == "smoke_simulation_utilisation_256_spot_checked"
-    assert (lean.target, lean.sense) == (0.9, "at_least")
-    assert lean.value > full.value
+    assert (spot.value, helped.value) == (row["spot"]["utilisation"], row["helped"]["utilisation"])
+    assert spot.name == "smoke_utilisation_256_spot_checked"
+    assert (spot.target, spot.sense) == (0.9, "at_least")
+    assert found.rows[-1].ratio.median == row["all"]["utilisation"] < helped.value

@@ -1,10 +1,12 @@
 """The coordinator's loop, with workers that lie, die and fall silent."""
 
+from collections.abc import Callable
+
 import pytest
 
 from made_up_workers import Troupe, Work, honestly
 from saint.errors import ConfigError, Interrupted, RefusedResultError, WorkerError
-from saint.search import Crew, Heard, Job, Lease, Role
+from saint.search import Crew, Heard, Job, Lease, Role, Stage
 
 JOBS = [Job(name=name, body=name) for name in "abcd"]
 
@@ -221,3 +223,55 @@ def test_what_a_liar_was_given_next_is_done_by_another() -> None:
     assert sorted(done) == ["one", "two"]
     assert troupe.dismissed == ["worker 1"]
     assert crew.efforts[Role.SEARCH].done == 2
+
+
+def test_answers_that_others_look_at_are_over_when_these_know() -> None:
+    """The worker goes on meanwhile; one whose first answer turns out a lie loses what it works at."""
+    looked: dict[str, int] = {}
+
+    def check(job: Job, worker: str, answer: bytes) -> Callable[[], bool]:
+        looked[job.name + worker] = 0
+
+        def look() -> bool:
+            looked[job.name + worker] += 1
+            if looked[job.name + worker] < 3:
+                return False
+            if answer != job.body.encode():
+                raise RefusedResultError(f"{answer!r} is not {job.body!r}")
+            return True
+
+        return look
+
+    def first_lying(lease: Lease) -> list[Heard]:
+        return lying(lease) if lease.job.name == "a" else silent(lease)
+
+    troupe = Troupe(first_lying)
+    crew = Crew(troupe, 1)
+    crew.run(JOBS, check=check)
+    assert troupe.dismissed == ["worker 1"]
+    assert [(lease.job.name, lease.worker) for lease in troupe.handed[:2]] == [("a", "worker 1"), ("b", "worker 1")]
+    assert looked == {"aworker 1": 3, "aworker 2": 3, "bworker 2": 3, "cworker 2": 3, "dworker 2": 3}
+    assert (crew.num_refused, crew.efforts[Role.SEARCH].done) == (1, 4)
+    assert [worker.num_done for worker in crew.workers] == [4]
+
+
+def test_an_answer_may_turn_out_a_lie_after_its_worker_is_gone() -> None:
+    def check(_job: Job, _worker: str, answer: bytes) -> Callable[[], bool]:
+        def look() -> bool:
+            if answer == b"a lie" and "worker 1" not in troupe.dismissed:
+                return False
+            if answer == b"a lie":
+                raise RefusedResultError("it is a lie")
+            return True
+
+        return look
+
+    def lies_and_dies(lease: Lease) -> list[Heard]:
+        return lying(lease) if lease.job.name == "a" else dying(lease)
+
+    troupe = Troupe(lies_and_dies)
+    crew = Crew(troupe, 1)
+    crew.run(JOBS, check=check)
+    assert crew.queue.counts[Stage.CHECKED] == 4
+    assert (crew.num_refused, crew.num_lost) == (1, 1)
+    assert "what worker 1 had answered was refused" in crew.said[-1]

@@ -29,7 +29,7 @@ def searched(num_workers: int, *, life_s: float = inf, costs: Costs = LEAN, num:
 def test_one_worker_takes_what_its_trials_and_the_coordinator_take_one_after_the_other() -> None:
     work = Work(trial_s=(47.0,), num_rounds=2, candidates=6, finalists=2)
     found = simulate(Cluster(num_workers=1, start_s=20.0), COSTS, work)
-    each = 47.0 + COSTS.per_trial_s + 2 * COSTS.latency_s
+    each = 47.0 + COSTS.per_trial_s() + 2 * COSTS.latency_s
     assert found.makespan_s == pytest.approx(20.0 + 12 * each + 2 * (2 * 5.0 + 3.0))
     assert found.num_trials == 12
     assert found.useful_s == pytest.approx(12 * 47.0)
@@ -68,10 +68,26 @@ def test_the_same_seed_gives_the_same_and_another_one_something_else() -> None:
 def test_more_workers_than_the_coordinator_can_see_to_wait_for_it() -> None:
     slow = Costs(lease_s=0.0, beat_s=0.0, answer_s=0.0, measure_s=3.0, append_s=0.0, judge_s=0.0)
     found = searched(100, costs=slow, num=1000)
-    assert found.trials_per_hour == pytest.approx(3600 / slow.per_trial_s, rel=0.05)
+    assert found.trials_per_hour == pytest.approx(3600 / slow.per_trial_s(), rel=0.05)
     assert found.coordinator_share > 0.95
     assert found.num_lost == 0  # heartbeats that wait are no silence
     assert found.utilisation == pytest.approx(60 / 3.0 / 100, rel=0.05)
+
+
+def test_checkers_measure_beside_the_coordinator() -> None:
+    slow = Costs(lease_s=0.0, beat_s=0.0, answer_s=0.001, measure_s=3.0, append_s=0.001, judge_s=0.0)
+    work = Work(trial_s=(45.0, 75.0), num_rounds=1, candidates=1000, finalists=0)
+
+    def helped(num_checkers: int) -> Simulated:
+        return simulate(Cluster(num_workers=100, num_checkers=num_checkers), slow, work)
+
+    alone, two, ten = helped(0), helped(2), helped(10)
+    assert [found.num_trials for found in (alone, two, ten)] == [1000] * 3
+    assert two.trials_per_hour == pytest.approx(3600 / slow.per_trial_s(2), rel=0.05)  # 1.5 s each
+    assert two.trials_per_hour == pytest.approx(2 * alone.trials_per_hour, rel=0.05)
+    assert ten.utilisation > 0.85 > 2 * two.utilisation
+    assert ten.coordinator_share < 0.01
+    assert "measure" not in ten.busy_s
 
 
 def test_the_ends_of_rounds_leave_workers_waiting() -> None:
@@ -105,6 +121,8 @@ def test_what_cannot_be_is_refused_in_one_sentence() -> None:
         simulate(Cluster(num_workers=1), LEAN, replace(work, candidates=10**7))
     with pytest.raises(WorkerError, match="do not come to a heartbeat"):
         simulate(Cluster(num_workers=1, life_s=0.5), LEAN, replace(work, trial_s=(2.0,)), seed=1)
+    with pytest.raises(ConfigError, match="at least 0 checkers, got -1"):
+        Cluster(num_workers=1, num_checkers=-1)
     with pytest.raises(ConfigError, match="at least 1 worker, got 0"):
         Cluster(num_workers=0)
     with pytest.raises(ConfigError, match="heartbeats more often"):
