@@ -134,7 +134,7 @@ def layerwise_study(**told: Any) -> None:
 
 def _of_ways(name: str) -> Studied:
     """A study of models from nothing; its recipe is called after it."""
-    from saint.report import ways_figure_lines, ways_figures, ways_parts, ways_unmeasured, write_ways
+    from saint.report import claim_figures, claim_lines, claims_unmeasured, ways_parts, write_ways
     from saint.studies import WaysPlan, check_ways, make_ways_results, study_ways, ways_code
 
     return Studied(
@@ -148,9 +148,9 @@ def _of_ways(name: str) -> Studied:
         page=Page(
             parts=ways_parts,
             write=write_ways,
-            figures=ways_figures,
-            figure_lines=ways_figure_lines,
-            unmeasured=ways_unmeasured,
+            figures=claim_figures,
+            figure_lines=claim_lines,
+            unmeasured=claims_unmeasured,
         ),
     )
 
@@ -208,7 +208,7 @@ def docking_study(**told: Any) -> None:
     PLAN is a TOML file or the name of a recipe; without one it is the package's own, which needs no model and no
     corpus. What was stopped or killed goes on where it was.
     """
-    from saint.report import docking_figure_lines, docking_figures, docking_parts, docking_unmeasured, write_docking
+    from saint.report import claim_figures, claim_lines, claims_unmeasured, docking_parts, write_docking
     from saint.studies import DockingPlan, check_docking, docking_code, make_docking_results, study_docking
 
     studied = Studied(
@@ -222,9 +222,9 @@ def docking_study(**told: Any) -> None:
         page=Page(
             parts=docking_parts,
             write=write_docking,
-            figures=docking_figures,
-            figure_lines=docking_figure_lines,
-            unmeasured=docking_unmeasured,
+            figures=claim_figures,
+            figure_lines=claim_lines,
+            unmeasured=claims_unmeasured,
             pictures="picture     {folder}/gains.svg",
         ),
     )

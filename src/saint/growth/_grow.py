@@ -48,8 +48,7 @@ def grow(
         WorkerError: No worker is left.
     """
     progress = progress or Silent()
-    if workforce is not None:
-        progress = workforce.watched(progress)
+    progress = progress if workforce is None else workforce.watched(progress)
     journal = Journal(registry, base, data, plan, progress, workforce)
     losses, values = Losses(seq_len=plan.evaluation_seq_len, progress=progress), SuiteValues(data.tokenizer)
     while True:

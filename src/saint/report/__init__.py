@@ -28,11 +28,8 @@ from saint.report._compositions import (
 )
 from saint.report._difference import difference as difference, difference_parts as difference_parts
 from saint.report._docking import (
-    docking_figure_lines as docking_figure_lines,
-    docking_figures as docking_figures,
     docking_markdown as docking_markdown,
     docking_parts as docking_parts,
-    docking_unmeasured as docking_unmeasured,
     write_docking as write_docking,
 )
 from saint.report._experts import (
@@ -75,6 +72,11 @@ from saint.report._study_figures import (
     study_figures as study_figures,
     study_unmeasured as study_unmeasured,
 )
+from saint.report._study_page import (
+    claim_figures as claim_figures,
+    claim_lines as claim_lines,
+    claims_unmeasured as claims_unmeasured,
+)
 from saint.report._study_pictures import study_pictures as study_pictures, write_study as write_study
 from saint.report._summary import summarise as summarise
 from saint.report._text import (
@@ -86,11 +88,8 @@ from saint.report._text import (
 )
 from saint.report._top import top_parts as top_parts, top_record as top_record
 from saint.report._ways import (
-    ways_figure_lines as ways_figure_lines,
-    ways_figures as ways_figures,
     ways_markdown as ways_markdown,
     ways_parts as ways_parts,
-    ways_unmeasured as ways_unmeasured,
     write_ways as write_ways,
 )
 from saint.report._whole import report_parts as report_parts

@@ -6,16 +6,15 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from saint.report._figure import Figure
 from saint.report._spelling import spell
 from saint.report._study_page import (
     Sheet,
     StudyPage,
+    claim_lines,
     forest_of,
     forest_row,
     page_markdown,
     page_parts,
-    wall_clock,
     write_page,
 )
 
@@ -48,30 +47,6 @@ def write_docking(record: Row, folder: Path) -> None:
     write_page(record, folder, docking_markdown(record), {"gains.svg": picture})
 
 
-def docking_figures(record: Row) -> list[Figure]:
-    """The claims that could be measured, and the wall clock where the plan has a limit."""
-    figures = [
-        Figure(name=one["name"], value=one["value"], target=one["target"], sense="at_least")
-        for one in record["claims"]
-        if one["value"] is not None
-    ]
-    return [*figures, *wall_clock(record, record["plan"].get("seconds"))]
-
-
-def docking_unmeasured(record: Row) -> list[str]:
-    """A line for each claim of which a model did not learn."""
-    return [
-        f"{one['name']} was not measured: {one['better']} or {one['than']} did not learn"
-        for one in record["claims"]
-        if one["value"] is None
-    ]
-
-
-def docking_figure_lines(record: Row) -> list[str]:
-    """Each figure, and what could not be measured."""
-    return [*map(str, docking_figures(record)), *docking_unmeasured(record)]
-
-
 def _page(record: Row) -> StudyPage:
     alone = {row["backbone"]: row for row in record["rows"] if not row["module"]}
     backbones = [_backbone_cells(record, one, alone[one["name"]]) for one in record["plan"]["backbones"]]
@@ -83,7 +58,7 @@ def _page(record: Row) -> StudyPage:
             Sheet("Claims", _CLAIM_HEADS, [_claim_cells(row) for row in record["claims"]]),
         ],
         reading=_reading(record),
-        figures=docking_figure_lines(record),
+        figures=claim_lines(record),
     )
 
 

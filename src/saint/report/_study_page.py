@@ -102,6 +102,30 @@ def wall_clock(record: Record, limit: float | None) -> list[Figure]:
     return [Figure(name="seconds", value=wall_s, target=limit, sense="at_most")]
 
 
+def claim_figures(record: Record) -> list[Figure]:
+    """The claims that could be measured, and the wall clock where the plan has a limit."""
+    figures = [
+        Figure(name=one["name"], value=one["value"], target=one["target"], sense=one.get("sense", "at_least"))
+        for one in record["claims"]
+        if one["value"] is not None
+    ]
+    return [*figures, *wall_clock(record, record["plan"].get("seconds"))]
+
+
+def claims_unmeasured(record: Record) -> list[str]:
+    """A line for each claim of which a model did not learn."""
+    return [
+        f"{one['name']} was not measured: {one['better']} or {one['than']} did not learn"
+        for one in record["claims"]
+        if one["value"] is None
+    ]
+
+
+def claim_lines(record: Record) -> list[str]:
+    """Each figure, and what could not be measured."""
+    return [*map(str, claim_figures(record)), *claims_unmeasured(record)]
+
+
 def _rich(sheet: Sheet) -> Table:
     table = Table(title=sheet.title, title_justify="left")
     for head in sheet.heads:

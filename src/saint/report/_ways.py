@@ -6,16 +6,15 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from saint.report._figure import Figure
 from saint.report._spelling import spell
 from saint.report._study_page import (
     Sheet,
     StudyPage,
+    claim_lines,
     forest_of,
     forest_row,
     page_markdown,
     page_parts,
-    wall_clock,
     write_page,
 )
 
@@ -57,30 +56,6 @@ def write_ways(record: Row, folder: Path) -> None:
     write_page(record, folder, ways_markdown(record), {"claims.svg": picture})
 
 
-def ways_figures(record: Row) -> list[Figure]:
-    """The claims that could be measured, and the wall clock where the plan has a limit."""
-    figures = [
-        Figure(name=one["name"], value=one["value"], target=one["target"], sense=one["sense"])
-        for one in record["claims"]
-        if one["value"] is not None
-    ]
-    return [*figures, *wall_clock(record, record["plan"].get("seconds"))]
-
-
-def ways_unmeasured(record: Row) -> list[str]:
-    """A line for each claim of which a way did not learn."""
-    return [
-        f"{one['name']} was not measured: {one['better']} or {one['than']} did not learn"
-        for one in record["claims"]
-        if one["value"] is None
-    ]
-
-
-def ways_figure_lines(record: Row) -> list[str]:
-    """Each figure, and what could not be measured."""
-    return [*map(str, ways_figures(record)), *ways_unmeasured(record)]
-
-
 def _page(record: Row) -> StudyPage:
     return StudyPage(
         heading=[_heading(record)],
@@ -89,7 +64,7 @@ def _page(record: Row) -> StudyPage:
             Sheet("Claims", _CLAIM_HEADS, [_claim_cells(row) for row in record["claims"]]),
         ],
         reading=_reading(record),
-        figures=ways_figure_lines(record),
+        figures=claim_lines(record),
     )
 
 

@@ -12,7 +12,7 @@ from saint.data import DataPlan, Domain, Splits, save_splits
 from saint.errors import ConfigError, DataError, SiteError
 from saint.grafts import NewLayer
 from saint.models import freeze
-from saint.report import docking_figure_lines, docking_markdown, docking_unmeasured, write_docking
+from saint.report import claim_lines, claims_unmeasured, docking_markdown, write_docking
 from saint.studies import DockingFindings, DockingOutcome, DockingPlan, check_docking, make_docking_results
 from saint.studies._docking_bench import (
     Building,
@@ -209,12 +209,12 @@ def test_claims_are_about_gains_each_over_its_own_backbone(data: Splits, tmp_pat
     assert rows[moved]["gain"]["estimate"] == pytest.approx(-0.5)
     assert rows[moved]["short_of_own"]["estimate"] == pytest.approx(0.8)
     assert rows[own]["short_of_own"] is None
-    lines = docking_figure_lines(record)
+    lines = claim_lines(record)
     assert lines[-2:] == [
         "FIGURE seconds 30 <=10 short",
         "shuffled was not measured: other: top, moved or other: top, shuffled did not learn",
     ]
-    assert docking_unmeasured(record) == lines[-1:]
+    assert claims_unmeasured(record) == lines[-1:]
     page = docking_markdown(record)
     assert "top moved to other predicts worse than the backbone alone: it does not dock" in page
     assert "at least 50% of its gain and +0.09 nats per byte" in page

@@ -9,7 +9,7 @@ import pytest
 from saint import config, records
 from saint.data import Splits
 from saint.errors import ConfigError
-from saint.report import ways_figure_lines, ways_figures, ways_markdown, ways_unmeasured, write_ways
+from saint.report import claim_figures, claim_lines, claims_unmeasured, ways_markdown, write_ways
 from saint.studies import WaysFindings, WaysOutcome, WaysPlan, check_ways, make_ways_results
 
 LLAMA = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -165,8 +165,8 @@ def test_a_way_that_did_not_learn_is_said_and_its_claims_are_not_measured(data: 
     plan = plan_of(claims=claims, seconds=42)
     failed = WaysOutcome(name="two", lr=0.1, results={0: {"failure": "not a number after 3 steps"}})
     record = record_of(plan, data, outcome(data, "one", [2.0, 2.0]), failed)
-    assert [str(figure) for figure in ways_figures(record)] == ["FIGURE seconds 42 <=42 ok"]
-    assert ways_unmeasured(record) == ["c was not measured: one or two did not learn"]
+    assert [str(figure) for figure in claim_figures(record)] == ["FIGURE seconds 42 <=42 ok"]
+    assert claims_unmeasured(record) == ["c was not measured: one or two did not learn"]
     assert "two failed: not a number after 3 steps" in ways_markdown(record)
     write_ways(record, tmp_path)
     assert not (tmp_path / "claims.svg").exists()
@@ -179,7 +179,7 @@ def test_figures_are_the_claims(data: Splits, tmp_path: Path) -> None:
     record = record_of(
         plan_of(claims=claims), data, *(outcome(data, name, [loss] * 2) for name, loss in (("one", 2.0), ("two", 2.2)))
     )
-    lines = ways_figure_lines(record)
+    lines = claim_lines(record)
     assert [line.split()[1:2] + line.split()[-2:] for line in lines] == [
         ["gain_nats", ">=0.1", "ok"],
         ["as_good", "<=0.05", "short"],
