@@ -288,10 +288,26 @@ def test_finalists_are_asked_about_until_one_stands(workshop: Workshop, monkeypa
 
 @pytest.mark.slow
 def test_controls_are_trained_when_growth_ends_early(workshop: Workshop) -> None:
-    one = grow(begin(workshop, "rounds=9", "budget.train_tokens=4800", "controls.after=last round"))
+    from saint.report import summarise, to_html
+
+    narrow = 'proposals=[{kind="lora", options={rank=2}, bundle="site", lr=0.02}]'
+    overrides = (
+        "budget.train_tokens=4800",
+        "controls.after=last round",
+        "controls.random=true",
+        "gates.gain.at_least_bpb=-1.0",
+    )
+    one = grow(begin(workshop, "rounds=9", narrow, *overrides))
     assert len(one.registry.state.rounds) < 9
     [measured] = one.registry.state.measured
-    assert {arm["name"] for arm in measured["arms"]} >= {"grafts", "lora", "full"}
+    arms = {arm["name"]: arm for arm in measured["arms"]}
+    assert set(arms) == {"grafts", "lora", "random", "full", "full, interpolated"}
+    controls = {control["name"]: control for control in one.registry.state.controls}
+    everywhere, by_chance = controls["lora"], controls["random"]
+    assert everywhere["scheduled_tokens"] == by_chance["scheduled_tokens"]
+    assert len(by_chance["candidate"]["sites"]) < len(everywhere["candidate"]["sites"])
+    assert arms["grafts"]["num_params"] <= arms["random"]["num_params"]
+    assert "LoRA at sites drawn by chance" in to_html(summarise(one.registry))
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ trying. Bundling, pricing and what is refused are the room's.
 """
 
 from saint.candidates._bundles import Proposal as Proposal
-from saint.candidates._control import lora_control as lora_control
+from saint.candidates._control import lora_control as lora_control, random_control as random_control
 from saint.candidates._fill import Filling as Filling, Preference as Preference, fill_budget as fill_budget
 from saint.candidates._policy import (
     Offer as Offer,

@@ -1,4 +1,5 @@
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from random import Random
 
 from saint.errors import SiteError
 from saint.records import Candidate, Site
@@ -13,10 +14,41 @@ def lora_control(sites: Iterable[Site], num_params_wanted: int, *, lr: float, se
     Raises:
         SiteError: There is no linear site.
     """
-    linear = tuple(site for site in sites if site.sort == "linear")
-    if not linear:
-        raise SiteError("the base has no linear site, so there is no LoRA to hold its grafts against")
-    highest = min(min(site.d_in, site.d_out) for site in linear)
-    per_rank = sum(site.d_in + site.d_out for site in linear)
-    rank = min(max(1, -(-num_params_wanted // per_rank)), highest)
+    linear = _linear(sites)
+    rank = min(_rank(linear, num_params_wanted), _highest(linear))
     return Candidate(sites=linear, kind="lora", options={"rank": rank}, lr=lr, seed=seed)
+
+
+def random_control(
+    sites: Iterable[Site], num_params_wanted: int, *, num_sites: int, lr: float, seed: int = 0
+) -> Candidate:
+    """The same at as many linear sites as are given, drawn by chance; at more where these cannot hold the parameters.
+
+    What a stack gains more is not only worth its parameters and tokens, but also where they are.
+
+    Raises:
+        SiteError: There is no linear site.
+    """
+    linear = _linear(sites)
+    drawn = list(linear)
+    Random(seed).shuffle(drawn)  # noqa: S311 - it is to be repeated
+    num = max(1, min(num_sites, len(drawn)))
+    while num < len(drawn) and _rank(drawn[:num], num_params_wanted) > _highest(drawn[:num]):
+        num += 1
+    chosen = [site for site in linear if site in drawn[:num]]
+    return lora_control(chosen, num_params_wanted, lr=lr, seed=seed)
+
+
+def _linear(sites: Iterable[Site]) -> tuple[Site, ...]:
+    if linear := tuple(site for site in sites if site.sort == "linear"):
+        return linear
+    raise SiteError("the base has no linear site, so there is no LoRA to hold its grafts against")
+
+
+def _rank(sites: Sequence[Site], num_params: int) -> int:
+    """The smallest that trains at least so many parameters."""
+    return max(1, -(-num_params // sum(site.d_in + site.d_out for site in sites)))
+
+
+def _highest(sites: Sequence[Site]) -> int:
+    return min(min(site.d_in, site.d_out) for site in sites)

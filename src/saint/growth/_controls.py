@@ -1,5 +1,7 @@
 """What the same tokens buy without grafts: LoRA at equal parameters, and training the whole base further.
 
+The LoRA is at every linear site and, where a plan asks for it, at sites drawn by chance as well.
+
 Each control starts from the bare base and learns from as many tokens as the standing stack has, in one run with one
 schedule, so that it does not suffer from being grown in rounds. It gets the same early stopping and the same choice
 of strength as a graft; for the whole base that is the interpolation of its old and new weights.
@@ -17,7 +19,7 @@ from typing import Any
 from torch import nn
 
 from saint import config, records
-from saint.candidates import lora_control
+from saint.candidates import lora_control, random_control
 from saint.data import Corpus
 from saint.errors import DivergedError, LedgerError, QuantizedBaseError
 from saint.evaluation import (
@@ -54,7 +56,7 @@ def train_controls(journal: Journal, losses: Losses, number: int | None, *, is_l
     runs = _missing(journal, schedule)
     made = journal.workforce.train_controls(journal, runs) if journal.workforce is not None and runs else {}
     for name, run in runs.items():
-        train_one = _train_lora if name == "lora" else _train_full
+        train_one = _train_full if run.candidate is None else _train_lora
         try:
             outcome, contents = train_one(journal, losses, run, number, made.get(name))
         except (DivergedError, QuantizedBaseError) as error:
@@ -68,21 +70,31 @@ def train_controls(journal: Journal, losses: Losses, number: int | None, *, is_l
 def _missing(journal: Journal, schedule: Schedule) -> dict[str, ControlRun]:
     """The controls of the stack that stands which are yet to be trained."""
     done, missing = _controls(journal), {}
-    spent = sum(entry.evidence.cost.num_params for entry in journal.registry.accepted())
-    for name in ("lora", "full"):
+    for name, candidate in _wanted(journal).items():
         checkpoint = f"{name}-{schedule.num_tokens}"
         if name in done and ("file" not in done[name] or _has_weights(journal, done[name])):
             journal.forget(checkpoint)  # a process that was killed after its entry left it
             continue
-        plan = journal.plan
-        lora = lora_control(journal.base.sites(), spent, lr=plan.controls.lora_lr, seed=plan.seed)
         missing[name] = ControlRun(
             schedule=schedule,
             checkpoint=checkpoint,
-            candidate=lora if name == "lora" else None,
-            file="" if name == "lora" else f"{checkpoint}.safetensors",
+            candidate=candidate,
+            file="" if candidate else f"{checkpoint}.safetensors",
         )
     return missing
+
+
+def _wanted(journal: Journal) -> dict[str, Candidate | None]:
+    """Name of a control -> LoRA of the parameters that stand; None for the whole base."""
+    standing, plan, sites = journal.registry.accepted(), journal.plan, journal.base.sites()
+    spent = sum(entry.evidence.cost.num_params for entry in standing)
+    settings: dict[str, Any] = {"lr": plan.controls.lora_lr, "seed": plan.seed}
+    wanted: dict[str, Candidate | None] = {"lora": lora_control(sites, spent, **settings)}
+    if plan.controls.random:
+        touched = {site.key for entry in standing for site in entry.candidate.sites}
+        drawn = random_control(sites, spent, num_sites=len(touched), **settings)
+        wanted |= {"random": drawn} if drawn != wanted["lora"] else {}  # of a stack that is everywhere
+    return {**wanted, "full": None}
 
 
 def measure_arms(journal: Journal, losses: Losses, split: Mapping[str, Corpus]) -> list[Arm]:
@@ -97,8 +109,8 @@ def measure_arms(journal: Journal, losses: Losses, split: Mapping[str, Corpus]) 
         if "failure" in control:
             continue
         size = (control["num_params"], control["train_tokens"])
-        if name == "lora":
-            arms["lora"] = (partial(losses.of, journal.base, [_lora_graft(journal, control)]), *size)
+        if "candidate" in control:
+            arms[name] = (partial(losses.of, journal.base, [_lora_graft(journal, control)]), *size)
         else:
             arms["full"] = (partial(_full_nats, journal, losses, control, 1.0), *size)
             arms["full, interpolated"] = (partial(_full_nats, journal, losses, control, control["strength"]), *size)

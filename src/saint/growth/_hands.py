@@ -121,14 +121,14 @@ class Hands(Workforce):
         made: dict[str, ControlMade] = {}
         jobs: list[Job] = []
 
-        def lora(run: ControlRun, candidate: Candidate) -> None:
+        def lora(control: str, run: ControlRun, candidate: Candidate) -> None:
             trial = Trial(candidate=candidate, stack=(), schedule=run.schedule)
 
             def check(_job: Job, _worker: str, answer: bytes) -> None:
                 trained = self.checked(journal, trial, answer)
-                made["lora"] = ControlMade(failure=trained.failure, graft=trained.graft)
+                made[control] = ControlMade(failure=trained.failure, graft=trained.graft)
 
-            name = records.digest({"control": "lora", "trial": journal.name_of(trial)})
+            name = records.digest({"control": control, "trial": journal.name_of(trial)})
             saved = journal.checkpoint(run.checkpoint)
             jobs.append(self.job_for(journal, trial, saved, role=Role.CONTROL, name=name))
             self.crew.submit(jobs[-1:], check=check)
@@ -140,9 +140,9 @@ class Hands(Workforce):
             jobs.append(self._whole_job(journal, run))
             self.crew.submit(jobs[-1:], check=check)
 
-        for run in runs.values():
+        for name, run in runs.items():
             if run.candidate is not None:
-                lora(run, run.candidate)
+                lora(name, run, run.candidate)
             elif self.brief.work and not journal.base.is_quantised:
                 full(run)
         self.wait(journal.progress, [job.name for job in jobs], sum(job.num_units or 0 for job in jobs))

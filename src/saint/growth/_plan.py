@@ -27,6 +27,9 @@ class Controls:
     """Peak learning rate of LoRA at every linear site, with the parameters of the stack."""
     full_lr: float = 1e-3
     """Peak learning rate of training the whole base further."""
+    random: bool = False
+    """Whether LoRA is also trained at sites drawn by chance, as many as the stack's: what the choice of places is
+    worth."""
 
     def __post_init__(self) -> None:
         """Refuse rates that cannot teach."""

@@ -24,6 +24,7 @@ _STYLES = {
 ARM_LABELS = {
     "grafts": "grafts",
     "lora": "LoRA at every linear site",
+    "random": "LoRA at sites drawn by chance",
     "full": "full fine-tuning",
     "full, interpolated": "full fine-tuning, interpolated",
 }

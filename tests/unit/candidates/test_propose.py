@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from saint.candidates import Proposal, lora_control, num_params, propose, refined_sites
+from saint.candidates import Proposal, lora_control, num_params, propose, random_control, refined_sites
 from saint.composition import newborn
 from saint.errors import BudgetError, ConfigError, SiteError, UnknownNameError
 from saint.grafts import Graft
@@ -257,6 +257,20 @@ def test_the_control_has_at_least_as_many_parameters_and_at_most_one_rank_more(w
     control = lora_control(SITES, wanted, lr=0.01)
     assert 0 <= num_params(control) - wanted < CAPACITY // 8
     assert list(control.sites) == LINEAR
+
+
+def test_a_control_by_chance_is_at_as_many_sites_and_at_more_where_these_are_too_small() -> None:
+    drawn = {random_control(SITES, 300, num_sites=3, lr=0.01, seed=seed).sites for seed in range(20)}
+    assert {len(sites) for sites in drawn} == {3}
+    assert len(drawn) > 10
+    assert all(set(sites) < set(LINEAR) for sites in drawn)
+    again = random_control(SITES, 300, num_sites=3, lr=0.01, seed=7)
+    assert again == random_control(SITES, 300, num_sites=3, lr=0.01, seed=7)
+    assert num_params(again) >= 300
+    many = random_control(SITES, CAPACITY // 2, num_sites=1, lr=0.01)
+    assert num_params(many) >= CAPACITY // 2
+    assert 1 < len(many.sites) < len(LINEAR)
+    assert random_control(SITES, 10 * CAPACITY, num_sites=1, lr=0.01).sites == tuple(LINEAR)
 
 
 def test_the_control_is_never_built_beyond_what_its_sites_take() -> None:
