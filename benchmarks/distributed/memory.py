@@ -8,6 +8,7 @@ import saint
 from benchmarks.distributed.setting import Setting, Site, site_for
 from benchmarks.search.base import random_model, splits
 from benchmarks.search.findings import Findings
+from saint.search import Job
 
 _KIB = 1 << 10
 _MIB = 1 << 20
@@ -47,9 +48,7 @@ def _held(site: Site, number: int) -> dict[str, int]:
     hands, processes = site.hands(number)
     total = {"weights": 0, "own": 0}
     with hands:
-        [trial] = site.trials([0], depth=0)
-        job = hands.job_for(site.journal, trial, site.journal.checkpoint("none"))
-        hands.crew.submit([job], check=lambda *_: None)  # nobody is hired for nothing
+        hands.crew.submit([Job(name="none")], check=lambda *_: None)  # nobody is hired for nothing
         hands.crew.is_paused = True
         while not hands.crew.workers or any(worker.state == "starting" for worker in hands.crew.workers):
             hands.crew.turn()

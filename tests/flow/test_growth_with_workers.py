@@ -19,9 +19,17 @@ from saint.growth import Hands, Plan, brief_for, open_data, opening, start
 from saint.models import FrozenBase
 from saint.registry import Registry, verify
 from saint.search import Processes
-from workshop import build_workshop
+from workshop import PLAN, build_workshop
 
-OVERRIDES = ('controls.after="never"', "rounds=1", "schedule.num_steps=60", "schedule.evaluate_every=20")
+OVERRIDES = (
+    'controls.after="never"',
+    "rounds=1",
+    "schedule.num_steps=24",
+    "schedule.evaluate_every=8",
+    "candidates_per_round=5",
+    "search.rungs=[{at=0.25,keep=0.5},{at=0.5,keep=0.5}]",
+    "search.brackets=3",  # the last of which has no rungs
+)
 
 
 def workers_of(process: subprocess.Popen[bytes]) -> list[int]:
@@ -44,17 +52,17 @@ class Begun:
 
 
 def begin(root: Path) -> Begun:
-    workshop = build_workshop(root)
+    workshop = build_workshop(root, plan=PLAN.replace('bundle = "all"', 'bundle = "role"'))
     base, plan = saint.freeze(workshop.base), config.load(workshop.plan, Plan, overrides=OVERRIDES)
     registry = start(workshop.registry, base, plan, root=workshop.root)
     return Begun(registry, base, open_data(registry, plan, base), plan)
 
 
-def outcome(registry: Registry) -> tuple[set[tuple[str, str]], list[tuple[str, str]]]:
-    """(trial, graft) of what was trained, and (graft, status) of what was judged."""
+def outcome(registry: Registry) -> tuple[set[tuple[str, str, int, str]], list[tuple[str, str]]]:
+    """(trial, graft, tokens, why it was stopped) of what was trained, and (graft, status) of what was judged."""
     state = registry.state
     return (
-        {(name, trial["graft"]) for name, trial in state.trained.items()},
+        {(name, it["graft"], it["train_tokens"], it.get("stopped", "")) for name, it in state.trained.items()},
         sorted((entry.digest, entry.status) for entry in state.judged),
     )
 
@@ -88,5 +96,6 @@ def test_killed_workers_and_a_killed_coordinator_change_nothing(tmp_path_factory
     assert verify(registry).problems == ()
     events = [event for event in registry.ledger.events() if event.name in ("trained", "judged")]
     assert max(Counter((event.name, event.body.get("trial", event.body["graft"])) for event in events).values()) == 1
+    assert sum(bool(trial.get("stopped")) for trial in registry.state.trained.values()) == 2
     assert {event.body["agrees"] for event in registry.ledger.events() if event.name == "validated"} == {True}
     assert num_killed >= 1

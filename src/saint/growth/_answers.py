@@ -12,7 +12,7 @@ from jaxtyping import Float64, Int64
 from saint import config, records
 from saint.errors import RefusedResultError, SaintError
 from saint.grafts import History
-from saint.growth._trial import Trial
+from saint.growth._trial import Leg, Trial
 from saint.training import Schedule
 
 PerDocument = Float64[np.ndarray, " documents"]
@@ -49,11 +49,22 @@ class Answer:
             raise RefusedResultError(f"expected at most {at_most:,} at {name!r}, got {str(found)[:40]}")
         return found
 
-    def seconds(self, name: str) -> float:
+    def seconds(self, name: str, *, at_most: float) -> float:
         found = self._header.get(name)
         if not isinstance(found, float) or not 0 <= found < math.inf:
             raise RefusedResultError(f"expected seconds at {name!r}, got {str(found)[:40]}")
+        if found > at_most:
+            raise RefusedResultError(
+                f"it says that training took {found:.6g} s, and it had the job for {at_most:.6g} s"
+            )
         return found
+
+    def number(self, name: str) -> float | None:
+        """A figure, or None for what is no number."""
+        found = self._header.get(name, "")
+        if found is not None and not _is_finite(found):
+            raise RefusedResultError(f"expected a number at {name!r}, got {str(found)[:40]!r}")
+        return None if found is None else float(found)
 
     def losses(self, domain: str, number: int) -> dict[str, PerDocument]:
         """Model -> nats of each document of a domain."""
@@ -80,22 +91,19 @@ class Answer:
         return found
 
 
-def history_in(schedule: Schedule, told: Answer, trial: Trial | None) -> History:
-    """How it says that it learnt, which has to be a way in which the schedule lets it learn."""
+def history_in(schedule: Schedule, told: Answer, trial: Trial | None, leg: Leg | None = None) -> History:
+    """How it says that it learnt, which has to be a way in which the schedule lets it learn.
+
+    Args:
+        trial: None for the whole base.
+        leg: The part of it that this is about; None for all.
+    """
     try:
         history = config.build(told.table("history"), History, where="history")
         records.to_canonical(history)
     except (SaintError, ValueError) as error:
         raise RefusedResultError(f"expected how it learnt, got something else ({error})") from error
-    each, steps = schedule.tokens_per_step, [tokens / schedule.tokens_per_step for tokens, _ in history.select_bpb]
-    whole = all(step.is_integer() for step in steps) and steps == sorted(set(steps))
-    if not whole or not steps or steps[0] < 1 or steps[-1] > schedule.num_steps:
-        raise RefusedResultError("it was evaluated at steps that the schedule does not have")
-    best = min(bpb for _, bpb in history.select_bpb)
-    if history.train_tokens != steps[-1] * each or (history.best_tokens, best) not in history.select_bpb:
-        raise RefusedResultError("it says that it learnt from other tokens than it was evaluated at")
-    if schedule.plateau is None and steps[-1] < schedule.num_steps and not _gave_up(history, schedule.patience):
-        raise RefusedResultError("it stopped before the schedule's end although it still came lower")
+    _must_be_due(schedule, history, leg or Leg())
     before = trial.start.history if trial is not None and trial.start is not None else None
     strength = trial.start.strength if trial is not None and trial.start is not None else 1.0
     if history.earlier_tokens != (before.all_tokens if before is not None else 0) or (
@@ -103,6 +111,25 @@ def history_in(schedule: Schedule, told: Answer, trial: Trial | None) -> History
     ):
         raise RefusedResultError("it says that it went on from something else")
     return history
+
+
+def _must_be_due(schedule: Schedule, history: History, leg: Leg) -> None:
+    """Refuse evaluations that are not those that the schedule has up to where it came, and an end that is none."""
+    each = schedule.tokens_per_step
+    evaluations = [(tokens / each, bpb) for tokens, bpb in history.select_bpb]
+    step, end = history.train_tokens / each, schedule.num_steps if leg.until is None else leg.until
+    if not step.is_integer() or not 1 <= step <= end:
+        raise RefusedResultError(f"it says that it came to step {step:g} of {end}")
+    has_ended = schedule.has_ended([(int(at), bpb) for at, bpb in evaluations], int(step))
+    due = [at for at in range(1, int(step) + 1) if at % schedule.evaluate_every == 0 or (has_ended and at == step)]
+    if [at for at, _ in evaluations] != due:
+        raise RefusedResultError("it was evaluated at steps that the schedule does not have")
+    if step < end and not has_ended:
+        raise RefusedResultError("it stopped before the schedule's end, or the rung, although it still came lower")
+    best = min((bpb for _, bpb in history.select_bpb), default=math.nan)
+    is_at_best = (history.best_tokens, best) in history.select_bpb
+    if not (is_at_best if leg.until is None else history.best_tokens == history.train_tokens):
+        raise RefusedResultError("it says that it was best where it was not evaluated, or not lowest")
 
 
 def chosen_documents(number: int, share: float) -> Int64[np.ndarray, " chosen"]:
@@ -129,20 +156,32 @@ def _is_finite(number: Any) -> bool:
     return type(number) is float and math.isfinite(number)
 
 
-def _gave_up(history: History, patience: int) -> bool:
-    """Whether the last evaluations, as many as a schedule has patience for, were no better than those before."""
-    earlier = [bpb for _, bpb in history.select_bpb[:-patience]]
-    return bool(earlier) and min(bpb for _, bpb in history.select_bpb[-patience:]) >= min(earlier)
-
-
 def with_measured(history: History, measured: float) -> History:
-    """The same with the coordinator's own figure for the weights that were kept.
+    """The same with the coordinator's own figure for the weights that it was sent, where these were evaluated.
 
     Raises:
         RefusedResultError: The worker's differs.
     """
-    claimed = dict(history.select_bpb)[history.best_tokens]
-    if not math.isfinite(measured) or abs(claimed - measured) > _TOLERANCE * abs(measured):
-        raise RefusedResultError(f"it said that its graft costs {claimed:.6f} bits per byte; it costs {measured:.6f}")
-    figures = tuple((tokens, measured if tokens == history.best_tokens else bpb) for tokens, bpb in history.select_bpb)
+    at = history.best_tokens
+    if (claimed := dict(history.select_bpb).get(at)) is None:
+        return history
+    must_agree(claimed, measured, "bits per byte")
+    figures = tuple((tokens, measured if tokens == at else bpb) for tokens, bpb in history.select_bpb)
     return replace(history, select_bpb=figures)
+
+
+def must_agree(claimed: float | None, measured: float, unit: str) -> None:
+    """Refuse what a worker says that its graft costs if it was found to cost something else.
+
+    Args:
+        claimed: None for what is no number.
+
+    Raises:
+        RefusedResultError: It does.
+    """
+    is_number = math.isfinite(measured)
+    if claimed is None and not is_number:
+        return
+    if claimed is None or not is_number or abs(claimed - measured) > _TOLERANCE * abs(measured):
+        said = "no number" if claimed is None else f"{claimed:.6f}"
+        raise RefusedResultError(f"it said that its graft costs {said} {unit}; it costs {measured:.6f}")

@@ -1,20 +1,21 @@
 """The coordinator's half of growth with workers: gives out trials, and believes nothing of what comes back."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
 
 from safetensors import SafetensorError
 from typing_extensions import override
 
-from saint import grafts, records
-from saint.composition import PrefixCache, boundary_of, restore_one
-from saint.errors import GraftFileError, RefusedResultError, SaintError
-from saint.grafts import Graft, grow_from
-from saint.growth._answers import Answer, chosen_documents, history_in, must_be_as_said, with_measured
+from saint import records
+from saint.composition import boundary_of, restore_one
+from saint.errors import RefusedResultError, SaintError
+from saint.grafts import Graft
+from saint.growth._answers import Answer, history_in, with_measured
+from saint.growth._brackets import Brackets
+from saint.growth._checks import BYTES_PER_LOSS, Checker
+from saint.growth._errands import Errand, Errands, errand_for
 from saint.growth._greeting import greeted
 from saint.growth._journal import Journal
 from saint.growth._orders import Brief, MeasureAgain, TrainWhole, order_for, sent
@@ -28,11 +29,10 @@ from saint.progress import Progress
 from saint.records import Candidate
 from saint.registry import Entry, Registry
 from saint.search import Attentive, Crew, Effort, Executor, Job, Lookout, OpenBench, Role, unpack
-from saint.training import Schedule, SelectReader, Trained, birth_tokens, train_many
+from saint.training import Arrived
 
 _AGREES_BPB = 1e-5
 """How far what a worker measures again may be from the evidence; other numbers of threads are less far apart."""
-_BYTES_PER_LOSS = 32
 VALIDATED = "validated"
 WORK_DONE = "work_done"
 
@@ -73,8 +73,7 @@ class Hands(Workforce):
         self._written: dict[Role, Effort] = {}
         self._told_lost, self._told_refused = 0, 0
         self._registry = registry
-        self._cache = PrefixCache()
-        self._readers: dict[str, SelectReader] = {}
+        self.checker = Checker(spot_check=spot_check, sends_checkpoints=not brief.work)
         self._environments: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> Self:
@@ -84,21 +83,26 @@ class Hands(Workforce):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.crew.__exit__(kind, error, trace)
-        self._cache.close()
+        self.checker.close()
 
     @override
     def train(self, journal: Journal, trials: Sequence[Trial]) -> None:
         """Have trials trained and checked; each is in the ledger as soon as it was."""
-        jobs = {journal.name_of(trial): trial for trial in trials}
+        named = {journal.name_of(trial): trial for trial in trials}
+        missing, errands = journal.unknown(trials), self._errands(journal)
 
-        def check(job: Job, worker: str, answer: bytes) -> None:
-            trial = jobs[job.name]
-            trained = self.checked(journal, trial, answer)
-            journal.keep([trial], [trained], made_on=self._environments[worker])
+        def keep(trial: Trial, arrived: Arrived, worker: str) -> None:
+            journal.keep([trial], [arrived.trained], made_on=self._environment_of(worker))
 
-        listed = [self.job_for(journal, trial, journal.checkpoint(name)) for name, trial in jobs.items()]
-        self.crew.submit(listed, check=check)
-        self.wait(journal.progress, list(jobs), sum(trial.schedule.num_tokens for trial in trials))
+        if journal.plan.search.rungs and len(named) > 1:
+            Brackets(journal, named, errands, self._environment_of).begin()
+        else:
+            for trial in missing:
+                name = journal.name_of(trial)
+                errands.give(errand_for(trial, name, journal.checkpoint(name), partial(keep, trial)))
+        self.wait(journal.progress, errands.names, sum(trial.schedule.num_tokens for trial in missing))
+        for name in named:  # the rungs needed to know all of them until now
+            journal.forget(name)
 
     @override
     def watched(self, progress: Progress) -> Progress:
@@ -120,18 +124,16 @@ class Hands(Workforce):
         """
         made: dict[str, ControlMade] = {}
         jobs: list[Job] = []
+        errands = self._errands(journal)
 
         def lora(control: str, run: ControlRun, candidate: Candidate) -> None:
             trial = Trial(candidate=candidate, stack=(), schedule=run.schedule)
 
-            def check(_job: Job, _worker: str, answer: bytes) -> None:
-                trained = self.checked(journal, trial, answer)
-                made[control] = ControlMade(failure=trained.failure, graft=trained.graft)
+            def then(arrived: Arrived, _worker: str) -> None:
+                made[control] = ControlMade(failure=arrived.trained.failure, graft=arrived.trained.graft)
 
             name = records.digest({"control": control, "trial": journal.name_of(trial)})
-            saved = journal.checkpoint(run.checkpoint)
-            jobs.append(self.job_for(journal, trial, saved, role=Role.CONTROL, name=name))
-            self.crew.submit(jobs[-1:], check=check)
+            errands.give(errand_for(trial, name, journal.checkpoint(run.checkpoint), then, role=Role.CONTROL))
 
         def full(run: ControlRun) -> None:
             def check(_job: Job, _worker: str, answer: bytes) -> None:
@@ -140,12 +142,17 @@ class Hands(Workforce):
             jobs.append(self._whole_job(journal, run))
             self.crew.submit(jobs[-1:], check=check)
 
+        num_tokens = 0
         for name, run in runs.items():
             if run.candidate is not None:
                 lora(name, run, run.candidate)
             elif self.brief.work and not journal.base.is_quantised:
                 full(run)
-        self.wait(journal.progress, [job.name for job in jobs], sum(job.num_units or 0 for job in jobs))
+            else:
+                continue
+            num_tokens += run.schedule.num_tokens
+        errands.names.extend(job.name for job in jobs)
+        self.wait(journal.progress, errands.names, num_tokens)
         return made
 
     @override
@@ -165,7 +172,7 @@ class Hands(Workforce):
                 group="development text",
                 label=f"{entry.candidate.kind} at {len(entry.candidate.sites)} sites",
                 body=MeasureAgain(stack=sent(stack), graft=sent([graft])[0]),
-                at_most_bytes=_BYTES_PER_LOSS * 3 * sum(one.num_documents for one in journal.data.select.values()),
+                at_most_bytes=BYTES_PER_LOSS * 3 * sum(one.num_documents for one in journal.data.select.values()),
             )
             self.crew.submit([job], check=partial(self._validated, journal, entry, stack, graft))
         self.crew.turn(patience_s=0.0, tell=lambda _job, _units: None)
@@ -193,22 +200,30 @@ class Hands(Workforce):
         if not self.crew.queue.is_over:
             self.wait(journal.progress, None, None)
 
-    def job_for(
-        self, journal: Journal, trial: Trial, checkpoint: Path, *, role: Role = Role.SEARCH, name: str = ""
-    ) -> Job:
-        """A trial as a job; workers that have what its sites' lower blocks give are preferred."""
-        candidate = trial.candidate
+    def job_for(self, journal: Journal, errand: Errand) -> Job:
+        """A part of a trial as a job; workers that have what its sites' lower blocks give are preferred."""
+        trial, leg, candidate = errand.trial, errand.leg, errand.trial.candidate
         below = boundary_of(journal.base, trial.stack, candidate.sites)
-        saved = str(checkpoint.relative_to(self._registry.work)) if self.brief.work else ""
+        carried = b""
+        if not self.brief.work and leg.since and errand.saved.exists():
+            carried = errand.saved.read_bytes()
+        to = f" to step {leg.until}" if leg.until is not None else ""
         return Job(
-            name=name or journal.name_of(trial),
-            role=role,
+            name=errand.name,
+            role=errand.role,
             group=f"above {below} blocks",
-            label=f"{candidate.kind} at {len(candidate.sites)} sites",
-            num_units=trial.schedule.num_tokens,
-            body=order_for(trial, journal.plan.search, checkpoint=saved, by_document=self._spot_check < 1),
-            at_most_bytes=grafts.num_bytes(candidate.kind, candidate.options, candidate.sites)
-            + _BYTES_PER_LOSS * journal.data.select[journal.data.grown_domain].num_documents,
+            label=f"{candidate.kind} at {len(candidate.sites)} sites{to}",
+            num_units=leg.num_tokens(trial.schedule),
+            body=order_for(
+                trial,
+                journal.plan.search,
+                leg,
+                checkpoint=str(errand.saved.relative_to(self._registry.work)) if self.brief.work else "",
+                by_document=self._spot_check < 1,
+                carried=carried,
+            ),
+            at_most_bytes=self.checker.most_bytes(journal, trial, leg),
+            not_by=errand.claimants,
         )
 
     def wait(self, progress: Progress, names: Sequence[str] | None, num_tokens: int | None) -> None:
@@ -227,32 +242,6 @@ class Hands(Workforce):
                 self.crew.finish(names, tell=lambda _job, units: task.advance(units), watch=watch)
             finally:
                 self._num_lost = told.num_lost
-
-    def checked(self, journal: Journal, trial: Trial, answer: bytes) -> Trained:
-        """What came of a trial, once everything about it has been found to be so.
-
-        Raises:
-            RefusedResultError: It has not.
-        """
-        header, pieces = unpack(answer)
-        told = Answer(header)
-        told.must_be("base", journal.base.digest)
-        told.must_be("candidate", records.digest(trial.candidate))
-        if failure := told.text("failure"):
-            return self._failed(journal, trial, failure)
-        graft = self._graft(trial, pieces)
-        history = history_in(trial.schedule, told, trial)
-        graft.history = with_measured(history, self._measured_again(journal, trial, graft, told))
-        birth = told.whole("birth_tokens", at_most=0 if trial.start else birth_tokens(trial.candidate, trial.schedule))
-        if birth != history.birth_tokens:
-            raise RefusedResultError(f"it was shown {birth:,} tokens before it learnt, or {history.birth_tokens:,}")
-        return Trained(
-            candidate=trial.candidate,
-            graft=graft,
-            train_tokens=history.train_tokens,
-            birth_tokens=birth,
-            time_s=told.seconds("time_s"),
-        )
 
     def _whole_job(self, journal: Journal, run: ControlRun) -> Job:
         body = TrainWhole(
@@ -286,7 +275,7 @@ class Hands(Workforce):
         path = self._registry.work / CONTROLS / run.file
         try:
             told.must_be("weights", records.file_digest(path))
-            reader = self._reader(journal, run.schedule, ())
+            reader = self.checker.reader(journal, run.schedule, ())
             measured = reader.bpb(reader.nats_of(with_weights(journal.base, path, 1.0)))
         except (OSError, SafetensorError, KeyError, RuntimeError) as error:
             if isinstance(error, SaintError):
@@ -322,62 +311,12 @@ class Hands(Workforce):
                 "evidence; look at `saint show` and take it out with `saint rollback` if that matters"
             )
 
-    def _graft(self, trial: Trial, pieces: Sequence[bytes]) -> Graft:
-        candidate = trial.candidate
-        most = grafts.num_bytes(candidate.kind, candidate.options, candidate.sites)
-        if len(pieces) != 1 or len(pieces[0]) > most:
-            sizes = ", ".join(f"{len(piece):,}" for piece in pieces) or "no"
-            raise RefusedResultError(f"expected a graft of {most:,} bytes, got {sizes} bytes")
-        [content] = pieces
-        try:
-            graft = grow_from(candidate, weights=content).eval()
-        except GraftFileError as error:
-            raise RefusedResultError(f"what it sent is no such graft: {error}") from error
-        strength = trial.start.strength if trial.start is not None else 1.0
-        if graft.strength != strength or graft.to_bytes() != content:
-            raise RefusedResultError(
-                f"expected a graft of strength {strength:g} as it is written here, got one of {graft.strength:g}"
-            )
-        graft.requires_grad_(requires_grad=False)
-        return graft
+    def _errands(self, journal: Journal) -> Errands:
+        return Errands(journal, self.crew, self.checker, partial(self.job_for, journal))
 
-    def _failed(self, journal: Journal, trial: Trial, failure: str) -> Trained:
-        """A failure is no weights that could be measured, so it has to come about here as well."""
-        starts = {records.digest(trial.candidate): trial.going_on} if trial.going_on is not None else {}
-        [trained] = train_many(
-            journal.base,
-            trial.stack,
-            [trial.candidate],
-            journal.data.train,
-            select=journal.data.select[journal.data.grown_domain],
-            schedule=trial.schedule,
-            search=journal.plan.search,
-            starts=starts,
-        )
-        if not trained.failure:
-            raise RefusedResultError(f"it said that training failed ({failure[:80]}), which it does not")
-        return trained
-
-    def _measured_again(self, journal: Journal, trial: Trial, graft: Graft, told: Answer) -> float:
-        """What a graft costs on *select*, in bits per byte: measured here, or said and spot-checked here."""
-        reader = self._reader(journal, trial.schedule, trial.stack)
-        if self._spot_check == 1:
-            return reader.bpb(reader.nats(graft))
-        select = journal.data.select[journal.data.grown_domain]
-        nats = told.costs(select.num_documents)
-        chosen = chosen_documents(select.num_documents, self._spot_check)
-        with closing(PrefixCache()) as cache:
-            spot = SelectReader(journal.base, trial.stack, select.take(chosen), trial.schedule, cache=cache)
-            must_be_as_said(nats[chosen], spot.nats(graft))
-        return reader.bpb(nats)
-
-    def _reader(self, journal: Journal, schedule: Schedule, stack: Sequence[Graft]) -> SelectReader:
-        name = records.digest({"schedule": schedule.identity, "stack": [graft.digest for graft in stack]})
-        if name not in self._readers:
-            self._cache.close()  # it was another stack's, maybe
-            select = journal.data.select[journal.data.grown_domain]
-            self._readers = {name: SelectReader(journal.base, stack, select, schedule, cache=self._cache)}
-        return self._readers[name]
+    def _environment_of(self, worker: str) -> dict[str, Any] | None:
+        """What a worker works with; None for this process."""
+        return self._environments.get(worker)
 
     def _greet(self, worker: str, hello: bytes) -> None:
         self._environments[worker] = greeted(worker, hello, self.brief)

@@ -173,6 +173,10 @@ class Journal:
         """Where an unfinished training run is kept."""
         return self.registry.work / "checkpoints" / f"{name[:32]}.safetensors"
 
+    def marks(self, name: str) -> Path:
+        """Where it is kept what an unfinished training run was found to be worth at rungs."""
+        return self.checkpoint(name).with_suffix(".rungs.json")
+
     @property
     def rerank_folder(self) -> Path:
         """Where what is trained for a moment, to choose candidates by, is kept until they are chosen."""
@@ -183,17 +187,24 @@ class Journal:
         checkpoint = self.checkpoint(name)
         for file in (
             checkpoint,
+            self.marks(name),
             *checkpoint.parent.glob(f"{checkpoint.stem}.*.partial"),
         ):  # of writers that were killed
             file.unlink(missing_ok=True)
 
     def keep(
-        self, trials: Sequence[Trial], found: Sequence[Trained], *, made_on: Mapping[str, Any] | None = None
+        self,
+        trials: Sequence[Trial],
+        found: Sequence[Trained],
+        *,
+        made_on: Mapping[str, Any] | None = None,
+        forget: bool = True,
     ) -> None:
         """Record what came of the trials of a round, first of all of them, as far as an earlier run has not.
 
         Args:
             made_on: The environment that they were trained in, if that is not this process's.
+            forget: Whether these are all of the round, so that what is kept of their training goes.
         """
         made_on = made_on or environment(self.base.model.device)
         for trial, trained in zip(trials, found, strict=True):
@@ -218,7 +229,7 @@ class Journal:
                 contents.append(head)
                 body |= {"head_state": hashlib.sha256(head).hexdigest()}
             self.registry.write("trained", body, contents=contents)
-        for trial in trials:  # the rungs needed to know all of them until now
+        for trial in trials if forget else ():  # the rungs needed to know all of them until now
             self.forget(self.name_of(trial))
 
     def _train_flops(self, trial: Trial, num_tokens: int) -> int:

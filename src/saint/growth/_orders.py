@@ -9,7 +9,7 @@ from typing import Any, final
 from saint.errors import ConfigError
 from saint.grafts import Graft, History, grow_from
 from saint.growth._plan import Plan
-from saint.growth._trial import Trial
+from saint.growth._trial import Leg, Trial
 from saint.models import FrozenBase
 from saint.records import BaseIdentity, Candidate
 from saint.registry import Registry
@@ -52,16 +52,11 @@ def brief_for(registry: Registry, base: FrozenBase, plan: Plan, *, num_sharing: 
     """What the workers of a registry are told.
 
     Raises:
-        ConfigError: The base is in memory only, or the plan is of a sort whose trials need each other.
+        ConfigError: The base is in memory only, or the plan grows by layers.
     """
     if plan.layerwise is not None:
         raise ConfigError(
             "growth by layers trains one block after the other, so there is nothing to share out; leave --workers out"
-        )
-    if plan.search.rungs:
-        raise ConfigError(
-            "search.rungs hold the candidates of a round against each other while they train, and workers train each "
-            "by itself; leave --workers out, or the rungs"
         )
     if not base.source:
         raise ConfigError("the base is a model in memory, which workers cannot open; save it and freeze the folder")
@@ -115,7 +110,7 @@ class SentGraft:
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainGraft:
-    """Train one candidate on a stack."""
+    """Train one candidate on a stack, up to a rung or to the end."""
 
     candidate: Candidate
     stack: tuple[SentGraft, ...]
@@ -126,6 +121,12 @@ class TrainGraft:
     """Where it is saved on the way, below the common folder; "" where there is none."""
     by_document: bool = False
     """Whether it is also to be said what the graft costs on each document of *select*."""
+    since: int = 0
+    """The step that the part before ended at."""
+    until: int | None = None
+    """The step of the rung that it is trained to; None for the end."""
+    carried: bytes = field(default=b"", repr=False)
+    """The checkpoint of the part before, where there is no common folder; nothing for none."""
 
 
 @final
@@ -152,8 +153,11 @@ class MeasureAgain:
 Order = TrainGraft | TrainWhole | MeasureAgain
 
 
-def order_for(trial: Trial, search: Search, *, checkpoint: str, by_document: bool) -> TrainGraft:
-    """What a worker is told of a trial."""
+def order_for(
+    trial: Trial, search: Search, leg: Leg | None = None, *, checkpoint: str, by_document: bool, carried: bytes = b""
+) -> TrainGraft:
+    """What a worker is told of a trial, or of a part of it."""
+    leg = leg or Leg()
     assert not trial.moments  # they are growth by layers' alone, which has no workers
     return TrainGraft(
         candidate=trial.candidate,
@@ -163,6 +167,9 @@ def order_for(trial: Trial, search: Search, *, checkpoint: str, by_document: boo
         start=SentGraft.of(trial.start) if trial.start is not None else None,
         checkpoint=checkpoint,
         by_document=by_document,
+        since=leg.since,
+        until=leg.until,
+        carried=carried,
     )
 
 

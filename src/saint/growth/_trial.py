@@ -35,3 +35,18 @@ class Trial:
     def going_on(self) -> Start | None:
         """What it goes on from, with what AdamW knows of it; None for one that is newborn."""
         return None if self.start is None else Start(graft=self.start, moments=self.moments)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leg:
+    """A part of a trial's training: from one rung to the next."""
+
+    since: int = 0
+    """The step that the part before ended at."""
+    until: int | None = None
+    """The step of the rung that it goes to; None for the end."""
+
+    def num_tokens(self, schedule: Schedule) -> int:
+        """Tokens that it learns from at most."""
+        return ((schedule.num_steps if self.until is None else self.until) - self.since) * schedule.tokens_per_step

@@ -1,7 +1,10 @@
 """A worker's half of growth: opens base and text once, and trains or measures what it is told."""
 
+import math
 import os
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
@@ -19,7 +22,7 @@ from saint.growth._whole import save_weights
 from saint.models import FrozenBase, freeze
 from saint.progress import Progress
 from saint.search import Bench, pack
-from saint.training import Search, SelectReader, Start, Workspace, cache_of, continue_training, train_many
+from saint.training import Part, Search, SelectReader, Start, Workspace, cache_of, continue_training, train_part
 
 _SHARE_OF_MEMORY = 0.25
 _MIB = 1 << 20
@@ -82,28 +85,30 @@ class _Bench(Bench):
         raise WorkerError(f"a worker was told of a {type(body).__name__}, which it does not know; use one version")
 
     def _train_graft(self, order: TrainGraft) -> bytes:
-        stack = self._open_stack(order.stack, order.search)
-        checkpoint = self._place(order.checkpoint)
-        starts = {}
-        if order.start is not None:
-            starts[records.digest(order.candidate)] = Start(graft=order.start.opened())
-        [trained] = train_many(
-            self._base,
-            stack,
-            [order.candidate],
-            self._train,
-            select=self._select[self._brief.grown],
-            schedule=order.schedule,
-            search=order.search,
-            starts=starts,
-            work=Workspace(checkpoint_of=lambda _: checkpoint, cache=self._cache, progress=self._progress),
-        )
+        stack, select = self._open_stack(order.stack, order.search), self._select[self._brief.grown]
+        start = None if order.start is None else Start(graft=order.start.opened())
+        with self._checkpoint_of(order) as checkpoint:
+            arrived = train_part(
+                self._base,
+                stack,
+                Part(candidate=order.candidate, start=start, since=order.since, until=order.until),
+                self._train,
+                select=select,
+                schedule=order.schedule,
+                search=order.search,
+                work=Workspace(checkpoint_of=lambda _: checkpoint, cache=self._cache, progress=self._progress),
+            )
+            sends_it = self._work is None and order.until is not None and checkpoint is not None
+            saved = [checkpoint.read_bytes()] if sends_it and checkpoint is not None and checkpoint.exists() else []
+        trained, nats = arrived.trained, arrived.nats
         graft = trained.graft  # the base was hashed again since, as it is after every training
-        costs: dict[str, Any] = {}
-        if order.by_document and graft is not None:
-            select = self._select[self._brief.grown]
-            reader = SelectReader(self._base, stack, select, order.schedule, cache=self._cache)
-            costs = {"costs": reader.nats(graft).tolist()}
+        told: dict[str, Any] = {}
+        if nats is not None:
+            told = {"rung_nats": _number(float(nats.sum()))}
+        elif order.by_document and graft is not None:
+            nats = SelectReader(self._base, stack, select, order.schedule, cache=self._cache).nats(graft)
+        if order.by_document and nats is not None:
+            told["costs"] = [_number(one) for one in nats.tolist()]
         header = answer_header(
             base=self._base.digest,
             candidate=records.digest(order.candidate),
@@ -112,9 +117,21 @@ class _Bench(Bench):
             train_tokens=trained.train_tokens,
             birth_tokens=trained.birth_tokens,
             time_s=trained.time_s,
-            **costs,
+            **told,
         )
-        return pack(header, [graft.to_bytes()] if graft is not None else [])
+        return pack(header, [graft.to_bytes(), *saved] if graft is not None else [])
+
+    @contextmanager
+    def _checkpoint_of(self, order: TrainGraft) -> Iterator[Path | None]:
+        """Where it is saved: in the common folder, else for a rung in one that lasts as long as the job."""
+        if self._work is not None or (order.until is None and not order.carried):
+            yield self._place(order.checkpoint)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "checkpoint.safetensors"
+            if order.carried:
+                file.write_bytes(order.carried)
+            yield file
 
     def _train_whole(self, order: TrainWhole) -> bytes:
         self._forget()
@@ -186,3 +203,8 @@ class _Bench(Bench):
 
 def _plain(graft: Graft | None) -> Any:
     return None if graft is None else records.to_plain(graft.history)
+
+
+def _number(value: float) -> float | None:
+    """None for what is no number, for which JSON has no word."""
+    return value if math.isfinite(value) else None

@@ -47,7 +47,10 @@ class Workforce(Protocol):
         ...
 
     def train(self, journal: Any, trials: Sequence[Trial]) -> None:
-        """Have trials trained; each is in the ledger as soon as it was checked."""
+        """Have trials trained that are held against each other, as far as the ledger does not have them.
+
+        Each is in the ledger as soon as it was checked.
+        """
         ...
 
     def train_controls(self, journal: Any, runs: Mapping[str, ControlRun]) -> dict[str, ControlMade]:

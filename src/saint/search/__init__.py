@@ -3,7 +3,7 @@
 from saint.search._actors import Opening as Opening
 from saint.search._cluster import RayCluster as RayCluster, Share as Share
 from saint.search._code import code_digest as code_digest, defining_digest as defining_digest
-from saint.search._crew import Crew as Crew, Effort as Effort, Worker as Worker
+from saint.search._crew import Crew as Crew
 from saint.search._executor import Bench as Bench, Executor as Executor, Heard as Heard, OpenBench as OpenBench
 from saint.search._lookout import Attentive as Attentive, Lookout as Lookout
 from saint.search._loop_cost import LoopCost as LoopCost, measure_loop as measure_loop
@@ -17,6 +17,7 @@ from saint.search._parcel import Parcel as Parcel, ParcelFile as ParcelFile
 from saint.search._processes import Processes as Processes, answered as answered
 from saint.search._queue import Job as Job, Lease as Lease, Queue as Queue, Role as Role, Stage as Stage
 from saint.search._ray import RayActors as RayActors
+from saint.search._roster import Effort as Effort, Worker as Worker
 from saint.search._simulate import (
     Cluster as Cluster,
     Costs as Costs,

@@ -3,13 +3,14 @@
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType, TracebackType
-from typing import Literal, Self, final
+from typing import Self, final
 
 from saint.errors import RefusedResultError, SaintError, WorkerError
 from saint.search._executor import Executor, Heard
-from saint.search._queue import Job, Lease, Queue, Role
+from saint.search._queue import Job, Queue, Role
+from saint.search._roster import Effort, Worker
 
 _POLL_S = 0.2
 _POLL_OPEN_S = 0.02  # while answers are being looked at elsewhere
@@ -23,37 +24,6 @@ Look = Callable[[], bool]
 """Whether an answer that is being looked at is known to be in order; raises `RefusedResultError` where it is not."""
 Check = Callable[[Job, str, bytes], Look | None]
 Tell = Callable[[Job | None, int], None]
-
-
-@final
-@dataclass(slots=True, eq=False)
-class Worker:
-    """One who works, for whoever looks on."""
-
-    name: str
-    place: int
-    since: float
-    """Seconds on the crew's clock: when it began to do what it does."""
-    state: Literal["starting", "idle", "busy"] = "starting"
-    lease: Lease | None = None
-    """What it does; None for nothing."""
-    units: int = 0
-    """How far it has come with that."""
-    hello: bytes = b""
-    """Who it says it is."""
-    num_done: int = 0
-
-
-@final
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Effort:
-    """What the jobs of a role took."""
-
-    done: int = 0
-    seconds: float = 0.0
-    """Of workers, from the lease to the answer, lost leases included."""
-    units: int = 0
-    """Of work, such as tokens; what was lost and done again counts each time."""
 
 
 @final
@@ -98,8 +68,10 @@ class Crew:
         self._is_proven = False
         self._checks: dict[str, Check] = {}
         self._open: list[tuple[Job, str, Look]] = []  # answers that are being looked at, and whose they are
+        self._befores: dict[str, Callable[[], None]] = {}
         self._failures: dict[str, int] = {}
         self._efforts: dict[Role, Effort] = {}
+        self._seconds: dict[str, float] = {}  # by job
 
     def __enter__(self) -> Self:
         return self
@@ -133,6 +105,15 @@ class Crew:
         """Who a worker that lives has said it is."""
         return self._workers[worker].hello
 
+    def seconds_of(self, job: str) -> float:
+        """How long workers have had a job of this name, from each lease to the answer or its loss."""
+        return self._seconds.get(job, 0.0)
+
+    def refuse(self, worker: str, why: str) -> None:
+        """Replace a worker whose answer, taken before, turned out not to be in order; one that is gone is no matter."""
+        if (found := self._workers.get(worker)) is not None:
+            self._refuse(found, why)
+
     def run(
         self,
         jobs: Sequence[Job],
@@ -145,17 +126,20 @@ class Crew:
         self.submit(jobs, check=check)
         self.finish([job.name for job in jobs], tell=tell, watch=watch)
 
-    def submit(self, jobs: Sequence[Job], *, check: Check) -> None:
+    def submit(self, jobs: Sequence[Job], *, check: Check, before: Callable[[], None] | None = None) -> None:
         """Take jobs in; they are done by and by while `finish` waits for these or others.
 
         Args:
             check: Called here with a job, a worker and what it says came of the job. Raises `RefusedResultError` where
                 that is not in order: the job is leased anew, and the worker is replaced. Called with success once for
                 each job. Where looking takes others a while, it returns what is asked in every turn until they know.
+            before: Called each time before one of them is given to a worker.
         """
         for job in jobs:
             if self.queue.propose(job):
                 self._checks[job.name] = check
+                if before is not None:
+                    self._befores[job.name] = before
                 self._failures.pop(job.name, None)
 
     def finish(
@@ -168,7 +152,7 @@ class Crew:
         """Wait until jobs are done, and those that their checks submit.
 
         Args:
-            names: Of the jobs; None for all.
+            names: Of the jobs, to which checks may add; None for all.
             tell: Called with a job and how many units of work it came further, and now and then with None and 0; what
                 it raises ends the work.
             watch: Called after each turn, for whoever looks on.
@@ -177,18 +161,13 @@ class Crew:
             WorkerError: No worker is left, or a job was lost again and again.
             SaintError: What a job raised twice, or why no worker is one of ours.
         """
-        waiting = None if names is None else deque(names)
-        while not self._has_done(waiting):
+        num_over = 0
+        while not self.queue.is_over if names is None else num_over < len(names):
+            if names is not None and self.queue.is_done(names[num_over]):
+                num_over += 1
+                continue
             self.turn(tell=tell)
             watch(self)
-
-    def _has_done(self, waiting: deque[str] | None) -> bool:
-        """Whether all jobs are over, or those that are waited for, which are taken away as far as they are."""
-        if waiting is None:
-            return self.queue.is_over
-        while waiting and self.queue.is_done(waiting[0]):
-            waiting.popleft()
-        return not waiting
 
     def turn(self, *, patience_s: float = _POLL_S, tell: Tell = lambda _job, _units: None) -> None:
         """Give out what waits, hear what there is to hear, and give up who says nothing; the errors are of `finish`.
@@ -239,9 +218,21 @@ class Crew:
             if worker.state != "idle":
                 continue
             if (lease := self.queue.ask(worker.name, now=self._clock())) is None:
-                return
+                if not self.queue.awaits_confirmation:
+                    return
+                self._make_room(worker)
+                continue
+            if (before := self._befores.get(lease.job.name)) is not None:
+                before()
             worker.state, worker.lease, worker.since, worker.units = "busy", lease, self._clock(), 0
             self._executor.hand(lease)
+
+    def _make_room(self, idle: Worker) -> None:
+        """Let a worker go where all that live may not do what waits: another takes its place."""
+        if self.queue.awaits_others_than(set(self._workers)):
+            del self._workers[idle.name]
+            self._executor.dismiss(idle.name)
+            self.queue.lose(idle.name)
 
     def _take(self, heard: Heard, tell: Tell) -> None:
         if (worker := self._workers.get(heard.worker)) is None:
@@ -336,6 +327,7 @@ class Crew:
 
     def _accept(self, job: Job, worker: str) -> None:
         del self._checks[job.name]
+        self._befores.pop(job.name, None)
         self.queue.check(job.name)
         if worker in self._workers:
             self._workers[worker].num_done += 1
@@ -377,7 +369,8 @@ class Crew:
 
     def _spend(self, worker: Worker, *, done: int = 0) -> None:
         assert worker.lease is not None  # it has worked
-        role = worker.lease.job.role
+        role, name = worker.lease.job.role, worker.lease.job.name
+        self._seconds[name] = self.seconds_of(name) + self._clock() - worker.since
         so_far = self._efforts.get(role, Effort())
         self._efforts[role] = Effort(
             done=so_far.done + done,

@@ -14,7 +14,8 @@ from typing_extensions import override
 
 from saint.errors import Interrupted
 from saint.progress import Progress, Task
-from saint.search._crew import Crew, Worker
+from saint.search._crew import Crew
+from saint.search._roster import Worker
 from saint.search._status import Control, RoleStatus, SearchStatus, StatusFile, Word, WorkerStatus
 
 

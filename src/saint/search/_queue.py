@@ -4,7 +4,7 @@ Nothing here waits or looks at a clock: the time is handed over, so that a simul
 """
 
 from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, final
@@ -56,6 +56,8 @@ class Job:
     """What the worker is told: plain data that can be sent."""
     at_most_bytes: int | None = None
     """The most that an answer may take: a longer one is not read."""
+    not_by: frozenset[str] = frozenset()
+    """Workers who may not do it, as for one that somebody else is to confirm."""
 
 
 class Lease(NamedTuple):
@@ -106,6 +108,7 @@ class Queue:
         self._lease_s, self._at_most_fruitless = lease_s, at_most_fruitless
         self._known: dict[str, _Known] = {}
         self._waiting: dict[Role, dict[str, list[_Known]]] = {role: {} for role in Role}  # by group, oldest first
+        self._confirming: list[_Known] = []  # those that wait and are not for everybody, oldest first
         self._leases: dict[int, _Known] = {}  # by token
         self._warm: dict[str, set[str]] = {}  # worker -> groups it has worked in
         self._owners: dict[str, int] = {}  # group -> how many workers have it
@@ -129,9 +132,14 @@ class Queue:
     def ask(self, worker: str, *, now: float) -> Lease | None:
         """Lease a job to a worker; None where none waits.
 
-        Of the role that is leased first: the oldest job of a group that the worker has, else of a group that no worker
-        has, else the oldest of all.
+        What is not for everybody comes first. Then, of the role that is leased first: the oldest job of a group that
+        the worker has, else of a group that no worker has, else the oldest of all.
         """
+        for known in self._confirming:
+            if worker not in known.job.not_by:
+                self._confirming.remove(known)
+                self._warm.setdefault(worker, set())
+                return self._lease(known, worker, now)
         for role in Role:
             groups = self._waiting[role]
             if not groups:
@@ -145,6 +153,19 @@ class Queue:
             assert group is not None  # there is one
             return self._lease(self._take(role, group), worker, now)
         return None
+
+    @property
+    def awaits_confirmation(self) -> bool:
+        """Whether a job waits that is not for everybody."""
+        return bool(self._confirming)
+
+    def awaits_others_than(self, workers: Set[str]) -> bool:
+        """Whether a job waits that none of these may do."""
+        return any(workers <= known.job.not_by for known in self._confirming)
+
+    def amend(self, job: Job) -> None:
+        """Tell whoever does a job of this name next something else."""
+        self._known[job.name].job = job
 
     def beat(self, token: int, *, now: float, progress: bool = True) -> bool:
         """Renew a lease; returns False where it was lost, so that the worker is to let go.
@@ -184,6 +205,8 @@ class Queue:
         if known.lease is not None:
             del self._leases[known.lease.token]
             known.lease = None
+        elif known in self._confirming:
+            self._confirming.remove(known)
         elif known.stage is Stage.PROPOSED:
             waiting = self._waiting[known.job.role]
             waiting[known.job.group].remove(known)
@@ -234,6 +257,9 @@ class Queue:
         return {stage: stages.count(stage) for stage in Stage}
 
     def _wait(self, known: _Known) -> None:
+        if known.job.not_by:
+            insort(self._confirming, known, key=lambda one: one.place)
+            return
         insort(self._waiting[known.job.role].setdefault(known.job.group, []), known, key=lambda one: one.place)
 
     def _take(self, role: Role, group: str) -> _Known:

@@ -171,14 +171,19 @@ class Learner:
     def at_rung(self, step: int, read: Callable[[], PerDocument]) -> PerDocument:
         """What it paid for each document of *select* at a rung, or when it stopped before; measured once, and saved.
 
+        What is no number is not saved.
+
         Args:
             step: Of the rung, which it has not gone beyond unless it was measured there.
             read: Nats per document as the weights stand.
         """
         if step not in self._at.rungs:
             began = time.monotonic()
-            self._at.rungs[step] = self._read(read).tolist()
+            nats = self._read(read)
             self.spend(time.monotonic() - began)
+            if not np.isfinite(nats).all():
+                return nats
+            self._at.rungs[step] = nats.tolist()
             self.save()
         return np.array(self._at.rungs[step])
 
@@ -256,18 +261,58 @@ class Learner:
             with safe_open(self._checkpoint, framework="pt") as file:
                 position = json.loads(file.metadata()["position"])
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        except SafetensorError:
-            return  # cut off by a crash of the machine: the run begins anew
-        if position.pop("identity") != self._identity:
-            return
+            if position.pop("identity") != self._identity:
+                return
+            at = _position_in(position)
+        except (SafetensorError, KeyError, TypeError, ValueError):
+            return  # cut off by a crash of the machine, or nothing that was written here: the run begins anew
+        if all(self._fits(name, parameter, found) for name, parameter in self.learning.items()):
+            self._take_up(at, found)
+
+    @staticmethod
+    def _fits(name: str, parameter: Tensor, found: Mapping[str, Tensor]) -> bool:
+        """Whether a checkpoint has all of a parameter, as it is here; what no gradient reached has no moments."""
+        wanted, step = ["now", "best"], found.get(f"step.{name}")
+        if step is not None:
+            wanted += ["exp_avg", "exp_avg_sq"]
+        there = [found.get(f"{what}.{name}") for what in wanted]
+        return (step is None or step.numel() == 1) and all(
+            one is not None and (one.shape, one.dtype) == (parameter.shape, parameter.dtype) for one in there
+        )
+
+    def _take_up(self, at: "_Position", found: Mapping[str, Tensor]) -> None:
         self._put({name: found[f"now.{name}"] for name in self.learning})
         for name, parameter in self.learning.items():
             self._best[name] = found[f"best.{name}"].to(parameter.device)
             kept = {moment: found.get(f"{moment}.{name}") for moment in ("step", "exp_avg", "exp_avg_sq")}
             self._optimizer.state[parameter] = {m: v.to(parameter.device) for m, v in kept.items() if v is not None}
-        evaluations = [(int(step), float(bpb)) for step, bpb in position.pop("evaluations")]  # JSON has no tuples
-        rungs = {int(step): nats for step, nats in position.pop("rungs", {}).items()}  # nor keys that are numbers
-        self._at = _Position(evaluations=evaluations, rungs=rungs, **position)
+        self._at = at
+
+
+def time_in(checkpoint: Path) -> float:
+    """Seconds that a run took until it was saved; 0 where there is no checkpoint that says so."""
+    try:
+        with safe_open(checkpoint, framework="pt") as file:
+            position = json.loads(file.metadata()["position"])
+            position.pop("identity")
+            return _position_in(position).time_s
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return 0.0
+
+
+def _position_in(plain: Mapping[str, Any]) -> "_Position":
+    """Where a checkpoint says that a run has come to.
+
+    Raises:
+        KeyError, TypeError, ValueError: It says no such thing.
+    """
+    evaluations = [(int(step), float(bpb)) for step, bpb in plain["evaluations"]]  # JSON has no tuples
+    rungs = {int(step): [float(one) for one in nats] for step, nats in plain.get("rungs", {}).items()}  # nor such keys
+    position = _Position(**{**plain, "evaluations": evaluations, "rungs": rungs})
+    counts = (position.step, position.best_step, position.num_worse, position.cooling or 0)
+    if any(type(count) is not int or count < 0 for count in counts) or not 0 <= position.time_s < math.inf:
+        raise ValueError(f"expected steps and seconds, got {counts} and {position.time_s}")
+    return position
 
 
 def _groups(learning: Mapping[str, nn.Parameter], carried: Moments) -> list[dict[str, Any]]:

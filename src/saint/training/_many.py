@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
 
+import numpy as np
 import torch
 
 from saint import records
@@ -17,9 +18,9 @@ from saint.progress import Progress, Silent, Task
 from saint.records import Candidate
 from saint.training._birth import Born, Start, Starts, begun, start_of
 from saint.training._learn import Development, learn
-from saint.training._learner import Learner, Moments
+from saint.training._learner import Learner, Moments, PerDocument
 from saint.training._schedule import Schedule
-from saint.training._search import Rung, Search, promote
+from saint.training._search import Rung, Search, no_number_at, stopped_at
 from saint.training._together import Together
 
 _WASTE = 0.125  # of a candidate's own blocks: what it may compute besides to share a pass with one that is deeper down
@@ -108,7 +109,7 @@ def train_many(
     for standing in stack:
         standing.requires_grad_(requires_grad=False)
     cache = work.cache or cache_of(search, folder=work.folder, progress=work.progress)
-    round_ = _Round(base, stack, text, select, schedule, search, cache, is_kept=work.cache is not None)
+    round_ = Round(base, stack, text, select, schedule, search, cache, is_kept=work.cache is not None)
     try:
         runs = [
             round_.begin(born, start_of(born.graft.candidate, starts or {}), work.checkpoint_of(born.graft.candidate))
@@ -122,7 +123,7 @@ def train_many(
         if work.cache is None:
             cache.close()
     base.check()
-    return [_outcome(run, keep_best=select is not None) for run in runs]
+    return [outcome(run, keep_best=select is not None) for run in runs]
 
 
 def _described(candidates: Sequence[Candidate]) -> str:
@@ -150,7 +151,7 @@ def cache_of(search: Search, *, folder: Path | None = None, progress: Progress |
 
 @final
 @dataclass(slots=True)
-class _Run:
+class Run:
     """A graft, how it was born, what learns of it, and where it was stopped."""
 
     born: Born
@@ -166,7 +167,7 @@ class _Run:
 
 
 @final
-class _Round:
+class Round:
     """All that the candidates have in common."""
 
     def __init__(
@@ -187,7 +188,7 @@ class _Round:
         self._is_kept = is_kept or not schedule.shift
         self._about = {"stack": [standing.digest for standing in stack], "base": base.digest}
 
-    def begin(self, born: Born, start: Start | None, checkpoint: Path | None) -> _Run:
+    def begin(self, born: Born, start: Start | None, checkpoint: Path | None) -> Run:
         """Make ready to learn, or take up what was saved."""
         graft = born.graft
         candidate, schedule, full = graft.candidate, self._schedule, graft.strength
@@ -204,37 +205,41 @@ class _Round:
             checkpoint=checkpoint,
             carried=None if start is None else _spelled(graft, start.moments),
         )
-        return _Run(born, learner, start)
+        return Run(born, learner, start)
 
-    def run(self, runs: Sequence[_Run], rungs: Sequence[Rung], task: Task) -> None:
+    def run(self, runs: Sequence[Run], rungs: Sequence[Rung], task: Task) -> None:
         """Train to the end, with those that lose at a rung left behind there."""
         left = list(runs)
         for rung in rungs:
-            step = max(1, round(rung.at * self._schedule.num_steps))
-            passes = self._train(left, task, until=step)
-            left = self._promoted([run for run in left if not run.learner.failure], rung, passes, step)
-        self._train(left, task)
+            passes = self.learn(left, task, until=rung.step_of(self._schedule.num_steps))
+            left = self._promoted([run for run in left if not run.learner.failure], rung, passes)
+        self.learn(left, task)
 
-    def _promoted(self, runs: list[_Run], rung: Rung, passes: Mapping[int, Together], step: int) -> list[_Run]:
+    def nats_at(self, run: Run, step: int, passes: Mapping[int, Together]) -> PerDocument:
+        """What a run paid for each document of *select* at a rung."""
         development = self._development
+        assert development is not None  # without it there are no rungs
+        return run.learner.at_rung(step, lambda: development.nats(passes[id(run)].model(run.learner)))
+
+    def _promoted(self, runs: list[Run], rung: Rung, passes: Mapping[int, Together]) -> list[Run]:
+        development, num_steps = self._development, self._schedule.num_steps
         assert development is not None  # without it there are no rungs
         if len(runs) < 2:
             return runs
-        nats = [
-            run.learner.at_rung(step, lambda run=run: development.nats(passes[id(run)].model(run.learner)))  # type: ignore[misc]
-            for run in runs
-        ]
-        kept = promote(nats, development.num_bytes_each, rung)
-        order = sorted(range(len(runs)), key=lambda index: float(nats[index].sum()))
-        for place, index in enumerate(order, 1):
-            if index not in kept:
-                runs[index].stopped = (
-                    f"at step {step} of {self._schedule.num_steps} it was number {place} of {len(runs)} on development "
-                    f"text, and {len(kept)} went on"
-                )
-        return [runs[index] for index in sorted(kept)]
+        step = rung.step_of(num_steps)
+        nats = [self.nats_at(run, step, passes) for run in runs]
+        for run, there in zip(runs, nats, strict=True):
+            if not np.isfinite(there).all():
+                run.learner.failure = no_number_at(step)
+        compared = [(run, there) for run, there in zip(runs, nats, strict=True) if not run.learner.failure]
+        if len(compared) < 2:
+            return [run for run, _ in compared]
+        why = stopped_at([there for _, there in compared], development.num_bytes_each, rung, num_steps)
+        for (run, _), stopped in zip(compared, why, strict=True):
+            run.stopped = stopped
+        return [run for run, _ in compared if not run.stopped]
 
-    def _train(self, runs: Sequence[_Run], task: Task, *, until: int | None = None) -> dict[int, Together]:
+    def learn(self, runs: Sequence[Run], task: Task, *, until: int | None = None) -> dict[int, Together]:
         """Train in cohorts; what makes the passes of each run is returned by the run's identity."""
         cohorts = self._cohorts(runs)
         prefix = Prefix(self._base, self._stack, [self._boundary(cohort) for cohort in cohorts], self._cache)
@@ -245,7 +250,7 @@ class _Round:
             learn([run.learner for run in cohort], together, task, until=until, development=self._development)
         return passes
 
-    def _passes(self, cohort: Sequence[_Run], prefix: Prefix, *, keep: bool) -> Together:
+    def _passes(self, cohort: Sequence[Run], prefix: Prefix, *, keep: bool) -> Together:
         return Together(
             self._base,
             self._stack,
@@ -257,18 +262,18 @@ class _Round:
             keep=keep,
         )
 
-    def _boundary(self, cohort: Sequence[_Run]) -> int:
+    def _boundary(self, cohort: Sequence[Run]) -> int:
         """Blocks below all of them; 0 where nothing is to be kept of these."""
         if not self._search.cache_prefix:
             return 0
         return min(boundary_of(self._base, self._stack, run.graft.candidate.sites) for run in cohort)
 
-    def _cohorts(self, runs: Sequence[_Run]) -> list[list[_Run]]:
+    def _cohorts(self, runs: Sequence[Run]) -> list[list[Run]]:
         """Runs that share their passes: those above the same blocks, or nearly, and neighbours at one site."""
         device = next(self._base.model.parameters()).device
         most = self._search.num_together(self._schedule.tokens_per_step, device)
         num_blocks = len(blocks_of(self._base))
-        cohorts: list[list[_Run]] = []
+        cohorts: list[list[Run]] = []
         for run in sorted(runs, key=lambda run: (self._boundary([run]), _shape(run.graft.candidate))):
             own = num_blocks - self._boundary([run])
             if cohorts and len(cohorts[-1]) < most and not _is_alone([run, *cohorts[-1]]):
@@ -279,7 +284,7 @@ class _Round:
             cohorts.append([run])
         return [part for cohort in cohorts for part in self._as_exact(cohort)]
 
-    def _as_exact(self, cohort: list[_Run]) -> list[list[_Run]]:
+    def _as_exact(self, cohort: list[Run]) -> list[list[Run]]:
         """The cohort, or each of it alone where the bits have to be the same and would not."""
         if not self._search.exact or len(cohort) == 1:
             return [cohort]
@@ -310,7 +315,7 @@ def _gradients(passes: Together, learners: Sequence[Learner]) -> list[torch.Tens
     return found
 
 
-def _is_alone(runs: Sequence[_Run]) -> bool:
+def _is_alone(runs: Sequence[Run]) -> bool:
     """Whether one of them changes layers that stand, which are then not those of the others."""
     return any(part.changes_layers for run in runs for part in run.graft.parts.values())
 
@@ -320,7 +325,7 @@ def _shape(candidate: Candidate) -> tuple[str, ...]:
     return (*(site.key for site in candidate.sites), candidate.kind, records.digest(candidate.options))
 
 
-def _outcome(run: _Run, *, keep_best: bool) -> Trained:
+def outcome(run: Run, *, keep_best: bool) -> Trained:
     candidate, learner = run.graft.candidate, run.learner
     trained = Trained(
         candidate=candidate,

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -158,3 +159,17 @@ class Schedule:
             return 1.0
         done = (step - num_warmup) / max(1, self.num_steps - num_warmup)
         return self.final_lr + (1 - self.final_lr) * 0.5 * (1 + math.cos(math.pi * done))
+
+    def has_ended(self, evaluations: Sequence[tuple[int, float]], step: int) -> bool:
+        """Whether what was evaluated so, as (step, bits per byte) in order, learns no further at `step`."""
+        best, num_worse, cooling = math.inf, 0, None
+        for evaluated, bpb in evaluations:
+            is_better = bpb < best - (self.plateau.at_least_bpb if self.plateau else 0.0)
+            best, num_worse = min(best, bpb), 0 if is_better else num_worse + 1
+            if self.plateau and cooling is None and num_worse >= self.plateau.patience:
+                cooling = evaluated
+        if self.plateau is None:
+            return step >= self.num_steps or num_worse >= self.patience
+        latest = self.plateau.latest(self.num_steps)
+        cooling = latest if step > latest and (cooling is None or cooling > latest) else cooling
+        return step >= self.num_steps or (cooling is not None and step >= cooling + self.plateau.length(cooling))

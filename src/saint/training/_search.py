@@ -36,6 +36,10 @@ class Rung:
         if not 0 < self.keep <= 1 or not 0 <= self.in_doubt <= 1:
             raise ConfigError("a rung's keep must be above 0 and up to 1, its in_doubt between 0 and 1")
 
+    def step_of(self, num_steps: int) -> int:
+        """The step of a schedule that it is at."""
+        return max(1, round(self.at * num_steps))
+
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,3 +123,33 @@ def promote(
     last, most = order[num - 1], num + int(rung.in_doubt * len(nats))
     doubtful = [index for index in order[num:] if paired_interval(nats[last], nats[index], num_bytes).high > 0]
     return [*order[:num], *doubtful][:most]
+
+
+def stopped_at(
+    nats: Sequence[Float64[np.ndarray, " documents"]],
+    num_bytes: Int64[np.ndarray, " documents"],
+    rung: Rung,
+    num_steps: int,
+) -> list[str]:
+    """For each candidate that came to a rung why it is stopped there; "" for one that goes on.
+
+    Args:
+        nats: As `promote` wants them.
+        num_bytes: UTF-8 bytes of each document.
+        num_steps: Of the schedule.
+    """
+    kept = set(promote(nats, num_bytes, rung))
+    order = sorted(range(len(nats)), key=lambda index: float(nats[index].sum()))
+    why = [""] * len(nats)
+    for place, index in enumerate(order, 1):
+        if index not in kept:
+            why[index] = (
+                f"at step {rung.step_of(num_steps)} of {num_steps} it was number {place} of {len(nats)} on development "
+                f"text, and {len(kept)} went on"
+            )
+    return why
+
+
+def no_number_at(step: int) -> str:
+    """Why a candidate that is to be held against others at a rung fails there."""
+    return f"the loss on development text is no number at step {step}; lower the learning rate"

@@ -1,73 +1,35 @@
 """Growth believes no worker: each lie changes nothing but that its job is done again, by another."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
-import torch
-from safetensors import torch as safetensors_torch
-from typing_extensions import override
 
-import saint
+from growing_scene import (
+    Inside,
+    Scene,
+    Twist,
+    changed,
+    cut_short,
+    inflated,
+    not_a_number,
+    scene_in,
+    told_otherwise,
+    trial_of,
+    with_pieces,
+    with_weights,
+)
 from made_up_workers import Troupe
-from saint import config
 from saint.errors import ConfigError, RefusedResultError, UnfitWorkerError
 from saint.grafts import grow_from
-from saint.growth import Hands, Plan, brief_for, open_data, opening, start
+from saint.growth import brief_for
 from saint.growth._answers import chosen_documents
-from saint.growth._journal import Journal
 from saint.growth._orders import order_for
-from saint.growth._trial import Trial
-from saint.models import FrozenBase
-from saint.progress import Silent
-from saint.records import Candidate
-from saint.registry import Registry
-from saint.search import Bench, Executor, Heard, Lease, pack, unpack
-from saint.training import Rung, Search, train_many
-from workshop import build_workshop
-
-Twist = Callable[[dict[str, Any], list[bytes]], bytes]
-OVERRIDES = ('controls.after="never"', "schedule.num_steps=6", "schedule.evaluate_every=2", "rounds=1")
-
-
-def honest(header: dict[str, Any], pieces: list[bytes]) -> bytes:
-    return pack(header, pieces)
-
-
-def changed(changes: dict[str, Any], header: dict[str, Any], pieces: list[bytes]) -> bytes:
-    return pack({**header, **changes}, pieces)
-
-
-def told_otherwise(changes: dict[str, Any], header: dict[str, Any], pieces: list[bytes]) -> bytes:
-    return pack({**header, "history": {**header["history"], **changes}}, pieces)
-
-
-def with_pieces(twist: Callable[[bytes], list[bytes]], header: dict[str, Any], pieces: list[bytes]) -> bytes:
-    return pack(header, twist(pieces[0]))
-
-
-def with_weights(twist: Callable[[torch.Tensor], torch.Tensor], content: bytes) -> list[bytes]:
-    found = safetensors_torch.load(content)
-    return [safetensors_torch.save({name: twist(t) if t.numel() > 1 else t for name, t in found.items()})]
-
-
-def not_a_number(tensor: torch.Tensor) -> torch.Tensor:
-    tensor[0] = float("nan")
-    return tensor
-
-
-def inflated(header: dict[str, Any], pieces: list[bytes]) -> bytes:
-    figures = [[tokens, 0.9 * bpb] for tokens, bpb in header["history"]["select_bpb"]]
-    return told_otherwise({"select_bpb": figures}, header, pieces)
-
-
-def cut_short(header: dict[str, Any], pieces: list[bytes]) -> bytes:
-    [(tokens, bpb), *_] = header["history"]["select_bpb"]
-    shorter = {"select_bpb": [[tokens, bpb]], "best_tokens": tokens, "train_tokens": tokens}
-    return told_otherwise(shorter, {**header, "train_tokens": tokens}, pieces)
-
+from saint.growth._trial import Leg
+from saint.search import pack, unpack
+from saint.training import train_many
 
 LIES: dict[str, Twist] = {
     "inflated numbers": inflated,
@@ -90,86 +52,18 @@ LIES: dict[str, Twist] = {
     "another past": partial(told_otherwise, {"earlier_tokens": 5}),
     "negative time": partial(changed, {"time_s": -1.0}),
     "no time": partial(changed, {"time_s": None}),
-    "a failure that is none": partial(changed, {"failure": "it diverged"}),
 }
-
-
-class Inside(Executor):
-    """Workers that do real work in this very process; what the first one answers is twisted."""
-
-    def __init__(self, bench: Bench, twist: Twist) -> None:
-        self._bench, self._twist = bench, twist
-        self._said: list[Heard] = []
-        self.hired: list[str] = []
-        self.dismissed: list[str] = []
-
-    @override
-    def hire(self) -> str:
-        self.hired.append(f"worker {len(self.hired) + 1}")
-        self._said.append(Heard(self.hired[-1], "ready", value=self._bench.hello()))
-        return self.hired[-1]
-
-    @override
-    def hand(self, lease: Lease) -> None:
-        answer = self._bench.do(lease.job.body)
-        if lease.worker == "worker 1":
-            answer = self._twist(*unpack(answer))
-        self._said.append(Heard(lease.worker, "done", lease.token, answer))
-
-    @override
-    def hear(self, patience_s: float) -> Iterator[Heard]:
-        said, self._said = self._said, []
-        yield from said
-
-    @override
-    def dismiss(self, worker: str) -> None:
-        self.dismissed.append(worker)
-
-    @override
-    def close(self) -> None:
-        pass
-
-
-@dataclass
-class Scene:
-    """A registry that is about to grow, a worker's bench, and one trial with an honest answer."""
-
-    registry: Registry
-    base: FrozenBase
-    plan: Plan
-    journal: Journal
-    bench: Bench
-    trial: Trial
-    answer: bytes
-
-    def hands(self, executor: Executor, number: int = 1, spot_check: float = 1.0) -> Hands:
-        brief = brief_for(self.registry, self.base, self.plan, num_sharing=1)
-        return Hands(self.registry, brief, executor, number, spot_check=spot_check)
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    workshop = build_workshop(tmp_path_factory.mktemp("workshop"))
-    base = saint.freeze(workshop.base)
-    plan = config.load(workshop.plan, Plan, overrides=OVERRIDES)
-    registry = start(workshop.registry, base, plan, root=workshop.root)
-    journal = Journal(registry, base, open_data(registry, plan, base), plan, Silent())
-    bench = opening(brief_for(registry, base, plan, num_sharing=1))(Silent())
-    trial = trial_of(journal, seed=0)
-    answer = bench.do(order_for(trial, plan.search, checkpoint="", by_document=True))
-    return Scene(registry, base, plan, journal, bench, trial, answer)
-
-
-def trial_of(journal: Journal, *, seed: int) -> Trial:
-    site = next(site for site in journal.base.sites() if site.role == "q" and site.depth == 1)
-    candidate = Candidate(sites=(site,), kind="lora", options={"rank": 2}, lr=0.02, seed=seed)
-    return Trial(candidate=candidate, stack=(), schedule=journal.plan.schedule)
+    return scene_in(tmp_path_factory.mktemp("workshop"))
 
 
 def test_what_a_worker_trains_is_what_is_trained_here(scene: Scene) -> None:
     journal, trial = scene.journal, scene.trial
     [here] = train_many(journal.base, (), [trial.candidate], journal.data.train, **journal.training([trial]))
-    found = scene.hands(Troupe()).checked(journal, trial, scene.answer)
+    found = scene.hands(Troupe()).checker.arrived(journal, trial, Leg(), scene.answer).trained
     assert here.graft is not None
     assert found.graft is not None
     assert found.graft.digest == here.graft.digest
@@ -182,12 +76,12 @@ def test_what_a_worker_trains_is_what_is_trained_here(scene: Scene) -> None:
 def test_a_lie_is_found_out(scene: Scene, lie: str) -> None:
     twisted = LIES[lie](*unpack(scene.answer))
     with pytest.raises(RefusedResultError):
-        scene.hands(Troupe()).checked(scene.journal, scene.trial, twisted)
+        scene.hands(Troupe()).checker.arrived(scene.journal, scene.trial, Leg(), twisted)
 
 
 def test_what_is_spot_checked_is_what_is_measured_in_full(scene: Scene) -> None:
     found, whole = (
-        scene.hands(Troupe(), spot_check=share).checked(scene.journal, scene.trial, scene.answer)
+        scene.hands(Troupe(), spot_check=share).checker.arrived(scene.journal, scene.trial, Leg(), scene.answer).trained
         for share in (0.25, 1.0)
     )
     assert found.graft is not None
@@ -214,7 +108,7 @@ SPOT_LIES: dict[str, Twist] = {
 def test_a_lie_about_documents_is_found_out_by_a_spot_check(scene: Scene, lie: str) -> None:
     twisted = SPOT_LIES[lie](*unpack(scene.answer))
     with pytest.raises(RefusedResultError):
-        scene.hands(Troupe(), spot_check=0.25).checked(scene.journal, scene.trial, twisted)
+        scene.hands(Troupe(), spot_check=0.25).checker.arrived(scene.journal, scene.trial, Leg(), twisted)
 
 
 def test_documents_are_chosen_by_chance_and_never_too_few() -> None:
@@ -230,7 +124,7 @@ def test_a_graft_at_another_strength_is_refused(scene: Scene) -> None:
     graft = grow_from(scene.trial.candidate, weights=content)
     graft.set_strength(0.5)
     with pytest.raises(RefusedResultError, match="strength 1"):
-        scene.hands(Troupe()).checked(scene.journal, scene.trial, pack(header, [graft.to_bytes()]))
+        scene.hands(Troupe()).checker.arrived(scene.journal, scene.trial, Leg(), pack(header, [graft.to_bytes()]))
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -274,12 +168,6 @@ def test_a_worker_with_another_base_or_version_is_given_no_work(
     with scene.hands(troupe) as hands, pytest.raises(UnfitWorkerError, match=match):
         hands.train(scene.journal, [trial_of(scene.journal, seed=99)])
     assert troupe.handed == []
-
-
-def test_a_plan_whose_trials_need_each_other_has_no_workers(scene: Scene) -> None:
-    plan = replace(scene.plan, search=Search(rungs=(Rung(at=0.5, keep=0.5),)))
-    with pytest.raises(ConfigError, match=r"search\.rungs hold the candidates of a round against each other"):
-        brief_for(scene.registry, scene.base, plan, num_sharing=1)
 
 
 def test_a_base_in_memory_has_no_workers(scene: Scene) -> None:

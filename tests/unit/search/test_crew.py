@@ -275,3 +275,28 @@ def test_an_answer_may_turn_out_a_lie_after_its_worker_is_gone() -> None:
     assert crew.queue.counts[Stage.CHECKED] == 4
     assert (crew.num_refused, crew.num_lost) == (1, 1)
     assert "what worker 1 had answered was refused" in crew.said[-1]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_a_worker_may_not_do_is_done_by_another_or_by_who_takes_its_place(number: int) -> None:
+    troupe, by, names = Troupe(), dict[str, str](), ["a"]
+    given: list[int] = []
+
+    def check(job: Job, worker: str, _answer: bytes) -> None:
+        by[job.name] = worker
+        if job.name == "a":
+            crew.submit([Job(name="again", not_by=frozenset({worker}))], check=check)
+            names.append("again")
+
+    with Crew(troupe, number, clock=Clock()) as crew:
+        crew.submit([Job(name="a")], check=check, before=lambda: given.append(len(troupe.handed)))
+        crew.finish(names)
+        assert given == [0]
+        assert by == {"a": "worker 1", "again": "worker 2"}
+        assert troupe.dismissed == (["worker 1"] if number == 1 else [])
+        assert crew.num_lost == crew.num_refused == 0
+        assert crew.seconds_of("a") > 0
+        assert crew.seconds_of("nothing") == 0
+        crew.refuse("worker 2", "it turned out later")
+        crew.refuse("worker 2", "it is gone already")
+        assert crew.num_refused == 1

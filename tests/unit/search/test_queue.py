@@ -120,6 +120,34 @@ def test_a_job_that_cannot_be_done_is_not_leased_any_more(*, leased: bool) -> No
     assert queue.counts[Stage.FAILED] == 1
 
 
+def test_what_is_not_for_everybody_is_leased_first_to_others() -> None:
+    queue = queue_of(Job(name="a"), Job(name="b", not_by=frozenset({"one"})))
+    assert names_asked(queue, "one", 2) == ["a"]
+    assert queue.awaits_others_than({"one"})
+    assert not queue.awaits_others_than({"one", "two"})
+    lease = queue.ask("two", now=0.0)
+    assert lease is not None
+    assert lease.job.name == "b"
+    assert not queue.awaits_others_than({"one"})
+    queue.tell(lease.token)
+    queue.refuse("b")
+    assert names_asked(queue, "one", 1) == []
+    queue.fail("b")
+    assert names_asked(queue, "two", 1) == []
+
+
+def test_whoever_does_a_job_next_can_be_told_something_else() -> None:
+    queue = queue_of(Job(name="a", body="first"))
+    lease = queue.ask("one", now=0.0)
+    assert lease is not None
+    queue.tell(lease.token)
+    queue.amend(Job(name="a", body="second"))
+    queue.refuse("a")
+    again = queue.ask("two", now=0.0)
+    assert again is not None
+    assert (lease.job.body, again.job.body) == ("first", "second")
+
+
 def test_a_lease_has_to_last() -> None:
     with pytest.raises(WorkerError, match="more than 0 seconds"):
         Queue(lease_s=0.0)

@@ -105,3 +105,18 @@ def test_schedules_from_before_are_known_by_what_they_were() -> None:
 def test_what_cannot_be_meant_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         Plateau(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [[3.0, 2.0, 1.95, 1.94, 1.0], [10.0 - index for index in range(20)], [3.0, 3.0, 3.0], [3.0, 1.0, 2.0, 0.5]],
+)
+@pytest.mark.parametrize("plateau", [PLATEAU, replace(PLATEAU, cooldown=0.0), None])
+def test_from_its_evaluations_it_can_be_said_where_it_ends(
+    data: Splits, losses: list[float], plateau: Plateau | None
+) -> None:
+    one = learner(data, replace(SCHEDULE, plateau=plateau))
+    while not one.is_done:
+        assert not one.schedule.has_ended(one._at.evaluations, one.step)
+        take(one, losses, until=one.step + 1)
+    assert one.schedule.has_ended(one._at.evaluations, one.step)

@@ -1,6 +1,7 @@
 """Candidates that share their passes come to what each comes to alone; losers stop; nothing is computed twice."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,19 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typing_extensions import override
 
 from interrupting import StopsAfter
 from saint.composition import PrefixCache, compose, newborn
 from saint.data import Corpus, Splits
 from saint.errors import ConfigError, Interrupted
 from saint.models import FrozenBase
-from saint.progress import Progress, Silent
+from saint.progress import Progress, Silent, Task
 from saint.records import Candidate
 from saint.testing import assert_base_untouched
 from saint.training import (
+    Part,
     Rung,
     Schedule,
     Search,
+    SelectReader,
     Trained,
     Workspace,
     cache_of,
@@ -28,6 +32,7 @@ from saint.training import (
     promote,
     train,
     train_many,
+    train_part,
 )
 from saint.training._learn import Whole, learn
 from saint.training._learner import Learner
@@ -310,6 +315,57 @@ def test_a_rung_is_read_where_it_stands_and_never_later(base: FrozenBase, data: 
     assert again.at_rung(6, lambda: pytest.fail("it was read a moment ago")).tolist() == [0.5, 0.5]
     learn([again], passes, Silent(), until=7)
     assert again.at_rung(7, lambda: np.array([0.25, 0.25])).tolist() == [0.25, 0.25], "its weights have moved since"
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_in_parts_it_comes_to_the_bits_of_one_go(base: FrozenBase, data: Splits, tmp_path: Path, *, lost: bool) -> None:
+    """Each part by its own learner, which is told where the one before ended; also where that has left nothing."""
+    candidate, select, file = candidates(base)[4], data.select["prose"], tmp_path / "run.safetensors"
+    counting = Counting()
+    work = Workspace(checkpoint_of=lambda _: file, progress=counting)
+    found = {}
+    for since, until in ((0, 3), (3, 6), (6, None)):
+        part = Part(candidate=candidate, since=since, until=until)
+        told = {"select": select, "schedule": SCHEDULE, "search": RUNGS, "work": work}
+        found[until] = train_part(base, (), part, data.train, **told)  # type: ignore[arg-type]
+        if lost:
+            file.unlink()
+    through = train(base, (), candidate, data.train, select=select, schedule=SCHEDULE)
+    last = found[None].trained
+    assert last.graft is not None
+    assert last.graft.to_bytes() == through.to_bytes()
+    assert last.train_tokens == SCHEDULE.num_tokens
+    assert counting.total == (19 if lost else 10) * SCHEDULE.tokens_per_step, "what is done again counts again"
+    with closing(PrefixCache()) as cache:
+        reader = SelectReader(base, (), select, SCHEDULE, cache=cache)
+        for until in (3, 6):
+            graft, nats = found[until].trained.graft, found[until].nats
+            assert graft is not None
+            assert nats is not None
+            assert nats.tolist() == reader.nats(graft).tolist(), "as it stands, not as it was best"
+    beyond = train_part(base, (), Part(candidate=candidate, until=6), data.train, **told)  # type: ignore[arg-type]
+    assert beyond.nats is not None
+    assert found[6].nats is not None
+    assert beyond.nats.tolist() == found[6].nats.tolist(), "a checkpoint that is further is of no use"
+
+
+class Counting(Progress):
+    """Adds up what it is told."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    @override
+    @contextmanager
+    def task(self, description: str, *, total: int | None, unit: str) -> Iterator[Task]:
+        yield self
+
+    def advance(self, amount: int) -> None:
+        self.total += amount
+
+    @override
+    def note(self, message: str) -> None:
+        raise AssertionError(message)
 
 
 def test_rungs_without_development_text_are_refused(base: FrozenBase, data: Splits) -> None:

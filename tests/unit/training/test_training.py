@@ -1,12 +1,15 @@
 """Training against a plain loop written out here, and its promises: same weights, resumable, best state kept."""
 
+import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import torch as safetensors_torch
 from torch import nn
 from torch.nn import functional as F
 
@@ -18,7 +21,7 @@ from saint.models import FrozenBase
 from saint.progress import Silent
 from saint.records import Candidate
 from saint.testing import assert_base_untouched
-from saint.training import BasePlan, Schedule, continue_training, pretrain, train
+from saint.training import BasePlan, Schedule, continue_training, pretrain, time_in, train
 from saint.training._learn import Development, Whole, learn
 from saint.training._learner import Learner
 
@@ -120,12 +123,36 @@ def test_a_checkpoint_of_another_shape_or_stack_is_not_taken_up(base: FrozenBase
     )
 
 
-def test_a_checkpoint_that_was_cut_off_is_left_alone(base: FrozenBase, data: Splits, tmp_path: Path) -> None:
+def without(content: bytes, name: str) -> bytes:
+    tensors = safetensors_torch.load(content)
+    position = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+    return safetensors_torch.save({n: t for n, t in tensors.items() if not n.startswith(name)}, position)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: content[:1000],
+        lambda _: safetensors_torch.save({"now": torch.ones(1)}),
+        lambda _: safetensors_torch.save({"now": torch.ones(1)}, {"position": "[]"}),
+        lambda content: without(content, "best"),
+        lambda content: without(content, "exp_avg_sq"),
+        lambda content: content.replace(b'\\"num_worse\\":', b'\\"num_wurst\\":'),
+        lambda content: content.replace(b'\\"best_step\\":', b'\\"best_step\\":-'),
+    ],
+)
+def test_a_checkpoint_that_was_cut_off_or_is_none_is_left_alone(
+    base: FrozenBase, data: Splits, tmp_path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
     checkpoint = tmp_path / "run.safetensors"
     whole = train(base, (), phi_everywhere(base), data.train, schedule=SCHEDULE, checkpoint=checkpoint)
-    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    content = checkpoint.read_bytes()
+    checkpoint.write_bytes(spoil(content))
+    assert checkpoint.read_bytes() != content
     again = train(base, (), phi_everywhere(base), data.train, schedule=SCHEDULE, checkpoint=checkpoint)
     assert again.to_bytes() == whole.to_bytes()
+    assert time_in(checkpoint) > 0
+    assert time_in(tmp_path / "none") == 0
 
 
 def test_the_best_state_on_select_is_kept_and_training_stops_early(base: FrozenBase, data: Splits) -> None:
