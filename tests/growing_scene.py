@@ -11,7 +11,7 @@ from typing_extensions import override
 
 import saint
 from saint import config
-from saint.growth import Hands, Plan, brief_for, open_data, opening, start
+from saint.growth import Brief, CheckingCrew, Hands, Plan, brief_for, open_data, opening, start
 from saint.growth._journal import Journal
 from saint.growth._orders import order_for
 from saint.growth._trial import Trial
@@ -114,9 +114,18 @@ class Scene:
     trial: Trial
     answer: bytes
 
-    def hands(self, executor: Executor, number: int = 1, spot_check: float = 1.0) -> Hands:
-        brief = brief_for(self.registry, self.base, self.plan, num_sharing=1)
-        return Hands(self.registry, brief, executor, number, spot_check=spot_check)
+    @property
+    def brief(self) -> Brief:
+        return brief_for(self.registry, self.base, self.plan, num_sharing=1)
+
+    def hands(
+        self,
+        executor: Executor,
+        number: int = 1,
+        spot_check: float = 1.0,
+        checking: CheckingCrew | None = None,
+    ) -> Hands:
+        return Hands(self.registry, self.brief, executor, number, spot_check=spot_check, checking=checking)
 
 
 def scene_in(folder: Path) -> Scene:

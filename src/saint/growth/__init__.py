@@ -1,5 +1,6 @@
 """The main flow: sensitivity, candidates, training, evaluation, gates, registry."""
 
+from saint.growth._checking_crew import CheckingCrew as CheckingCrew
 from saint.growth._cluster import (
     Prediction as Prediction,
     Prices as Prices,

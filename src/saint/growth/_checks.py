@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import final
@@ -20,6 +20,7 @@ from saint.growth._answers import (
     must_be_as_said,
     with_measured,
 )
+from saint.growth._checking_crew import CheckingCrew
 from saint.growth._journal import Journal
 from saint.growth._trial import Leg, Trial
 from saint.search import unpack
@@ -47,14 +48,15 @@ _DRIFT = 1.01
 class Checker:
     """Looks at what comes back, with what it needs for that at hand."""
 
-    def __init__(self, *, spot_check: float, sends_checkpoints: bool) -> None:
+    def __init__(self, *, spot_check: float, sends_checkpoints: bool, crew: CheckingCrew | None = None) -> None:
         """Describe it.
 
         Args:
             spot_check: Share of the documents of *select* that a graft is measured on.
             sends_checkpoints: Whether a part comes with its checkpoint, as where there is no common folder.
+            crew: Processes that measure grafts for this one, on all of *select*.
         """
-        self._spot_check, self._sends_checkpoints = spot_check, sends_checkpoints
+        self._spot_check, self._sends_checkpoints, self._crew = spot_check, sends_checkpoints, crew
         self._cache: PrefixCache | None = None
         self._readers: dict[str, SelectReader] = {}
 
@@ -75,12 +77,23 @@ class Checker:
     def arrived(
         self, journal: Journal, trial: Trial, leg: Leg, answer: bytes, *, at_most_s: float = math.inf
     ) -> Arrived:
+        """What `arriving` comes to, where this process measures."""
+        found = self.arriving(journal, trial, leg, answer, at_most_s=at_most_s)()
+        assert found is not None  # nobody else has to be waited for
+        return found
+
+    def arriving(
+        self, journal: Journal, trial: Trial, leg: Leg, answer: bytes, *, at_most_s: float = math.inf
+    ) -> Callable[[], Arrived | None]:
         """Where a part of a trial has come to, once everything about it has been found to be so.
 
         A failure is what the worker claims and no more: there are no weights that could be measured.
 
         Args:
             at_most_s: Seconds by this process's clock that the training can have taken.
+
+        Returns:
+            What is to be asked for it; it says None as long as others measure. It raises `RefusedResultError`, too.
 
         Raises:
             RefusedResultError: It has not.
@@ -97,7 +110,7 @@ class Checker:
             failed = Trained(
                 candidate=candidate, graft=None, train_tokens=tokens, birth_tokens=birth, time_s=time_s, failure=failure
             )
-            return Arrived(trained=failed)
+            return lambda: Arrived(trained=failed)
         graft = self._graft(trial, leg, pieces)
         history = history_in(trial.schedule, told, trial, leg)
         if birth != history.birth_tokens or time_s != history.time_s:
@@ -105,17 +118,23 @@ class Checker:
                 f"it was shown {birth:,} tokens before it learnt and took {time_s:.6g} s, or {history.birth_tokens:,} "
                 f"tokens and {history.time_s:.6g} s"
             )
-        reader = self.reader(journal, trial.schedule, trial.stack)
-        nats = self._nats(journal, trial, leg, graft, told)
-        if leg.until is not None:
-            must_agree(told.number("rung_nats"), float(nats.sum()), "nats at the rung")
-        if self._sends(leg):
-            self._keep_checkpoint(journal, trial, graft, history, pieces[1])
-        graft.history = with_measured(history, reader.bpb(nats))
-        trained = Trained(
-            candidate=candidate, graft=graft, train_tokens=history.train_tokens, birth_tokens=birth, time_s=time_s
-        )
-        return Arrived(trained=trained, nats=None if leg.until is None else nats)
+        measuring = self._measuring(journal, trial, leg, graft, told)
+
+        def look() -> Arrived | None:
+            if (nats := measuring()) is None:
+                return None
+            if leg.until is not None:
+                must_agree(told.number("rung_nats"), float(nats.sum()), "nats at the rung")
+            if self._sends(leg):
+                self._keep_checkpoint(journal, trial, graft, history, pieces[1])
+            reader = self.reader(journal, trial.schedule, trial.stack)
+            graft.history = with_measured(history, reader.bpb(nats))
+            trained = Trained(
+                candidate=candidate, graft=graft, train_tokens=history.train_tokens, birth_tokens=birth, time_s=time_s
+            )
+            return Arrived(trained=trained, nats=None if leg.until is None else nats)
+
+        return look
 
     def done_here(self, journal: Journal, trial: Trial, leg: Leg) -> Arrived:
         """The part, trained by this process from the beginning."""
@@ -180,6 +199,15 @@ class Checker:
             )
         graft.requires_grad_(requires_grad=False)
         return graft
+
+    def _measuring(
+        self, journal: Journal, trial: Trial, leg: Leg, graft: Graft, told: Answer
+    ) -> Callable[[], PerDocument | None]:
+        """Begin to find what a graft costs on each document of *select*, by processes beside this one or here."""
+        if self._crew is None:
+            return lambda: self._nats(journal, trial, leg, graft, told)
+        select = journal.data.select[journal.data.grown_domain]
+        return self._crew.measuring(trial.stack, graft, select, trial.schedule, journal.plan.search)
 
     def _nats(self, journal: Journal, trial: Trial, leg: Leg, graft: Graft, told: Answer) -> PerDocument:
         """What a graft costs on each document of *select*: measured here, or said and spot-checked here."""

@@ -1,6 +1,7 @@
 """Parts of trials as jobs for workers: given out, checked, and doubted where nothing could be measured."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from saint.errors import RefusedResultError
 from saint.growth._checks import Checker
 from saint.growth._journal import Journal
 from saint.growth._trial import Leg, Trial
-from saint.search import Crew, Job, Role
+from saint.search import Crew, Job, Look, Role
 from saint.training import Arrived, time_in
 
 _MOST_CLAIMS = 4
@@ -95,14 +96,31 @@ class Errands:
             there_s = time_in(errand.saved) if errand.may_be_begun else 0.0
             self._carried_s[errand.name] = max(errand.carried_s, there_s)
 
-    def _check(self, errand: Errand, job: Job, worker: str, answer: bytes) -> None:
+    def _check(self, errand: Errand, job: Job, worker: str, answer: bytes) -> Look | None:
         most_s = self._carried_s[errand.name] + self._crew.seconds_of(job.name)
+        with self._suspected(errand, job):
+            arriving = self._checker.arriving(self._journal, errand.trial, errand.leg, answer, at_most_s=most_s)
+
+        def look() -> bool:
+            with self._suspected(errand, job):
+                arrived = arriving()
+            if arrived is not None:
+                self._take(errand, arrived, worker)
+            return arrived is not None
+
+        return None if look() else look
+
+    @contextmanager
+    def _suspected(self, errand: Errand, job: Job) -> Iterator[None]:
+        """Where an answer is not in order, what its worker went on from has to go: maybe that misled it."""
         try:
-            arrived = self._checker.arrived(self._journal, errand.trial, errand.leg, answer, at_most_s=most_s)
+            yield
         except RefusedResultError:
-            errand.saved.unlink(missing_ok=True)  # maybe it is what misled the worker
+            errand.saved.unlink(missing_ok=True)
             self._crew.queue.amend(replace(job, body=self._make_job(errand).body))
             raise
+
+    def _take(self, errand: Errand, arrived: Arrived, worker: str) -> None:
         if arrived.trained.failure:
             self._doubt(errand, arrived, worker)
             return

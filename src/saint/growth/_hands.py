@@ -14,6 +14,7 @@ from saint.errors import RefusedResultError, SaintError
 from saint.grafts import Graft
 from saint.growth._answers import Answer, history_in, with_measured
 from saint.growth._brackets import Brackets
+from saint.growth._checking_crew import CheckingCrew
 from saint.growth._checks import BYTES_PER_LOSS, Checker
 from saint.growth._errands import Errand, Errands, errand_for
 from saint.growth._greeting import greeted
@@ -56,6 +57,7 @@ class Hands(Workforce):
         lookout: Lookout | None = None,
         lease_s: float = 60.0,
         spot_check: float = 1.0,
+        checking: CheckingCrew | None = None,
     ) -> None:
         """Describe them.
 
@@ -64,16 +66,17 @@ class Hands(Workforce):
             lease_s: Seconds without a word after which a worker is given up.
             spot_check: Share of the documents of *select* that each graft is measured again on, chosen by chance after
                 it is back. Below 1 a worker also says what it costs on each, and a lie about few of them may pass.
+            checking: Processes that measure grafts for the coordinator on all of *select*, beside it.
         """
         self.brief = brief
         self.crew = Crew(executor, number, greet=self._greet, lease_s=lease_s)
-        self._lookout, self._spot_check = lookout, spot_check
+        self._lookout, self._spot_check, self._checking = lookout, spot_check, checking
         self._num_lost = 0
         self._validating: set[str] = set()
         self._written: dict[Role, Effort] = {}
         self._told_lost, self._told_refused = 0, 0
         self._registry = registry
-        self.checker = Checker(spot_check=spot_check, sends_checkpoints=not brief.work)
+        self.checker = Checker(spot_check=spot_check, sends_checkpoints=not brief.work, crew=checking)
         self._environments: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> Self:
@@ -82,7 +85,8 @@ class Hands(Workforce):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.crew.__exit__(kind, error, trace)
+        for crew in self._crews:
+            crew.__exit__(kind, error, trace)
         self.checker.close()
 
     @override
@@ -180,7 +184,7 @@ class Hands(Workforce):
     @override
     def close_round(self, journal: Journal, number: int) -> None:
         """Write down what the round's work took so far, and what was gained with it."""
-        now = dict(self.crew.efforts)
+        now = {role: effort for crew in self._crews for role, effort in crew.efforts.items()}
         spent = {role: _less(effort, self._written.get(role, Effort())) for role, effort in now.items()}
         self._written = now
         body = {
@@ -231,6 +235,8 @@ class Hands(Workforce):
 
         def watch(crew: Crew) -> None:
             told.look(crew)
+            if self._checking is not None:
+                self._checking.turn()
             if self._lookout is not None:
                 self._lookout(crew)
 
@@ -310,6 +316,11 @@ class Hands(Workforce):
                 f"{job.label}, which was accepted, does to development text what is {apart:.2g} bits per byte from its "
                 "evidence; look at `saint show` and take it out with `saint rollback` if that matters"
             )
+
+    @property
+    def _crews(self) -> list[Crew]:
+        """Those who train, and those who check."""
+        return [self.crew] if self._checking is None else [self.crew, self._checking.crew]
 
     def _errands(self, journal: Journal) -> Errands:
         return Errands(journal, self.crew, self.checker, partial(self.job_for, journal))

@@ -150,7 +150,18 @@ class MeasureAgain:
     graft: SentGraft
 
 
-Order = TrainGraft | TrainWhole | MeasureAgain
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeasureGraft:
+    """Measure what a graft costs on *select*, as training with a schedule does."""
+
+    stack: tuple[SentGraft, ...]
+    graft: SentGraft
+    schedule: Schedule
+    search: Search
+
+
+Order = TrainGraft | TrainWhole | MeasureAgain | MeasureGraft
 
 
 def order_for(

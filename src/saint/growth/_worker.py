@@ -17,7 +17,7 @@ from saint.errors import DataError, DivergedError, WorkerError
 from saint.evaluation import Losses
 from saint.grafts import Graft
 from saint.growth._environment import environment
-from saint.growth._orders import Brief, MeasureAgain, SentGraft, TrainGraft, TrainWhole, answer_header
+from saint.growth._orders import Brief, MeasureAgain, MeasureGraft, SentGraft, TrainGraft, TrainWhole, answer_header
 from saint.growth._whole import save_weights
 from saint.models import FrozenBase, freeze
 from saint.progress import Progress
@@ -82,6 +82,8 @@ class _Bench(Bench):
             return self._train_whole(body)
         if isinstance(body, MeasureAgain):
             return self._measure(body)
+        if isinstance(body, MeasureGraft):
+            return self._measure_on_select(body)
         raise WorkerError(f"a worker was told of a {type(body).__name__}, which it does not know; use one version")
 
     def _train_graft(self, order: TrainGraft) -> bytes:
@@ -170,6 +172,14 @@ class _Bench(Bench):
         }
         self._base.check()
         return pack(answer_header(base=self._base.digest, graft=graft.digest, nats=nats))
+
+    def _measure_on_select(self, order: MeasureGraft) -> bytes:
+        stack = self._open_stack(order.stack, order.search)
+        select = self._select[self._brief.grown]
+        reader = SelectReader(self._base, stack, select, order.schedule, cache=self._cache)
+        nats = reader.nats(order.graft.opened())
+        self._base.check()
+        return pack(answer_header(base=self._base.digest, graft=order.graft.digest, costs=nats.tolist()))
 
     def _open_stack(self, stack: Sequence[SentGraft], search: Search) -> list[Graft]:
         """The grafts of a stack; what is known of the one before is kept as far as it is the same."""

@@ -3,7 +3,7 @@
 from saint.search._actors import Opening as Opening
 from saint.search._cluster import RayCluster as RayCluster, Share as Share
 from saint.search._code import code_digest as code_digest, defining_digest as defining_digest
-from saint.search._crew import Crew as Crew
+from saint.search._crew import Crew as Crew, Look as Look
 from saint.search._executor import Bench as Bench, Executor as Executor, Heard as Heard, OpenBench as OpenBench
 from saint.search._lookout import Attentive as Attentive, Lookout as Lookout
 from saint.search._loop_cost import LoopCost as LoopCost, measure_loop as measure_loop

@@ -14,6 +14,7 @@ from saint.search._roster import Effort, Worker
 
 _POLL_S = 0.2
 _POLL_OPEN_S = 0.02  # while answers are being looked at elsewhere
+_AT_MOST_OPEN = 4  # answers for each worker that are being looked at: whoever looks sets the pace then
 _AT_MOST_REFUSED = 3
 _AT_MOST_STILLBORN = 10  # where workers are killed at random, several in a row are before they were ready
 _AT_MOST_FRUITLESS = 8
@@ -212,7 +213,7 @@ class Crew:
                 self._workers[name] = Worker(name, place, self._clock())
 
     def _hand_out(self) -> None:
-        if self.is_paused:
+        if self.is_paused or len(self._open) >= _AT_MOST_OPEN * self._number:
             return
         for worker in self.workers:
             if worker.state != "idle":

@@ -21,6 +21,8 @@ class Role(StrEnum):
     """What the same tokens buy without grafts is trained."""
     VALIDATION = "validation"
     """What stands is measured again, by another process than the one that judged it."""
+    CHECKING = "checking"
+    """What was trained is measured again for the coordinator, by processes of its own."""
 
 
 class Stage(StrEnum):

@@ -13,6 +13,7 @@ from growing_scene import (
     Twist,
     changed,
     cut_short,
+    honest,
     inflated,
     not_a_number,
     scene_in,
@@ -24,12 +25,13 @@ from growing_scene import (
 from made_up_workers import Troupe
 from saint.errors import ConfigError, RefusedResultError, UnfitWorkerError
 from saint.grafts import grow_from
-from saint.growth import brief_for
+from saint.growth import CheckingCrew, ControlRun, brief_for
 from saint.growth._answers import chosen_documents
 from saint.growth._orders import order_for
 from saint.growth._trial import Leg
-from saint.search import pack, unpack
-from saint.training import train_many
+from saint.growth._whole import CONTROLS, save_weights
+from saint.search import Role, pack, unpack
+from saint.training import continue_training, train, train_many
 
 LIES: dict[str, Twist] = {
     "inflated numbers": inflated,
@@ -143,6 +145,60 @@ def test_a_liar_is_replaced_and_the_ledger_has_what_is_true(scene: Scene, number
         assert [one.body["trial"] for one in scene.registry.ledger.events() if one.name == "trained"].count(
             journal.name_of(trial)
         ) == 1
+
+
+def test_what_checkers_find_is_what_the_coordinator_finds(scene: Scene) -> None:
+    """A worker has its next trials before its first answer turns out a lie: all that it answers does."""
+    journal, trials = scene.journal, [trial_of(scene.journal, seed=30 + index) for index in range(3)]
+    workers, checkers = Inside(scene.bench, inflated), Inside(scene.bench, honest)
+    with CheckingCrew(scene.brief, checkers, 2) as checking, scene.hands(workers, 1, checking=checking) as hands:
+        hands.train(journal, trials)
+        hands.close_round(journal, 7)
+    assert workers.dismissed == ["worker 1"]
+    assert hands.crew.num_refused == 3
+    assert len(checkers.hired) == 2
+    [written] = [event.body for event in scene.registry.ledger.events() if event.name == "work_done"]
+    assert written["roles"]["checking"]["jobs"] == 6
+    for trial in trials:
+        there = scene.hands(Troupe()).checker.arrived(
+            journal, trial, Leg(), scene.bench.do(order_for(trial, scene.plan.search, checkpoint="", by_document=True))
+        )
+        found = journal.trained(trial)
+        assert found is not None
+        assert found.history is not None
+        assert there.trained.graft is not None
+        assert there.trained.graft.history is not None
+        assert found.digest == there.trained.graft.digest
+        assert found.history == replace(there.trained.graft.history, time_s=found.history.time_s)
+
+
+def test_controls_that_workers_train_are_those_that_are_trained_here(scene: Scene) -> None:
+    journal, schedule, select = scene.journal, scene.plan.schedule, scene.journal.data.select
+    grown = select[journal.data.grown_domain]
+    candidates = {name: trial_of(journal, seed=seed).candidate for name, seed in (("lora", 50), ("random", 51))}
+    runs = {
+        name: ControlRun(schedule=schedule, checkpoint=name, candidate=candidate)
+        for name, candidate in candidates.items()
+    }
+    runs["full"] = ControlRun(schedule=schedule, checkpoint="full", file="whole.safetensors")
+    with scene.hands(Inside(scene.bench, honest), 2) as hands:
+        made = hands.train_controls(journal, runs)
+    assert set(made) == set(runs)
+    assert hands.crew.efforts[Role.CONTROL].done == 3
+    for name, candidate in candidates.items():
+        graft = train(journal.base, (), candidate, journal.data.train, select=grown, schedule=schedule)
+        there = made[name].graft
+        assert there is not None
+        assert there.digest == graft.digest
+    lr, seed = scene.plan.controls.full_lr, scene.plan.seed
+    model, history = continue_training(
+        journal.base, journal.data.train, lr=lr, select=grown, schedule=schedule, seed=seed
+    )
+    save_weights(model, scene.registry.work / "here.safetensors")
+    left = scene.registry.work / CONTROLS / "whole.safetensors"
+    assert left.read_bytes() == (scene.registry.work / "here.safetensors").read_bytes()
+    assert made["full"].history is not None
+    assert made["full"].history.select_bpb == history.select_bpb
 
 
 @pytest.mark.parametrize(

@@ -255,6 +255,25 @@ def test_answers_that_others_look_at_are_over_when_these_know() -> None:
     assert [worker.num_done for worker in crew.workers] == [4]
 
 
+def test_no_more_is_given_out_than_can_be_looked_at() -> None:
+    most: list[int] = []
+    is_known = [False]
+
+    def check(_job: Job, _worker: str, _answer: bytes) -> Callable[[], bool]:
+        return lambda: is_known[0]
+
+    troupe = Troupe()
+    with Crew(troupe, 2) as crew:
+        crew.submit([Job(name=f"{number}", body="") for number in range(40)], check=check)
+        for _ in range(10):
+            crew.turn()
+        most.append(len(troupe.handed))
+        is_known[0] = True
+        crew.finish()
+    assert most == [10], "four for each of two, and one of each that was at work"
+    assert len(troupe.handed) == 40
+
+
 def test_an_answer_may_turn_out_a_lie_after_its_worker_is_gone() -> None:
     def check(_job: Job, _worker: str, answer: bytes) -> Callable[[], bool]:
         def look() -> bool:
