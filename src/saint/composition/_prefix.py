@@ -45,6 +45,7 @@ class PrefixCache:
         folder: Path | None = None,
         dtype: torch.dtype | None = None,
         progress: Progress | None = None,
+        num_sharing: int = 1,
     ) -> None:
         """Set limits.
 
@@ -55,8 +56,9 @@ class PrefixCache:
                 is killed leaves nothing behind.
             dtype: What is kept is rounded to this; by default it is kept as it is.
             progress: Told once if not everything can be kept.
+            num_sharing: Processes that share the free memory, of which each takes its part.
         """
-        self._limits = (_free_memory() if memory_bytes is None else memory_bytes, disk_bytes)
+        self._limits = (_free_memory() // num_sharing if memory_bytes is None else memory_bytes, disk_bytes)
         self._memory_left, self._disk_left = self._limits
         self._folder = folder
         self._file: IO[bytes] | None = None

@@ -89,6 +89,7 @@ class Hands(Workforce):
     @override
     def train(self, journal: Journal, trials: Sequence[Trial]) -> None:
         """Have trials trained and checked; each is in the ledger as soon as it was."""
+        trials = journal.unknown(trials)
         jobs = {journal.name_of(trial): trial for trial in trials}
 
         def check(job: Job, worker: str, answer: bytes) -> None:

@@ -16,7 +16,7 @@ def train_trials(journal: Journal, stack: Sequence[Graft], trials: Sequence[Tria
     if not journal.missing(different):
         pass
     elif journal.workforce is not None:
-        journal.workforce.train(journal, journal.unknown(different))
+        journal.workforce.train(journal, different)
     else:
         candidates = [trial.candidate for trial in different]
         found = train_many(journal.base, stack, candidates, journal.data.train, **journal.training(different))

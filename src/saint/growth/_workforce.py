@@ -42,7 +42,7 @@ class Workforce(Protocol):
         ...
 
     def train(self, journal: Any, trials: Sequence[Trial]) -> None:
-        """Have trials trained; each is in the ledger as soon as it was checked."""
+        """Have the trials of a round trained that are not in the ledger; each is there as soon as it was checked."""
         ...
 
     def train_controls(self, journal: Any, runs: Mapping[str, ControlRun]) -> dict[str, ControlMade]:

@@ -18,6 +18,7 @@ from saint.models._loss import (
     follow_gradients as follow_gradients,
     must_read as must_read,
     nats_and_hits as nats_and_hits,
+    row_nats as row_nats,
     rows_together as rows_together,
     token_logits as token_logits,
     token_nats as token_nats,
