@@ -71,6 +71,7 @@ def init(
     show_default=True,
     help="Share of development text that each graft which comes back is measured again on.",
 )
+@click.option("--fsdp", is_flag=True, help="Under torchrun: divide the base among the processes, too.")
 def grow(
     registry: str,
     base_name: str | None,
@@ -80,6 +81,8 @@ def grow(
     executor: str,
     address: str | None,
     spot_check: float,
+    *,
+    fsdp: bool,
 ) -> None:
     """Grow REGISTRY's base as its plan says; goes on where an earlier run stopped.
 
@@ -91,7 +94,7 @@ def grow(
     A PLAN is a TOML file, or a recipe, with a table [layerwise]: its first stage makes the base, and the stages after
     it grow blocks on top, in a registry beside it. What is active in each stage is printed before anything is trained.
 
-    Under torchrun each candidate is trained by all processes together.
+    Under torchrun each candidate is trained by all processes together; --fsdp divides the base among them.
     """
     if is_another():
         serve_the_first()
@@ -103,6 +106,10 @@ def grow(
 
     _must_be_of_a_plan(registry, base_name, output_dir, overrides)
     _must_be_of_workers(workers, executor, address, spot_check)
+    if fsdp and not are_several():
+        raise click.UsageError(
+            "--fsdp divides the base among processes, and there is one; start several with torchrun."
+        )
     with watching() as progress, leading() as ranks:
         if registry.endswith(".toml"):
             opened, base, plan, data = begin_by_layers(registry, output_dir, overrides, progress)
@@ -110,7 +117,7 @@ def grow(
             opened, base, plan, data = open_all(registry, base_name, progress)
         restore(opened)  # refuse damaged grafts before any work is done
         if ranks is not None:
-            ranks.begin(brief_of(opened, base, plan, num_sharing=1), plan)
+            ranks.begin(brief_of(opened, base, plan, num_sharing=1), plan, base, fsdp=fsdp)
         try:
             with hands_for(opened, base, plan, workers, executor, address=address, spot_check=spot_check) as hands:
                 grow_registry(base, data, plan, opened, progress=progress, workforce=ranks or hands)

@@ -22,6 +22,7 @@ from saint.growth._workforce import ControlMade, ControlRun, Workforce
 from saint.models import FrozenBase, freeze
 from saint.records import Candidate
 from saint.training import (
+    Division,
     Moments,
     Processes,
     Schedule,
@@ -34,6 +35,17 @@ from saint.training import (
 )
 
 _ACCUMULATE = "schedule.accumulate"
+_IS_DIVIDED = "the base was divided among processes, and a copy of it that learns would have been whole in each"
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenTogether:
+    """Open base and text."""
+
+    brief: Brief
+    fsdp: bool
+    """Whether the base is then divided."""
 
 
 @final
@@ -70,6 +82,7 @@ class Ranks(Workforce):
         """Nobody knows yet what there is to grow; the others wait in `serve`, and end with this one."""
         self._processes = processes
         self._can_speak = True
+        self._division: Division | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -81,17 +94,26 @@ class Ranks(Workforce):
             with suppress(ProcessGoneError):
                 self._processes.tell(None)
 
-    def begin(self, brief: Brief, plan: Plan) -> None:
+    def begin(self, brief: Brief, plan: Plan, base: FrozenBase, *, fsdp: bool = False) -> None:
         """Let the others open base and text.
 
+        Args:
+            fsdp: Whether the base is divided among them; this process's own is divided in place.
+
         Raises:
-            ConfigError: A stage's passes cannot be shared equally.
+            ConfigError: A stage's passes cannot be shared equally, or the base cannot be divided.
             WorkerError: Another process has no such base or text, or is gone.
         """
         for schedule in (plan.schedule, *map(plan.schedule_of, plan.in_full)):
             self._processes.share(schedule.accumulate, setting=_ACCUMULATE)
-        with self._together(brief):
-            pass
+        with self._together(OpenTogether(brief=brief, fsdp=fsdp)):
+            division = Division(base, self._processes) if fsdp else None
+        self._division = division
+        self._lend(is_lent=True)
+
+    def _lend(self, *, is_lent: bool) -> None:
+        if self._division is not None:
+            self._division.is_lent = is_lent
 
     @override
     def begin_round(self, number: int) -> None:
@@ -142,6 +164,7 @@ class Ranks(Workforce):
         """Tell the others what to do, and do it as they do."""
         self._can_speak = False
         self._processes.tell(order)
+        self._lend(is_lent=False)
         try:
             with self._processes.agreed():
                 yield
@@ -149,8 +172,10 @@ class Ranks(Workforce):
             raise
         except SaintError:
             self._can_speak = True
+            self._lend(is_lent=True)
             raise
         self._can_speak = True
+        self._lend(is_lent=True)
 
     def _train_lora(self, journal: Journal, run: ControlRun, candidate: Candidate) -> ControlMade:
         search, place = Search(), journal.checkpoint(run.checkpoint)
@@ -169,6 +194,8 @@ class Ranks(Workforce):
         return ControlMade(failure=trained.failure, graft=trained.graft)
 
     def _train_whole(self, journal: Journal, run: ControlRun) -> ControlMade:
+        if self._division is not None:
+            return ControlMade(failure=_IS_DIVIDED)
         lr, seed = journal.plan.controls.full_lr, journal.plan.seed
         try:
             with self._together(TrainWholeTogether(lr=lr, schedule=run.schedule, seed=seed)):
@@ -199,9 +226,12 @@ def serve(processes: Processes) -> None:
     """
     hand: _Hand | None = None
     while (order := processes.tell(None)) is not None:
+        if isinstance(order, int) and hand is not None:  # a weight is wanted
+            hand.lend(order)
+            continue
         try:
             with processes.agreed():
-                if isinstance(order, Brief):
+                if isinstance(order, OpenTogether):
                     hand = _Hand(order, processes)
                 elif hand is not None:
                     hand.do(order)
@@ -215,14 +245,20 @@ def serve(processes: Processes) -> None:
 class _Hand:
     """A process that trains with the first one, and what it trains with."""
 
-    def __init__(self, brief: Brief, processes: Processes) -> None:
-        self._processes = processes
+    def __init__(self, order: OpenTogether, processes: Processes) -> None:
+        self._processes, brief = processes, order.brief
         self._base: FrozenBase = freeze(brief.base, revision=brief.revision, quantize=brief.identity.quantization)
         remedy = "give all processes the base that the first one has"
         self._base.must_be(brief.identity, what="this process's base", remedy=remedy)
         self._train = open_text(brief, brief.train)
         self._select = open_text(brief, brief.select[brief.grown])
         self._folder = Path(brief.work) / "prefix" if Path(brief.work).is_dir() else None
+        self._division = Division(self._base, processes) if order.fsdp else None
+
+    def lend(self, index: int) -> None:
+        """Take part in putting a weight together that the first process wants."""
+        assert self._division is not None  # else it has all of them
+        self._division.lend(index)
 
     def do(self, order: Any) -> None:
         """Take part in a training."""

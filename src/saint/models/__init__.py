@@ -6,6 +6,7 @@ from saint.models._cost import (
     forward_cost as forward_cost,
     order_of as order_of,
 )
+from saint.models._divided import Divided as Divided, divide_weights as divide_weights
 from saint.models._frozen import (
     FrozenBase as FrozenBase,
     config_and_tokenizer as config_and_tokenizer,

@@ -38,12 +38,15 @@ class Development:
 
     def nats(self, model: nn.Module) -> PerDocument:
         """What a model pays for each document; added up in one order, however many processes there are."""
-        own = range(self._processes.rank, len(self._windows), self._processes.size)
+        number, size = len(self._windows), self._processes.size
         rows = [np.zeros(len(owners)) for _, _, owners in self._windows]
         with precision(self._schedule, next(model.parameters()).device):
-            for index in own:
-                tokens, lengths, _ = self._windows[index]
-                rows[index] = row_nats(model, tokens, lengths)
+            for first in range(0, number, size):  # all make as many passes, for each may lend weights to the others
+                index = first + self._processes.rank
+                tokens, lengths, _ = self._windows[index % number]
+                found = row_nats(model, tokens, lengths)
+                if index < number:
+                    rows[index] = found
         paid = self._processes.summed(torch.from_numpy(np.concatenate(rows))).numpy()  # each is another's or 0
         totals = np.zeros(self._num_documents)
         np.add.at(totals, np.concatenate([owners.numpy() for _, _, owners in self._windows]), paid)

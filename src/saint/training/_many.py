@@ -259,7 +259,7 @@ class _Round:
     def _train(self, runs: Sequence[_Run], task: Task, *, until: int | None = None) -> dict[int, Together]:
         """Train in cohorts; what makes the passes of each run is returned by the run's identity."""
         cohorts = self._cohorts(runs)
-        prefix = Prefix(self._base, self._stack, [self._boundary(cohort) for cohort in cohorts], self._cache)
+        prefix = self._prefix([self._boundary(cohort) for cohort in cohorts])
         passes: dict[int, Together] = {}
         for cohort in cohorts:
             together = self._passes(cohort, prefix, keep=len(cohorts) > 1 or self._is_kept)
@@ -267,6 +267,10 @@ class _Round:
             learners = [run.learner for run in cohort]
             learn(learners, together, task, until=until, development=self._development, processes=self._processes)
         return passes
+
+    def _prefix(self, boundaries: Sequence[int]) -> Prefix:
+        is_any = self._processes.is_any if self._base.is_divided else bool
+        return Prefix(self._base, self._stack, boundaries, self._cache, is_any=is_any)
 
     def _passes(self, cohort: Sequence[_Run], prefix: Prefix, *, keep: bool) -> Together:
         return Together(
@@ -307,7 +311,7 @@ class _Round:
         """The cohort, or each of it alone where the bits have to be the same and would not."""
         if not self._search.exact or len(cohort) == 1:
             return [cohort]
-        prefix = Prefix(self._base, self._stack, [self._boundary(cohort)], self._cache)
+        prefix = self._prefix([self._boundary(cohort)])
         together = self._passes(cohort, prefix, keep=False)
         learners = [run.learner for run in cohort]
         at_once = _gradients(together, learners)

@@ -1,6 +1,7 @@
 """Several processes that take one step together: each makes some of its passes, and all have the sum."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ class Processes:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         whole = torch.cat([losses, *(gradient.reshape(-1) for gradient in gradients)])
-        with _reached():
+        with reached():
             distributed.all_reduce(whole)
         parts = whole.split([part.numel() for part in (losses, *gradients)])
         for kept, part in zip((losses, *gradients), parts, strict=True):
@@ -82,7 +83,7 @@ class Processes:
         if self.size == 1:
             return found
         number = torch.tensor(float(found), device=device)
-        with _reached():
+        with reached():
             distributed.all_reduce(number)
         return bool(number)
 
@@ -93,9 +94,17 @@ class Processes:
             ProcessGoneError: One of them is.
         """
         if self.size > 1:
-            with _reached():
+            with reached():
                 distributed.all_reduce(numbers, group=self.words)
         return numbers
+
+    def is_any(self, found: bool) -> bool:  # noqa: FBT001 - the name says what it means
+        """Whether it is so in any of them, said in ordinary memory.
+
+        Raises:
+            ProcessGoneError: One of them is.
+        """
+        return bool(self.summed(torch.tensor(float(found))))
 
     @contextmanager
     def agreed(self) -> Iterator[None]:
@@ -112,7 +121,7 @@ class Processes:
             raise
         except SaintError as error:
             stop = error
-        if not self.summed(torch.tensor(float(stop is not None))):
+        if not self.is_any(stop is not None):
             return
         heard = self.hear(None if stop is None else (isinstance(stop, Interrupted), str(stop)))
         if stop is not None:
@@ -129,7 +138,7 @@ class Processes:
         if self.size == 1:
             return said
         box = [said if self.is_first else None]
-        with _reached():
+        with reached():
             distributed.broadcast_object_list(box, src=0, group=self.words)
         return box[0]
 
@@ -141,7 +150,7 @@ class Processes:
         """
         heard = [said] * self.size
         if self.size > 1:
-            with _reached():
+            with reached():
                 distributed.all_gather_object(heard, said, group=self.words)
         return heard
 
@@ -169,18 +178,18 @@ class Processes:
             return
         for tensor in tensors:
             whole = tensor.detach().contiguous()
-            with _reached():
+            with reached():
                 distributed.broadcast(whole, src=0)
             tensor.copy_(whole)
 
 
 @contextmanager
-def _reached() -> Iterator[None]:
+def reached() -> Iterator[None]:
     """Say in one sentence that another process could not be reached."""
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).splitlines()[0][:200]
+        reason = re.sub(r"^\[.*?\] ", "", str(error).splitlines()[0]).partition(". ")[0][:200]
         raise ProcessGoneError(
             f"another process of this run is gone ({reason}); run the same command again to go on from the last "
             "checkpoint"

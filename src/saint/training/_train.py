@@ -86,11 +86,16 @@ def continue_training(
 
     Raises:
         QuantizedBaseError: Its weights are stored in few bits, and such weights do not learn.
+        ConfigError: The base is divided among processes.
     """
     if base.is_quantised:
         raise QuantizedBaseError(
             "the base is quantised, and weights of few bits do not learn; freeze it in full precision, or compare with "
             "LoRA on the quantised base"
+        )
+    if base.is_divided:
+        raise ConfigError(
+            "the base is divided among processes, and a copy of it that learns would be whole in each; leave fsdp out"
         )
     model = copy.deepcopy(base.model).requires_grad_(requires_grad=True)
     schedule, processes = schedule or Schedule(), processes or Processes()
