@@ -6,7 +6,7 @@ import click
 from saint.cli._hiring import EXECUTORS, hands_for
 from saint.cli._layers import begin_by_layers
 from saint.cli._opening import open_all
-from saint.cli._ranks import are_several, is_another, leading, serve_the_first
+from saint.cli._ranks import Several, are_several, is_another, leading, serve_the_first, several_options
 from saint.cli._terminal import registry_argument, say, share, watching
 from saint.records import Quantization
 
@@ -71,7 +71,7 @@ def init(
     show_default=True,
     help="Share of development text that each graft which comes back is measured again on.",
 )
-@click.option("--fsdp", is_flag=True, help="Under torchrun: divide the base among the processes, too.")
+@several_options
 def grow(
     registry: str,
     base_name: str | None,
@@ -81,8 +81,7 @@ def grow(
     executor: str,
     address: str | None,
     spot_check: float,
-    *,
-    fsdp: bool,
+    several: Several,
 ) -> None:
     """Grow REGISTRY's base as its plan says; goes on where an earlier run stopped.
 
@@ -97,7 +96,7 @@ def grow(
     Under torchrun each candidate is trained by all processes together; --fsdp divides the base among them.
     """
     if is_another():
-        serve_the_first()
+        serve_the_first(several.device)
         return
     from saint.composition import restore
     from saint.errors import HoldOutError
@@ -106,18 +105,15 @@ def grow(
 
     _must_be_of_a_plan(registry, base_name, output_dir, overrides)
     _must_be_of_workers(workers, executor, address, spot_check)
-    if fsdp and not are_several():
-        raise click.UsageError(
-            "--fsdp divides the base among processes, and there is one; start several with torchrun."
-        )
-    with watching() as progress, leading() as ranks:
+    several.must_be_there()
+    with watching() as progress, leading(several.device) as ranks:
         if registry.endswith(".toml"):
             opened, base, plan, data = begin_by_layers(registry, output_dir, overrides, progress)
         else:
             opened, base, plan, data = open_all(registry, base_name, progress)
         restore(opened)  # refuse damaged grafts before any work is done
         if ranks is not None:
-            ranks.begin(brief_of(opened, base, plan, num_sharing=1), plan, base, fsdp=fsdp)
+            ranks.begin(brief_of(opened, base, plan, num_sharing=1), plan, base, fsdp=several.fsdp)
         try:
             with hands_for(opened, base, plan, workers, executor, address=address, spot_check=spot_check) as hands:
                 grow_registry(base, data, plan, opened, progress=progress, workforce=ranks or hands)

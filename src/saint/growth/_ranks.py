@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
 
+import torch
+from torch import nn
 from typing_extensions import override
 
 from saint import records
@@ -78,9 +80,13 @@ class Ranks(Workforce):
     It alone has the registry, reads sealed text and judges.
     """
 
-    def __init__(self, processes: Processes) -> None:
-        """Nobody knows yet what there is to grow; the others wait in `serve`, and end with this one."""
-        self._processes = processes
+    def __init__(self, processes: Processes, device: torch.device) -> None:
+        """Nobody knows yet what there is to grow; the others wait in `serve`, and end with this one.
+
+        Args:
+            device: That this one computes on.
+        """
+        self._processes, self._device = processes, device
         self._can_speak = True
         self._division: Division | None = None
 
@@ -98,6 +104,7 @@ class Ranks(Workforce):
         """Let the others open base and text.
 
         Args:
+            base: Is put on this process's device.
             fsdp: Whether the base is divided among them; this process's own is divided in place.
 
         Raises:
@@ -106,6 +113,7 @@ class Ranks(Workforce):
         """
         for schedule in (plan.schedule, *map(plan.schedule_of, plan.in_full)):
             self._processes.share(schedule.accumulate, setting=_ACCUMULATE)
+        nn.Module.to(base.model, self._device)
         with self._together(OpenTogether(brief=brief, fsdp=fsdp)):
             division = Division(base, self._processes) if fsdp else None
         self._division = division
@@ -216,7 +224,7 @@ class Ranks(Workforce):
         return ControlMade(history=history)
 
 
-def serve(processes: Processes) -> None:
+def serve(processes: Processes, device: torch.device) -> None:
     """Do what the first process says, as one of those that train with it, until it says that this is all.
 
     What stops the first process in a training stops the training here, too, and is for the first one to tell.
@@ -232,7 +240,7 @@ def serve(processes: Processes) -> None:
         try:
             with processes.agreed():
                 if isinstance(order, OpenTogether):
-                    hand = _Hand(order, processes)
+                    hand = _Hand(order, processes, device)
                 elif hand is not None:
                     hand.do(order)
         except ProcessGoneError:
@@ -245,11 +253,12 @@ def serve(processes: Processes) -> None:
 class _Hand:
     """A process that trains with the first one, and what it trains with."""
 
-    def __init__(self, order: OpenTogether, processes: Processes) -> None:
+    def __init__(self, order: OpenTogether, processes: Processes, device: torch.device) -> None:
         self._processes, brief = processes, order.brief
         self._base: FrozenBase = freeze(brief.base, revision=brief.revision, quantize=brief.identity.quantization)
         remedy = "give all processes the base that the first one has"
         self._base.must_be(brief.identity, what="this process's base", remedy=remedy)
+        nn.Module.to(self._base.model, device)
         self._train = open_text(brief, brief.train)
         self._select = open_text(brief, brief.select[brief.grown])
         self._folder = Path(brief.work) / "prefix" if Path(brief.work).is_dir() else None

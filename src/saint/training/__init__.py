@@ -21,7 +21,7 @@ from saint.training._many import (
     cache_of as cache_of,
     train_many as train_many,
 )
-from saint.training._processes import Processes as Processes, together as together
+from saint.training._processes import Processes as Processes, device_named as device_named, together as together
 from saint.training._rates import best_try as best_try, rate_tries as rate_tries
 from saint.training._run import train_run as train_run
 from saint.training._run_plan import RunPlan as RunPlan, load_run as load_run

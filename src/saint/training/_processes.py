@@ -196,6 +196,23 @@ def reached() -> Iterator[None]:
         ) from error
 
 
+def device_named(name: str) -> torch.device:
+    """The device of that name; of several processes each has its own.
+
+    Raises:
+        ConfigError: It is not there.
+    """
+    try:
+        device = torch.device(name)
+        if name == "cuda":
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"--device is {name!r}, which cannot be used here ({reason}); try cpu") from error
+    return device
+
+
 @contextmanager
 def together(device: torch.device, *, in_words: bool = False) -> Iterator[Processes]:
     """Join the processes that torchrun started; without it this one is alone.
