@@ -213,7 +213,7 @@ def _as_weights(module: nn.Module, parts: Sequence[Kind | Beside]) -> list[Kind]
     """The parts, if all can be computed as part of the module's weight."""
     found = [part.alone if isinstance(part, Beside) else part for part in parts]
     changes = [part for part in found if part is not None and part.is_weight]
-    weight = getattr(module, "weight", None)
+    weight: Any = getattr(module, "weight", None)
     plain = type(module) is nn.Linear and type(weight) in (nn.Parameter, Divided) and weight.dtype == torch.float32
     return changes if plain and len(changes) == len(parts) else None
 

@@ -19,8 +19,10 @@ _VIEWS = {
     _aten.permute.default,
     _aten.view.default,
     _aten.unsqueeze.default,
+    _aten._to_copy.default,
 }
-"""What only looks at a weight in another way: autograd keeps what comes of it, so that it has to stay a part."""
+"""What looks at a weight in another way, or in another number format: autograd keeps what comes of it for the backward
+pass, so it has to stay a part."""
 
 Gather = Callable[[int, Tensor], Tensor]
 """(which weight, this process's part of it) -> the parts of all processes in order, end to end."""
@@ -36,55 +38,58 @@ class Divided(Tensor):
     @staticmethod
     @override
     def __new__(cls, _part: Tensor, like: Tensor, *_args: Any) -> "Divided":
-        made: Divided = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: Divided = torch.Tensor._make_wrapper_subclass(
             cls,
             like.shape,
             strides=like.stride(),
-            dtype=_part.dtype,
+            dtype=like.dtype,
             device=_part.device,
             requires_grad=False,
         )
         return made
 
     def __init__(
-        self, part: Tensor, like: Tensor, index: int, gather: Gather, shape: torch.Size, views: tuple[Any, ...] = ()
+        self, part: Tensor, like: Tensor, number: int, gather: Gather, shape: torch.Size, views: tuple[Any, ...] = ()
     ) -> None:
         """Describe it.
 
         Args:
             part: Of the weight's numbers in row-major order, padded so that all parts are equal.
             like: A tensor of this one's geometry, without any numbers.
-            index: Which weight it is.
+            number: Which weight it is.
             gather: Puts it together; all processes ask for the same weights in the same order.
             shape: Of the weight.
             views: How this one looks at the weight.
         """
-        self.part, self.index = part, index
+        self.part, self.number = part, number
         self._like, self._gather, self._shape, self._views = like, gather, shape, views
 
     def whole(self) -> Tensor:
         """The weight, put together."""
         with torch.no_grad():
-            found = self._gather(self.index, self.part)[: self._shape.numel()].view(self._shape)
-            for view, args in self._views:
-                found = view(found, *args)
+            found = self._gather(self.number, self.part)[: self._shape.numel()].view(self._shape)
+            for view, args, kwargs in self._views:
+                found = view(found, *args, **kwargs)
         return found
 
     @override
     def __repr__(self) -> str:  # type: ignore[override]
-        return f"Divided({tuple(self.shape)}, weight {self.index})"
+        return f"Divided({tuple(self.shape)}, weight {self.number})"
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    @override
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         """Put together what the operation needs, or look at it otherwise."""
-        if func in _VIEWS:
+        kwargs = kwargs or {}
+        if func in _VIEWS and kwargs.get("device") is None:
             [own, *rest] = args
-            views = (*own._views, (func, tuple(rest)))
-            return cls(own.part, func(own._like, *rest), own.index, own._gather, own._shape, views)
+            views = (*own._views, (func, tuple(rest), kwargs))
+            like = func(own._like, *rest, **kwargs)
+            return cls(own.part, like, own.number, own._gather, own._shape, views)
         for argument, given in zip(func._schema.arguments, args, strict=False):
             if isinstance(given, cls) and argument.alias_info is not None and argument.alias_info.is_write:
                 raise BaseChangedError(f"{func} would write to a weight of the base; nothing may write to it")
-        args, kwargs = tree_map_only(cls, cls.whole, (args, kwargs or {}))
+        args, kwargs = tree_map_only(cls, cls.whole, (args, kwargs))
         return func(*args, **kwargs)
 
 

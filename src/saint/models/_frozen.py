@@ -223,7 +223,7 @@ def _weights(model: nn.Module) -> dict[str, Any]:
             listed[name] = {"dtype": layout(tensor), "shape": list(tensor.shape), "sha256": records.digest(inside)}
             continue
         if isinstance(tensor, Divided):  # as it is when all processes' parts are put together, one weight at a time
-            same: tuple[Any, ...] = (tensor.index,)
+            same: tuple[Any, ...] = (tensor.number,)
         else:
             same = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
         if same not in seen or tensor.numel() == 0:
