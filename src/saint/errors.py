@@ -166,6 +166,10 @@ class WorkerError(SaintError, RuntimeError):
     """A process that was to do part of the work died."""
 
 
+class ProcessGoneError(WorkerError):
+    """A process of the same run ended before it should have, or cannot be reached."""
+
+
 class UnfitWorkerError(ConfigError):
     """A worker has another base than its coordinator, or another version of what decides results."""
 

@@ -6,6 +6,7 @@ import click
 from saint.cli._hiring import EXECUTORS, hands_for
 from saint.cli._layers import begin_by_layers
 from saint.cli._opening import open_all
+from saint.cli._ranks import Several, are_several, is_another, leading, serve_the_first, several_options
 from saint.cli._terminal import registry_argument, say, share, watching
 from saint.records import Quantization
 
@@ -70,6 +71,7 @@ def init(
     show_default=True,
     help="Share of development text that each graft which comes back is measured again on.",
 )
+@several_options
 def grow(
     registry: str,
     base_name: str | None,
@@ -79,6 +81,7 @@ def grow(
     executor: str,
     address: str | None,
     spot_check: float,
+    several: Several,
 ) -> None:
     """Grow REGISTRY's base as its plan says; goes on where an earlier run stopped.
 
@@ -89,23 +92,31 @@ def grow(
 
     A PLAN is a TOML file, or a recipe, with a table [layerwise]: its first stage makes the base, and the stages after
     it grow blocks on top, in a registry beside it. What is active in each stage is printed before anything is trained.
+
+    Under torchrun each candidate is trained by all processes together; --fsdp divides the base among them.
     """
+    if is_another():
+        serve_the_first(several.device)
+        return
     from saint.composition import restore
     from saint.errors import HoldOutError
-    from saint.growth import grow as grow_registry
+    from saint.growth import brief_of, grow as grow_registry
     from saint.report import report_parts, summarise
 
     _must_be_of_a_plan(registry, base_name, output_dir, overrides)
     _must_be_of_workers(workers, executor, address, spot_check)
-    with watching() as progress:
+    several.must_be_there()
+    with watching() as progress, leading(several.device) as ranks:
         if registry.endswith(".toml"):
             opened, base, plan, data = begin_by_layers(registry, output_dir, overrides, progress)
         else:
             opened, base, plan, data = open_all(registry, base_name, progress)
         restore(opened)  # refuse damaged grafts before any work is done
+        if ranks is not None:
+            ranks.begin(brief_of(opened, base, plan, num_sharing=1), plan, base, fsdp=several.fsdp)
         try:
             with hands_for(opened, base, plan, workers, executor, address=address, spot_check=spot_check) as hands:
-                grow_registry(base, data, plan, opened, progress=progress, workforce=hands)
+                grow_registry(base, data, plan, opened, progress=progress, workforce=ranks or hands)
         except HoldOutError:  # it ends growth, and what came of that was measured
             say(report_parts(summarise(opened)))
             raise
@@ -127,5 +138,10 @@ def _must_be_of_workers(workers: int | None, executor: str, address: str | None,
         raise click.UsageError("--address is of a Ray cluster; give --executor ray.")
     if executor == "ray" and workers is None:
         raise click.UsageError("--executor ray needs to know how many --workers.")
+    if workers is not None and are_several():
+        raise click.UsageError(
+            "under torchrun all processes train each candidate together; leave --workers out, or start saint grow by "
+            "itself."
+        )
     if spot_check < 1 and workers is None:
         raise click.UsageError("--spot-check is of what workers answer; give --workers.")

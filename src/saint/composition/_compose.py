@@ -15,7 +15,7 @@ from saint.composition._beside import Beside
 from saint.composition._places import check_sites, place_of, slots
 from saint.errors import SiteError
 from saint.grafts import Graft, Kind, kind_and_options
-from saint.models import FrozenBase, share_weights
+from saint.models import Divided, FrozenBase, share_weights
 from saint.records import Site
 
 
@@ -213,13 +213,13 @@ def _as_weights(module: nn.Module, parts: Sequence[Kind | Beside]) -> list[Kind]
     """The parts, if all can be computed as part of the module's weight."""
     found = [part.alone if isinstance(part, Beside) else part for part in parts]
     changes = [part for part in found if part is not None and part.is_weight]
-    weight = getattr(module, "weight", None)
-    plain = type(module) is nn.Linear and type(weight) is nn.Parameter and weight.dtype == torch.float32
+    weight: Any = getattr(module, "weight", None)
+    plain = type(module) is nn.Linear and type(weight) in (nn.Parameter, Divided) and weight.dtype == torch.float32
     return changes if plain and len(changes) == len(parts) else None
 
 
 def _with_changed_weight(linear: nn.Linear, changes: Sequence[Kind], x: Tensor) -> Tensor:
-    weight: Tensor = linear.weight
+    weight: Tensor = linear.weight.whole() if isinstance(linear.weight, Divided) else linear.weight
     bias: Tensor | None = linear.bias
     for part in changes:
         folded = part.fold(weight, bias)

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple, final
 
@@ -45,6 +45,7 @@ class PrefixCache:
         folder: Path | None = None,
         dtype: torch.dtype | None = None,
         progress: Progress | None = None,
+        num_sharing: int = 1,
     ) -> None:
         """Set limits.
 
@@ -55,8 +56,9 @@ class PrefixCache:
                 is killed leaves nothing behind.
             dtype: What is kept is rounded to this; by default it is kept as it is.
             progress: Told once if not everything can be kept.
+            num_sharing: Processes that share the free memory, of which each takes its part.
         """
-        self._limits = (_free_memory() if memory_bytes is None else memory_bytes, disk_bytes)
+        self._limits = (_free_memory() // num_sharing if memory_bytes is None else memory_bytes, disk_bytes)
         self._memory_left, self._disk_left = self._limits
         self._folder = folder
         self._file: IO[bytes] | None = None
@@ -138,14 +140,23 @@ class Prefix:
     """The residual stream of base and stack after some of their blocks, read through a cache."""
 
     def __init__(
-        self, base: FrozenBase, stack: Sequence[Graft], boundaries: Iterable[int], cache: PrefixCache | None
+        self,
+        base: FrozenBase,
+        stack: Sequence[Graft],
+        boundaries: Iterable[int],
+        cache: PrefixCache | None,
+        *,
+        is_any: Callable[[bool], bool] = bool,
     ) -> None:
         """Describe what will be asked for.
 
         Args:
             boundaries: After how many blocks; those of 0 need no prefix.
             cache: None to keep nothing.
+            is_any: Whether something is so here or in another process; where a base is divided among processes, all
+                compute what one of them does not know, as all have to lend their parts of the weights for it.
         """
+        self._is_any = is_any
         self._boundaries = sorted({boundary for boundary in boundaries if boundary})
         self._cache = cache
         self._below = Below(base, stack, self._boundaries) if self._boundaries else None
@@ -169,7 +180,8 @@ class Prefix:
         device = tokens.device
         spelled = [row.tobytes() for row in tokens.cpu().numpy()]
         keys = [(self._name[boundary], row) for row in spelled]
-        if self._cache is not None and (known := self._cache.find(keys)) is not None:
+        known = None if self._cache is None else self._cache.find(keys)
+        if not self._is_any(known is None) and known is not None:
             return known.to(device, self._dtype)
         first = {row: index for index, row in reversed(list(enumerate(spelled)))}
         unique = sorted(first.values())

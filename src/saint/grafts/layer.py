@@ -99,8 +99,8 @@ class Layer(Kind):
         parameters = dict(place.module.named_parameters())
         if any(type(weight) is not nn.Parameter or not weight.is_floating_point() for weight in parameters.values()):
             raise SiteError(
-                f"a new layer at {self._key} would be built as the block there, whose weights are quantised; "
-                "expected plain numbers: take the base unquantised, or a kind for linear sites"
+                f"a new layer at {self._key} would be built as the block there, whose weights are quantised, "
+                "or divided among processes; expected plain numbers: take the base as it is, or a kind for linear sites"
             )
         self._shapes = {name: weight.shape for name, weight in parameters.items()}
         self._writers = frozenset(f"{name}.{part}" for name in place.outputs for part in ("weight", "bias"))

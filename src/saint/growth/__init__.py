@@ -34,13 +34,14 @@ from saint.growth._layerwise import (
     LayerStage as LayerStage,
     Layerwise as Layerwise,
 )
-from saint.growth._orders import Brief as Brief, brief_for as brief_for
+from saint.growth._orders import Brief as Brief, brief_for as brief_for, brief_of as brief_of
 from saint.growth._parcels import (
     OpeningAnywhere as OpeningAnywhere,
     on_cluster as on_cluster,
     parcels_for as parcels_for,
 )
 from saint.growth._plan import Controls as Controls, Plan as Plan, Stage as Stage
+from saint.growth._ranks import Ranks as Ranks, serve as serve
 from saint.growth._rejudge import Again as Again, rejudge as rejudge
 from saint.growth._sets import Joint as Joint, Overgrow as Overgrow
 from saint.growth._start import open_data as open_data, start as start

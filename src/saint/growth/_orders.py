@@ -58,6 +58,15 @@ def brief_for(registry: Registry, base: FrozenBase, plan: Plan, *, num_sharing: 
         raise ConfigError(
             "growth by layers trains one block after the other, so there is nothing to share out; leave --workers out"
         )
+    return brief_of(registry, base, plan, num_sharing=num_sharing)
+
+
+def brief_of(registry: Registry, base: FrozenBase, plan: Plan, *, num_sharing: int) -> Brief:
+    """What others have to open of a registry, whatever it is that they are to do.
+
+    Raises:
+        ConfigError: The base is in memory only.
+    """
     if not base.source:
         raise ConfigError("the base is a model in memory, which workers cannot open; save it and freeze the folder")
     created = registry.state.created

@@ -46,7 +46,12 @@ def open_bench(brief: Brief, prepare: Callable[[], None] | None, progress: Progr
     return _Bench(brief, base, progress)
 
 
-def _open_text(brief: Brief, name: str) -> Corpus:
+def open_text(brief: Brief, name: str) -> Corpus:
+    """The text of that name.
+
+    Raises:
+        DataError: It is not there, or is other text.
+    """
     folder = Path(brief.text) / name
     try:
         corpus = open_corpus(folder, name, brief.tokenizer)
@@ -61,8 +66,8 @@ def _open_text(brief: Brief, name: str) -> Corpus:
 class _Bench(Bench):
     def __init__(self, brief: Brief, base: FrozenBase, progress: Progress) -> None:
         self._brief, self._base, self._progress = brief, base, progress
-        self._train = _open_text(brief, brief.train)
-        self._select = {domain: _open_text(brief, name) for domain, name in brief.select.items()}
+        self._train = open_text(brief, brief.train)
+        self._select = {domain: open_text(brief, name) for domain, name in brief.select.items()}
         self._known: dict[str, Graft] = {}  # grafts of the stack that was worked on last, by digest
         self._stack: tuple[str, ...] = ()
         self._search = Search()

@@ -6,6 +6,7 @@ from saint.models._cost import (
     forward_cost as forward_cost,
     order_of as order_of,
 )
+from saint.models._divided import Divided as Divided, divide_weights as divide_weights
 from saint.models._frozen import (
     FrozenBase as FrozenBase,
     config_and_tokenizer as config_and_tokenizer,
@@ -18,6 +19,7 @@ from saint.models._loss import (
     follow_gradients as follow_gradients,
     must_read as must_read,
     nats_and_hits as nats_and_hits,
+    row_nats as row_nats,
     rows_together as rows_together,
     token_logits as token_logits,
     token_nats as token_nats,

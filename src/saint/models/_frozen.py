@@ -13,6 +13,7 @@ import saint.backbones  # noqa: F401 - so that transformers knows our own
 from saint import records
 from saint.errors import BaseChangedError, BaseModelError
 from saint.models import _quantised
+from saint.models._divided import Divided
 from saint.models._quantised import (
     inner_tensors,
     is_quantised,
@@ -69,6 +70,11 @@ class FrozenBase:
     def is_quantised(self) -> bool:
         """Whether a linear map is stored in few bits, so that it cannot be trained or written to."""
         return any(map(is_quantised, linears(self.model).values()))
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether this process has only a part of some weights, and the rest is other processes'."""
+        return any(isinstance(parameter, Divided) for parameter in self.model.parameters())
 
     def check(self) -> None:
         """Hash everything again.
@@ -216,9 +222,12 @@ def _weights(model: nn.Module) -> dict[str, Any]:
             }
             listed[name] = {"dtype": layout(tensor), "shape": list(tensor.shape), "sha256": records.digest(inside)}
             continue
-        same = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
+        if isinstance(tensor, Divided):  # as it is when all processes' parts are put together, one weight at a time
+            same: tuple[Any, ...] = (tensor.number,)
+        else:
+            same = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
         if same not in seen or tensor.numel() == 0:
-            seen[same] = tensor_digest(tensor)
+            seen[same] = tensor_digest(tensor.whole() if isinstance(tensor, Divided) else tensor)
         listed[name] = {"dtype": str(tensor.dtype), "shape": list(tensor.shape), "sha256": seen[same]}
     return listed
 

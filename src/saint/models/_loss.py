@@ -144,14 +144,23 @@ def document_nats(
             tokens 1 .. lengths[b] are paid for by document owners[b]. A document may have many rows, in any order.
         progress: Told the number of scored tokens after each batch.
     """
-    device = next(model.parameters()).device
     batches = list(windows)
     totals = np.zeros(num_documents)
     num_tokens = sum(int(lengths.sum()) for _, lengths, _ in batches)
     with (progress or Silent()).task("scoring", total=num_tokens, unit="tokens") as task:
         for tokens, lengths, owners in batches:
-            nats = token_nats(model, tokens.to(device), lengths.to(device)).cpu().double()  # (B, T)
-            paid = torch.arange(nats.shape[1])[None] < lengths[:, None]
-            np.add.at(totals, owners.numpy(), torch.where(paid, nats, 0.0).sum(1).numpy())
+            np.add.at(totals, owners.numpy(), row_nats(model, tokens, lengths))
             task.advance(int(lengths.sum()))
     return totals
+
+
+@torch.inference_mode()
+def row_nats(
+    model: nn.Module, tokens: Int[Tensor, "batch seq"], lengths: Int[Tensor, " batch"]
+) -> Float64[np.ndarray, " batch"]:
+    """What the tokens 1 .. lengths[b] of each row cost together, in nats, summed in float64."""
+    device = next(model.parameters()).device
+    nats = token_nats(model, tokens.to(device), lengths.to(device)).cpu().double()  # (B, T)
+    paid = torch.arange(nats.shape[1])[None] < lengths[:, None]
+    summed: Float64[np.ndarray, " batch"] = torch.where(paid, nats, 0.0).sum(1).numpy()
+    return summed

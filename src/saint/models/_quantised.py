@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from saint.errors import BaseModelError
+from saint.models._divided import Divided
 from saint.models._structure import Linear, linears, weight_of
 from saint.records import Quantization
 
@@ -148,9 +149,13 @@ def must_be_loadable(config: Any, name: str) -> None:
 def float_weight(linear: nn.Module) -> Float[Tensor, "d_out d_in"]:
     """The weight to read: a view where it is plain numbers, else a new tensor of the numbers that it stands for.
 
+    One that is divided among processes is put together.
+
     Writing goes through `weight_of`, which refuses a quantised weight.
     """
     weight: Any = linear.weight
+    if isinstance(weight, Divided):
+        return weight.whole().T if isinstance(linear, Conv1D) else weight.whole()
     if _is_torchao(weight):
         return weight.detach().dequantize()  # type: ignore[no-any-return]
     if _is_nf4(weight):

@@ -11,6 +11,7 @@ from saint.training._again import SelectReader as SelectReader
 from saint.training._birth import Start as Start, Starts as Starts, birth_tokens as birth_tokens
 from saint.training._cost import RoundCost as RoundCost, StepCost as StepCost
 from saint.training._count import StepCount as StepCount, count_step as count_step
+from saint.training._division import Division as Division
 from saint.training._first_stage import FirstStage as FirstStage, train_first_stage as train_first_stage
 from saint.training._first_step import loss_on as loss_on, take_first_step as take_first_step
 from saint.training._learner import Moments as Moments, time_in as time_in
@@ -27,6 +28,7 @@ from saint.training._part import (
     state_in as state_in,
     train_part as train_part,
 )
+from saint.training._processes import Processes as Processes, device_named as device_named, together as together
 from saint.training._rates import best_try as best_try, rate_tries as rate_tries
 from saint.training._run import train_run as train_run
 from saint.training._run_plan import RunPlan as RunPlan, load_run as load_run

@@ -8,14 +8,16 @@ from functools import partial
 from math import log
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import nn
 from typing_extensions import override
 
 from saint.data import Corpus
-from saint.models import document_nats, rows_together, token_nats
+from saint.models import row_nats, rows_together, token_nats
 from saint.progress import Task
 from saint.training._learner import Learner, PerDocument
+from saint.training._processes import Processes
 from saint.training._schedule import Schedule
 
 _SAVE_EVERY_S = 20.0
@@ -23,18 +25,32 @@ _SAVE_EVERY_S = 20.0
 
 @final
 class Development:
-    """The text that what learns is evaluated on, cut into windows once for all."""
+    """The text that what learns is evaluated on, cut into windows once for all; each process reads some of them."""
 
-    def __init__(self, select: Corpus, schedule: Schedule, device: torch.device) -> None:
+    def __init__(
+        self, select: Corpus, schedule: Schedule, device: torch.device, processes: Processes | None = None
+    ) -> None:
+        self._processes = processes or Processes()
         self.num_bytes_each, self._schedule = select.num_bytes_each, schedule
         self._num_documents, self._num_bytes = select.num_documents, select.num_bytes
         rows = rows_together(schedule.seq_len, device)
         self._windows = list(select.windows(seq_len=schedule.seq_len, batch_size=rows))
 
     def nats(self, model: nn.Module) -> PerDocument:
-        """What a model pays for each document."""
+        """What a model pays for each document; added up in one order, however many processes there are."""
+        number, size = len(self._windows), self._processes.size
+        rows = [np.zeros(len(owners)) for _, _, owners in self._windows]
         with precision(self._schedule, next(model.parameters()).device):
-            return document_nats(model, self._windows, self._num_documents)
+            for first in range(0, number, size):  # all make as many passes, for each may lend weights to the others
+                index = first + self._processes.rank
+                tokens, lengths, _ = self._windows[index % number]
+                found = row_nats(model, tokens, lengths)
+                if index < number:
+                    rows[index] = found
+        paid = self._processes.summed(torch.from_numpy(np.concatenate(rows))).numpy()  # each is another's or 0
+        totals = np.zeros(self._num_documents)
+        np.add.at(totals, np.concatenate([owners.numpy() for _, _, owners in self._windows]), paid)
+        return totals
 
     def bpb(self, nats: PerDocument) -> float:
         """Bits per byte."""
@@ -60,6 +76,7 @@ def learn(
     *,
     until: int | None = None,
     development: Development | None = None,
+    processes: Processes | None = None,
 ) -> None:
     """Let learners learn until each is done, or has come to step `until`.
 
@@ -69,26 +86,45 @@ def learn(
     Args:
         task: Told of the tokens learnt from.
         development: What they are evaluated on, if they are.
+        processes: Those that take each step together; they stop after the same one.
 
     Raises:
         Interrupted: A stop was asked for; the checkpoints hold everything.
         StorageError: The disk refused a checkpoint.
+        WorkerError: One of the processes is gone.
     """
+    processes = processes or Processes()
     saved = time.monotonic()
     try:
         while going := [one for one in learners if not one.is_done and (until is None or one.step < until)]:
             first = min(one.step for one in going)
-            _step([one for one in going if one.step == first], passes, task, development)
-            if time.monotonic() - saved > _SAVE_EVERY_S:
-                for one in learners:
-                    one.save()
-                saved = time.monotonic()
-    finally:  # also at the end: what came of it is yet to be stored
-        for one in learners:
-            one.save()
+            now = [one for one in going if one.step == first]
+            _step(now, passes, development)
+            with processes.agreed():
+                task.advance(sum(one.schedule.tokens_per_step for one in now))
+                if time.monotonic() - saved > _SAVE_EVERY_S:
+                    _save_all(learners)
+                    saved = time.monotonic()
+    except BaseException:
+        _save_all(learners)
+        raise
+    with processes.agreed():  # also at the end: what came of it is yet to be stored
+        _save_all(learners)
 
 
-def _step(learners: Sequence[Learner], passes: Passes, task: Task, development: Development | None) -> None:
+def _save_all(learners: Sequence[Learner]) -> None:
+    """Write the checkpoint of each."""
+    for one in learners:
+        one.save()
+
+
+def add_up(learner: Learner, processes: Processes) -> None:
+    """Give a learner the gradient that all processes' passes come to."""
+    parameters = list(learner.learning.values())
+    processes.add_up(torch.zeros(1, device=parameters[0].device), parameters)
+
+
+def _step(learners: Sequence[Learner], passes: Passes, development: Development | None) -> None:
     started = time.monotonic()
     for one in learners:
         one.begin_step()
@@ -102,7 +138,6 @@ def _step(learners: Sequence[Learner], passes: Passes, task: Task, development: 
             began = time.monotonic()
             one.evaluate(partial(_nats, passes, one, development), development.bpb)
             one.spend(time.monotonic() - began)
-    task.advance(sum(one.schedule.tokens_per_step for one in learners))
 
 
 def _nats(passes: Passes, learner: Learner, development: Development) -> PerDocument:
@@ -113,17 +148,20 @@ def _nats(passes: Passes, learner: Learner, development: Development) -> PerDocu
 class Whole(Passes):
     """A whole model that learns by itself."""
 
-    def __init__(self, model: nn.Module, schedule: Schedule) -> None:
-        self._model, self._schedule = model, schedule
+    def __init__(self, model: nn.Module, schedule: Schedule, processes: Processes | None = None) -> None:
+        self._model, self._schedule, self._processes = model, schedule, processes or Processes()
 
     @override
     def backward(self, learners: Sequence[Learner]) -> None:
         [learner] = learners
         device = next(self._model.parameters()).device
-        for piece in learner.batches[learner.step].to(device).chunk(self._schedule.accumulate):
+        accumulate = self._schedule.accumulate
+        pieces = learner.batches[learner.step].to(device).chunk(accumulate)
+        for index in self._processes.share(accumulate, setting="schedule.accumulate"):
             with precision(self._schedule, device):
-                nats = token_nats(self._model, piece)
-            (nats.mean() / self._schedule.accumulate).backward()
+                nats = token_nats(self._model, pieces[index])
+            (nats.mean() / accumulate).backward()
+        add_up(learner, self._processes)
 
     @override
     def model(self, learner: Learner) -> nn.Module:

@@ -13,13 +13,15 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from saint import records
 from saint.data import Batches
 from saint.errors import DivergedError, StorageError
 from saint.grafts import History
+from saint.models import tensor_digest
+from saint.training._processes import Processes
 from saint.training._schedule import Schedule
 
 PerDocument = Float64[np.ndarray, " documents"]
@@ -226,14 +228,7 @@ class Learner:
         """
         if self._checkpoint is None or self._at.step == 0:
             return
-        tensors = {}
-        for name, parameter in self.learning.items():
-            tensors[f"now.{name}"], tensors[f"best.{name}"] = parameter.detach(), self._best[name]
-            for moment, value in self._optimizer.state[parameter].items():
-                tensors[f"{moment}.{name}"] = value
-        rungs = {str(step): nats for step, nats in self._at.rungs.items()}
-        position = records.to_canonical({**vars(self._at), "rungs": rungs, "identity": self._identity})
-        content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"position": position})
+        content = self._content()
         draft = self._checkpoint.with_suffix(f".{os.getpid()}.partial")  # one that was given up may still be writing
         try:
             self._checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -242,6 +237,36 @@ class Learner:
         except OSError as error:
             draft.unlink(missing_ok=True)
             raise StorageError(f"{self._checkpoint} was not written ({error.strerror}); make room") from error
+
+    def be_as_first(self, processes: Processes) -> None:
+        """Take up what the first process has taken up, so that no other needs to read its disk.
+
+        Raises:
+            WorkerError: One of them is gone.
+        """
+        if processes.size == 1:
+            return
+        content = processes.tell(self._content() if processes.is_first and self._at.step else None)
+        if content is not None and not processes.is_first:
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            position = json.loads(header["__metadata__"]["position"])
+            del position["identity"]
+            self._take_up(_position_in(position), load(content))
+
+    @property
+    def digest(self) -> str:
+        """One digest over what learns as it stands."""
+        return records.digest({name: tensor_digest(parameter) for name, parameter in self.learning.items()})
+
+    def _content(self) -> bytes:
+        tensors = {}
+        for name, parameter in self.learning.items():
+            tensors[f"now.{name}"], tensors[f"best.{name}"] = parameter.detach(), self._best[name]
+            for moment, value in self._optimizer.state[parameter].items():
+                tensors[f"{moment}.{name}"] = value
+        rungs = {str(step): nats for step, nats in self._at.rungs.items()}
+        position = records.to_canonical({**vars(self._at), "rungs": rungs, "identity": self._identity})
+        return save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"position": position})
 
     def _strengthen(self, strength: float) -> None:
         if strength != self._strength:  # else every part of a graft would be written to at every step

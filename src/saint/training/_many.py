@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -19,6 +20,7 @@ from saint.records import Candidate
 from saint.training._birth import Born, Start, Starts, begun, start_of
 from saint.training._learn import Development, learn
 from saint.training._learner import Learner, Moments, PerDocument
+from saint.training._processes import Processes
 from saint.training._schedule import Schedule
 from saint.training._search import Rung, Search, no_number_at, stopped_at
 from saint.training._together import Together
@@ -58,7 +60,7 @@ class Trained:
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workspace:
-    """Where unfinished work lies, and who watches it."""
+    """Where unfinished work lies, who watches it, and who else takes part."""
 
     checkpoint_of: Callable[[Candidate], Path | None] = lambda _: None
     """Where each candidate is saved when interrupted and at the end; what stopped there is taken up. Delete the files
@@ -68,6 +70,9 @@ class Workspace:
     folder: Path | None = None
     """Where a cache that is made for one call may use the disk."""
     progress: Progress = field(default_factory=Silent)
+    processes: Processes = field(default_factory=Processes)
+    """Those that train all of it together, which all ask for the same: each makes some of a step's `accumulate` passes,
+    and all come to the same weights. Checkpoints are the first one's."""
 
 
 def train_many(
@@ -93,14 +98,17 @@ def train_many(
         search: How many share passes, and where losers are stopped.
         starts: Digest of a candidate (`records.digest`) -> the graft that it goes on from, at that graft's strength,
             maybe with moments; without one a candidate is newborn.
-        work: Where unfinished work lies, and who watches.
+        work: Where unfinished work lies, who watches, and who else takes part.
 
     Raises:
         Interrupted: A stop was asked for through `progress`.
         SiteError, ConfigError, DataError: A candidate or the text does not fit.
         BaseChangedError: Something wrote to the base.
+        WorkerError: One of the processes is gone, or came to other weights.
     """
     schedule, search, work = schedule or Schedule(), search or Search(), work or Workspace()
+    processes = work.processes
+    processes.share(schedule.accumulate, setting="schedule.accumulate")
     if not candidates:
         return []
     if search.rungs and select is None:
@@ -108,22 +116,27 @@ def train_many(
     must_read(base.model.config, schedule.seq_len)
     for standing in stack:
         standing.requires_grad_(requires_grad=False)
-    cache = work.cache or cache_of(search, folder=work.folder, progress=work.progress)
-    round_ = Round(base, stack, text, select, schedule, search, cache, is_kept=work.cache is not None)
+    cache = work.cache or cache_of(search, folder=work.folder, progress=work.progress, num_sharing=processes.num_here)
+    is_kept = work.cache is not None
+    round_ = Round(base, stack, text, select, schedule, search, cache, processes, is_kept=is_kept)
     try:
         runs = [
             round_.begin(born, start_of(born.graft.candidate, starts or {}), work.checkpoint_of(born.graft.candidate))
             for born in begun(base, stack, candidates, text, schedule, starts or {})
         ]
         with work.progress.task(_described(candidates), total=len(runs) * schedule.num_tokens, unit="tokens") as task:
-            task.advance(sum(run.learner.step for run in runs) * schedule.tokens_per_step)
+            with processes.agreed():
+                task.advance(sum(run.learner.step for run in runs) * schedule.tokens_per_step)
             for bracket in range(search.brackets):
                 round_.run(runs[bracket :: search.brackets], search.rungs_of(bracket), task)
     finally:
         if work.cache is None:
             cache.close()
-    base.check()
-    return [outcome(run, keep_best=select is not None) for run in runs]
+    with processes.agreed():
+        base.check()
+    found = [outcome(run, keep_best=select is not None) for run in runs]
+    processes.must_have_the_same(records.digest([run.learner.digest for run in runs]), what="weights")
+    return found
 
 
 def _described(candidates: Sequence[Candidate]) -> str:
@@ -134,11 +147,14 @@ def _described(candidates: Sequence[Candidate]) -> str:
     return f"{len(candidates)} candidates"
 
 
-def cache_of(search: Search, *, folder: Path | None = None, progress: Progress | None = None) -> PrefixCache:
+def cache_of(
+    search: Search, *, folder: Path | None = None, progress: Progress | None = None, num_sharing: int = 1
+) -> PrefixCache:
     """An empty cache of what frozen blocks give, with the limits of `search`; close it when it is not needed any more.
 
     Args:
         folder: Where it may use the disk.
+        num_sharing: How many processes share what is free of this machine's memory, where `search` sets no limit.
     """
     return PrefixCache(
         memory_bytes=None if search.memory_mib is None else search.memory_mib * _MIB,
@@ -146,6 +162,7 @@ def cache_of(search: Search, *, folder: Path | None = None, progress: Progress |
         folder=folder,
         dtype=None if search.cache_dtype is None else getattr(torch, search.cache_dtype),
         progress=progress,
+        num_sharing=num_sharing,
     )
 
 
@@ -179,11 +196,14 @@ class Round:
         schedule: Schedule,
         search: Search,
         cache: PrefixCache,
+        processes: Processes | None = None,
         *,
         is_kept: bool,
     ) -> None:
         self._base, self._stack, self._text = base, stack, text
-        self._development = None if select is None else Development(select, schedule, base.model.device)
+        self._processes = processes or Processes()
+        device = base.model.device
+        self._development = None if select is None else Development(select, schedule, device, processes)
         self._schedule, self._search, self._cache = schedule, search, cache
         self._is_kept = is_kept or not schedule.shift
         self._about = {"stack": [standing.digest for standing in stack], "base": base.digest}
@@ -191,6 +211,7 @@ class Round:
     def begin(self, born: Born, start: Start | None, checkpoint: Path | None) -> Run:
         """Make ready to learn, or take up what was saved."""
         graft = born.graft
+        self._processes.copy_from_first([*graft.parameters(), *graft.buffers()])
         candidate, schedule, full = graft.candidate, self._schedule, graft.strength
         batches = self._text.batches(
             batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=candidate.seed, shift=schedule.shift
@@ -202,9 +223,10 @@ class Round:
             of={"candidate": candidate, **self._about, **({} if start is None else {"start": start.name})},
             lr=candidate.lr,
             strengthen=lambda share: graft.set_strength(full * share),
-            checkpoint=checkpoint,
+            checkpoint=checkpoint if self._processes.is_first else None,
             carried=None if start is None else _spelled(graft, start.moments),
         )
+        learner.be_as_first(self._processes)
         return Run(born, learner, start)
 
     def run(self, runs: Sequence[Run], rungs: Sequence[Rung], task: Task) -> None:
@@ -219,7 +241,9 @@ class Round:
         """What a run paid for each document of *select* at a rung."""
         development = self._development
         assert development is not None  # without it there are no rungs
-        return run.learner.at_rung(step, lambda: development.nats(passes[id(run)].model(run.learner)))
+        read = partial(development.nats, passes[id(run)].model(run.learner))
+        with self._processes.agreed():
+            return run.learner.at_rung(step, read)
 
     def _promoted(self, runs: list[Run], rung: Rung, passes: Mapping[int, Together]) -> list[Run]:
         development, num_steps = self._development, self._schedule.num_steps
@@ -242,13 +266,18 @@ class Round:
     def learn(self, runs: Sequence[Run], task: Task, *, until: int | None = None) -> dict[int, Together]:
         """Train in cohorts; what makes the passes of each run is returned by the run's identity."""
         cohorts = self._cohorts(runs)
-        prefix = Prefix(self._base, self._stack, [self._boundary(cohort) for cohort in cohorts], self._cache)
+        prefix = self._prefix([self._boundary(cohort) for cohort in cohorts])
         passes: dict[int, Together] = {}
         for cohort in cohorts:
             together = self._passes(cohort, prefix, keep=len(cohorts) > 1 or self._is_kept)
             passes |= {id(run): together for run in cohort}
-            learn([run.learner for run in cohort], together, task, until=until, development=self._development)
+            learners = [run.learner for run in cohort]
+            learn(learners, together, task, until=until, development=self._development, processes=self._processes)
         return passes
+
+    def _prefix(self, boundaries: Sequence[int]) -> Prefix:
+        is_any = self._processes.is_any if self._base.is_divided else bool
+        return Prefix(self._base, self._stack, boundaries, self._cache, is_any=is_any)
 
     def _passes(self, cohort: Sequence[Run], prefix: Prefix, *, keep: bool) -> Together:
         return Together(
@@ -260,6 +289,7 @@ class Round:
             schedule=self._schedule,
             stacked=not self._search.exact,
             keep=keep,
+            processes=self._processes,
         )
 
     def _boundary(self, cohort: Sequence[Run]) -> int:
@@ -288,7 +318,7 @@ class Round:
         """The cohort, or each of it alone where the bits have to be the same and would not."""
         if not self._search.exact or len(cohort) == 1:
             return [cohort]
-        prefix = Prefix(self._base, self._stack, [self._boundary(cohort)], self._cache)
+        prefix = self._prefix([self._boundary(cohort)])
         together = self._passes(cohort, prefix, keep=False)
         learners = [run.learner for run in cohort]
         at_once = _gradients(together, learners)

@@ -23,7 +23,7 @@ from saint.errors import ConfigError, DivergedError, Interrupted
 from saint.folders import alone_in
 from saint.models import document_nats, family_of, must_read, rows_together
 from saint.progress import Progress, Silent, Task
-from saint.training._processes import Processes, together
+from saint.training._processes import Processes, device_named, together
 from saint.training._run_checkpoint import Checkpoints
 from saint.training._run_metrics import Metrics, flops_of_a_row, peak_flops, peak_memory_mib
 from saint.training._run_plan import RunPlan
@@ -51,7 +51,7 @@ def train_run(plan: RunPlan, *, device: str = "cpu", progress: Progress | None =
     """
     progress = progress or Silent()
     text = open_shards(plan.data_dir, verify=True)
-    place = _device(device)
+    place = device_named(device)
     with together(place) as processes, _alone(plan, processes), torch.random.fork_rng():
         progress = progress if processes.is_first else Silent()
         run = Run(plan, text, place, processes)
@@ -64,19 +64,6 @@ def train_run(plan: RunPlan, *, device: str = "cpu", progress: Progress | None =
 
 def _alone(plan: RunPlan, processes: Processes) -> AbstractContextManager[None]:
     return alone_in(Path(plan.save_dir)) if processes.is_first else nullcontext()
-
-
-def _device(name: str) -> torch.device:
-    """The device of that name; of several processes each has its own."""
-    try:
-        device = torch.device(name)
-        if name == "cuda":
-            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"--device is {name!r}, which cannot be used here ({reason}); try cpu") from error
-    return device
 
 
 @final

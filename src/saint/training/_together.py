@@ -12,8 +12,9 @@ from typing_extensions import override
 from saint.composition import Above, Prefix
 from saint.grafts import Graft
 from saint.models import FrozenBase, token_nats
-from saint.training._learn import Passes, precision
+from saint.training._learn import Passes, add_up, precision
 from saint.training._learner import Learner
+from saint.training._processes import Processes
 from saint.training._schedule import Schedule
 
 
@@ -32,6 +33,7 @@ class Together(Passes):
         schedule: Schedule,
         stacked: bool,
         keep: bool,
+        processes: Processes,
     ) -> None:
         """Put a cohort on its stack.
 
@@ -40,10 +42,11 @@ class Together(Passes):
             prefix: What these blocks give.
             stacked: Whether grafts of one kind, options and site are computed in one batched product.
             keep: Whether what the blocks below give for training text is worth keeping.
+            processes: Which passes of a step are made here.
         """
         self._base, self._stack, self._boundary, self._prefix = base, list(stack), boundary, prefix
         self._graft_of = {id(learner): graft for learner, graft in grafts}
-        self._schedule, self._stacked, self._keep = schedule, stacked, keep
+        self._schedule, self._stacked, self._keep, self._processes = schedule, stacked, keep, processes
         self._now: tuple[tuple[int, ...], Above] | None = None
 
     @override
@@ -51,11 +54,14 @@ class Together(Passes):
         model, schedule = self._shared(learners), self._schedule
         device = next(iter(learners[0].learning.values())).device
         batches = _batches(learners, device)  # C times (B, T + 1)
-        for piece in zip(*(batch.chunk(schedule.accumulate) for batch in batches), strict=True):
+        pieces = list(zip(*(batch.chunk(schedule.accumulate) for batch in batches), strict=True))
+        for index in self._processes.share(schedule.accumulate, setting="schedule.accumulate"):
             with precision(schedule, device):
-                nats = token_nats(model, torch.cat(piece))  # (C B', T)
+                nats = token_nats(model, torch.cat(pieces[index]))  # (C B', T)
             loss = nats.view(len(learners), -1).mean(1).sum() / schedule.accumulate
             loss.backward()
+        for learner in learners:  # one by one: how a sum is put together depends on how much is added up with it
+            add_up(learner, self._processes)
 
     @override
     def model(self, learner: Learner) -> Above:

@@ -22,6 +22,7 @@ from saint.records import Candidate
 from saint.training._learn import Development, Whole, learn
 from saint.training._learner import Learner
 from saint.training._many import Workspace, train_many
+from saint.training._processes import Processes
 from saint.training._schedule import Schedule
 
 
@@ -77,24 +78,34 @@ def continue_training(
     seed: int = 0,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
+    processes: Processes | None = None,
 ) -> tuple[nn.Module, History]:
     """Train a copy of the whole base on the same text: the control that grafts are held against.
 
-    The arguments are those of `train`.
+    The arguments are those of `train`, and `processes` as `train_many` has them.
 
     Raises:
         QuantizedBaseError: Its weights are stored in few bits, and such weights do not learn.
+        ConfigError: The base is divided among processes.
     """
     if base.is_quantised:
         raise QuantizedBaseError(
             "the base is quantised, and weights of few bits do not learn; freeze it in full precision, or compare with "
             "LoRA on the quantised base"
         )
+    if base.is_divided:
+        raise ConfigError(
+            "the base is divided among processes, and a copy of it that learns would be whole in each; leave fsdp out"
+        )
     model = copy.deepcopy(base.model).requires_grad_(requires_grad=True)
-    schedule = schedule or Schedule()
-    learner = _whole(base.digest, model, text, schedule, lr, seed, checkpoint)
-    history = _learn_whole("full training", model, learner, select, progress)
-    base.check()
+    schedule, processes = schedule or Schedule(), processes or Processes()
+    processes.share(schedule.accumulate, setting="schedule.accumulate")
+    learner = _whole(base.digest, model, text, schedule, lr, seed, checkpoint if processes.is_first else None)
+    learner.be_as_first(processes)
+    history = _learn_whole("full training", model, learner, select, progress, processes)
+    with processes.agreed():
+        base.check()
+    processes.must_have_the_same(learner.digest, what="weights")
     return model.requires_grad_(requires_grad=False), history
 
 
@@ -247,14 +258,21 @@ def _whole(
 
 
 def _learn_whole(
-    description: str, model: nn.Module, learner: Learner, select: Corpus | None, progress: Progress | None
+    description: str,
+    model: nn.Module,
+    learner: Learner,
+    select: Corpus | None,
+    progress: Progress | None,
+    processes: Processes | None = None,
 ) -> History:
-    schedule = learner.schedule
+    schedule, processes = learner.schedule, processes or Processes()
     with (progress or Silent()).task(description, total=schedule.num_tokens, unit="tokens") as task:
-        task.advance(learner.step * schedule.tokens_per_step)
+        with processes.agreed():
+            task.advance(learner.step * schedule.tokens_per_step)
         device = next(model.parameters()).device
-        development = None if select is None else Development(select, schedule, device)
-        learn([learner], Whole(model, schedule), task, development=development)
+        development = None if select is None else Development(select, schedule, device, processes)
+        passes = Whole(model, schedule, processes)
+        learn([learner], passes, task, development=development, processes=processes)
     return learner.finish(keep_best=select is not None)
 
 
