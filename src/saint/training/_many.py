@@ -36,7 +36,7 @@ class Trained:
 
     candidate: Candidate
     graft: Graft | None
-    """None for one that failed."""
+    """None for one that failed, or that another process stopped."""
     train_tokens: int
     """Tokens that it learnt from."""
     birth_tokens: int = 0
