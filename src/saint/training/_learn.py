@@ -35,11 +35,12 @@ class Development:
         self._num_documents, self._num_bytes = select.num_documents, select.num_bytes
         rows = rows_together(schedule.seq_len, device)
         self._windows = list(select.windows(seq_len=schedule.seq_len, batch_size=rows))
+        self._owners = [int(owner) for _, _, owners in self._windows for owner in owners]
 
     def nats(self, model: nn.Module) -> PerDocument:
         """What a model pays for each document; added up in one order, however many processes there are."""
         number, size = len(self._windows), self._processes.size
-        rows = [np.zeros(len(owners)) for _, _, owners in self._windows]
+        rows = [np.zeros(len(owners)) for _, _, owners in self._windows] or [np.zeros(0)]
         with precision(self._schedule, next(model.parameters()).device):
             for first in range(0, number, size):  # all make as many passes, for each may lend weights to the others
                 index = first + self._processes.rank
@@ -49,7 +50,7 @@ class Development:
                     rows[index] = found
         paid = self._processes.summed(torch.from_numpy(np.concatenate(rows))).numpy()  # each is another's or 0
         totals = np.zeros(self._num_documents)
-        np.add.at(totals, np.concatenate([owners.numpy() for _, _, owners in self._windows]), paid)
+        np.add.at(totals, np.array(self._owners, dtype=np.int64), paid)
         return totals
 
     def bpb(self, nats: PerDocument) -> float:

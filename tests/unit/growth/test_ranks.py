@@ -1,6 +1,6 @@
 """Growth by several processes in step: the first one tells the others, who lend it weights meanwhile."""
 
-import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def made(root: Path) -> Workshop:
 
 
 @pytest.mark.distributed
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its processes")
+@pytest.mark.skipif(sys.platform != "linux", reason="forks its processes")
 @pytest.mark.slow
 def test_the_first_process_is_lent_what_it_needs_and_comes_to_the_same(tmp_path: Path) -> None:
     alone, in_pairs, divided = (made(tmp_path / name) for name in ("alone", "in_pairs", "divided"))
@@ -89,7 +89,7 @@ def test_the_first_process_is_lent_what_it_needs_and_comes_to_the_same(tmp_path:
 
 
 @pytest.mark.distributed
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its processes")
+@pytest.mark.skipif(sys.platform != "linux", reason="forks its processes")
 def test_another_process_with_another_base_is_told_of_and_ends(tmp_path: Path) -> None:
     workshop = made(tmp_path)
     base = saint.freeze(workshop.base)

@@ -1,6 +1,6 @@
 """Several processes that train together come to what one comes to, with a whole base and with one that is divided."""
 
-import os
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from in_step import in_step
 from interrupting import StopsAfter
-from saint.composition import compose, newborn
+from saint.composition import Prefix, PrefixCache, compose, newborn
 from saint.data import Splits
 from saint.errors import BaseChangedError, ConfigError, Interrupted, ProcessGoneError, WorkerError
 from saint.models import Divided, FrozenBase
@@ -22,7 +22,7 @@ from saint.training import Division, Processes, Schedule, Workspace, continue_tr
 
 SCHEDULE = Schedule(num_steps=4, batch_size=4, seq_len=16, warmup=0.2, evaluate_every=4, accumulate=2)
 
-pytestmark = [pytest.mark.distributed, pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its processes")]
+pytestmark = [pytest.mark.distributed, pytest.mark.skipif(sys.platform != "linux", reason="forks its processes")]
 
 
 def candidates(base: FrozenBase) -> list[Candidate]:
@@ -166,8 +166,29 @@ def test_a_divided_base_computes_the_same_and_holds_a_part(data: Splits) -> None
         assert held <= num_numbers / 2 + 20
 
 
+def test_what_another_does_not_know_is_computed_here_too(base: FrozenBase) -> None:
+    tokens, cache = torch.arange(16).view(2, 8), PrefixCache()
+    first = Prefix(base, (), [1], cache).read(1, tokens)
+    asked: list[bool] = []
+
+    def is_any(found: bool) -> bool:  # noqa: FBT001 - as the processes are asked
+        asked.append(found)
+        return True
+
+    again = Prefix(base, (), [1], cache, is_any=is_any).read(1, tokens)
+    assert asked == [False]
+    assert cache.num_computed == 4
+    assert torch.equal(again, first)
+    assert torch.equal(Prefix(base, (), [1], cache).read(1, tokens), first)
+    assert cache.num_computed == 4
+
+
 def test_what_differs_between_processes_is_told() -> None:
     def work(processes: Processes) -> Any:
+        given = torch.full((2, 3), float(processes.rank)).T
+        processes.copy_from_first([given])
+        assert not given.any()
+        assert processes.tell(processes.rank) == 0
         with pytest.raises(WorkerError, match="process 1 has other weights than process 0"):
             processes.must_have_the_same(str(processes.rank), what="weights")
         with (
