@@ -1,9 +1,9 @@
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
-from saint.cli._hiring import EXECUTORS, hands_for
+from saint.cli._hiring import EXECUTORS, Hiring, hands_for, size
 from saint.cli._layers import begin_by_layers
 from saint.cli._opening import open_all
 from saint.cli._terminal import registry_argument, say, share, watching
@@ -62,7 +62,22 @@ def init(
     show_default=True,
     help="Where they are: on this machine, or with Ray, which needs saint-g[ray].",
 )
-@click.option("--address", metavar="HOST:PORT", help="Of a Ray cluster; without it Ray is started here.")
+@click.option(
+    "--address",
+    metavar="HOST:PORT|auto",
+    help="Of a Ray cluster, auto for the one that runs on this machine; without it Ray is started here.",
+)
+@click.option(
+    "--gpus",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    help="Have each worker compute on so much of a GPU; a fraction shares one. Without it none does.",
+)
+@click.option(
+    "--memory",
+    callback=size,
+    metavar="SIZE",
+    help="Memory of a worker, such as 4GiB; what the largest trial of the plan takes unless given, 0 for no limit.",
+)
 @click.option(
     "--spot-check",
     callback=share,
@@ -75,10 +90,7 @@ def grow(
     base_name: str | None,
     output_dir: str | None,
     overrides: tuple[str, ...],
-    workers: int | None,
-    executor: str,
-    address: str | None,
-    spot_check: float,
+    **of_workers: Any,
 ) -> None:
     """Grow REGISTRY's base as its plan says; goes on where an earlier run stopped.
 
@@ -96,7 +108,7 @@ def grow(
     from saint.report import report_parts, summarise
 
     _must_be_of_a_plan(registry, base_name, output_dir, overrides)
-    _must_be_of_workers(workers, executor, address, spot_check)
+    hiring = _hiring(**of_workers)
     with watching() as progress:
         if registry.endswith(".toml"):
             opened, base, plan, data = begin_by_layers(registry, output_dir, overrides, progress)
@@ -104,7 +116,7 @@ def grow(
             opened, base, plan, data = open_all(registry, base_name, progress)
         restore(opened)  # refuse damaged grafts before any work is done
         try:
-            with hands_for(opened, base, plan, workers, executor, address=address, spot_check=spot_check) as hands:
+            with hands_for(opened, base, plan, hiring, progress.note) as hands:
                 grow_registry(base, data, plan, opened, progress=progress, workforce=hands)
         except HoldOutError:  # it ends growth, and what came of that was measured
             say(report_parts(summarise(opened)))
@@ -122,10 +134,16 @@ def _must_be_of_a_plan(
         raise click.UsageError("--output-dir and --set are of a PLAN; a registry has its plan already.")
 
 
-def _must_be_of_workers(workers: int | None, executor: str, address: str | None, spot_check: float) -> None:
-    if address and executor != "ray":
+def _hiring(*, workers: int | None, memory: int | None, gpus: float | None, **others: Any) -> Hiring | None:
+    """What is asked of workers; None where there are to be none."""
+    if others["address"] and others["executor"] != "ray":
         raise click.UsageError("--address is of a Ray cluster; give --executor ray.")
-    if executor == "ray" and workers is None:
+    if workers is not None:
+        return Hiring(number=workers, memory_bytes=memory, gpus=gpus or 0.0, **others)
+    if others["executor"] == "ray":
         raise click.UsageError("--executor ray needs to know how many --workers.")
-    if spot_check < 1 and workers is None:
+    if gpus is not None or memory is not None:
+        raise click.UsageError("--gpus and --memory are of each worker; give --workers.")
+    if others["spot_check"] < 1:
         raise click.UsageError("--spot-check is of what workers answer; give --workers.")
+    return None

@@ -14,7 +14,15 @@ from saint import grafts, records
 from saint.composition import PrefixCache, boundary_of, restore_one
 from saint.errors import GraftFileError, RefusedResultError, SaintError
 from saint.grafts import Graft, grow_from
-from saint.growth._answers import Answer, chosen_documents, history_in, must_be_as_said, with_measured
+from saint.growth._answers import (
+    ON_A_GPU,
+    Answer,
+    Tolerance,
+    chosen_documents,
+    history_in,
+    must_be_as_said,
+    with_measured,
+)
 from saint.growth._greeting import greeted
 from saint.growth._journal import Journal
 from saint.growth._orders import Brief, MeasureAgain, TrainWhole, order_for, sent
@@ -30,8 +38,6 @@ from saint.registry import Entry, Registry
 from saint.search import Crew, Effort, Executor, Job, Lookout, OpenBench, Role, unpack
 from saint.training import Schedule, SelectReader, Trained, birth_tokens, train_many
 
-_AGREES_BPB = 1e-5
-"""How far what a worker measures again may be from the evidence; other numbers of threads are less far apart."""
 _BYTES_PER_LOSS = 32
 VALIDATED = "validated"
 WORK_DONE = "work_done"
@@ -66,6 +72,7 @@ class Hands(Workforce):
                 it is back. Below 1 a worker also says what it costs on each, and a lie about few of them may pass.
         """
         self.brief = brief
+        self._tolerance = ON_A_GPU if brief.gpus else Tolerance()
         self.crew = Crew(executor, number, greet=self._greet, lease_s=lease_s)
         self._lookout, self._spot_check = lookout, spot_check
         self._num_lost = 0
@@ -236,7 +243,7 @@ class Hands(Workforce):
             return self._failed(journal, trial, failure)
         graft = self._graft(trial, pieces)
         history = history_in(trial.schedule, told, trial)
-        graft.history = with_measured(history, self._measured_again(journal, trial, graft, told))
+        graft.history = with_measured(history, self._measured_again(journal, trial, graft, told), self._tolerance)
         birth = told.whole("birth_tokens", at_most=0 if trial.start else birth_tokens(trial.candidate, trial.schedule))
         if birth != history.birth_tokens:
             raise RefusedResultError(f"it was shown {birth:,} tokens before it learnt, or {history.birth_tokens:,}")
@@ -286,7 +293,7 @@ class Hands(Workforce):
             if isinstance(error, SaintError):
                 raise
             raise RefusedResultError(f"the weights that it left cannot be used ({error})") from error
-        return ControlMade(history=with_measured(history, measured))
+        return ControlMade(history=with_measured(history, measured, self._tolerance))
 
     def _validated(
         self, journal: Journal, entry: Entry, stack: Sequence[Graft], graft: Graft, job: Job, worker: str, answer: bytes
@@ -302,15 +309,15 @@ class Hands(Workforce):
         select, evidence = journal.data.select, entry.evidence
         found = {name: told.losses(name, corpus.num_documents) for name, corpus in select.items()}
         apart = apart_bpb(found, evidence, select)
-        if apart > _AGREES_BPB:
+        if apart > self._tolerance.validated_bpb:
             here = measured_here(journal.base, stack, graft, select, seq_len=journal.plan.evaluation_seq_len)
-            if abs(apart_bpb(here, evidence, select) - apart) > _AGREES_BPB:
+            if abs(apart_bpb(here, evidence, select) - apart) > self._tolerance.validated_bpb:
                 raise RefusedResultError("what it says that an accepted graft does to text is not what it does")
-        body = {"graft": entry.digest, "stack": evidence.stack, "agrees": apart <= _AGREES_BPB}
+        body = {"graft": entry.digest, "stack": evidence.stack, "agrees": apart <= self._tolerance.validated_bpb}
         journal.registry.write(
             VALIDATED, {**body, "apart_bpb": apart, "made_on": self._environments[worker]["machine"]}
         )
-        if apart > _AGREES_BPB:
+        if apart > self._tolerance.validated_bpb:
             journal.progress.note(
                 f"{job.label}, which was accepted, does to development text what is {apart:.2g} bits per byte from its "
                 "evidence; look at `saint show` and take it out with `saint rollback` if that matters"
@@ -362,7 +369,7 @@ class Hands(Workforce):
         chosen = chosen_documents(select.num_documents, self._spot_check)
         with closing(PrefixCache()) as cache:
             spot = SelectReader(journal.base, trial.stack, select.take(chosen), trial.schedule, cache=cache)
-            must_be_as_said(nats[chosen], spot.nats(graft))
+            must_be_as_said(nats[chosen], spot.nats(graft), self._tolerance)
         return reader.bpb(nats)
 
     def _reader(self, journal: Journal, schedule: Schedule, stack: Sequence[Graft]) -> SelectReader:
@@ -374,7 +381,8 @@ class Hands(Workforce):
         return self._readers[name]
 
     def _greet(self, worker: str, hello: bytes) -> None:
-        self._environments[worker] = greeted(worker, hello, self.brief)
+        first = next(iter(self._environments.values()), None)
+        self._environments[worker] = greeted(worker, hello, self.brief, first)
 
 
 def _less(one: Effort, other: Effort) -> Effort:

@@ -190,6 +190,7 @@ class _Round:
     def begin(self, born: Born, start: Start | None, checkpoint: Path | None) -> _Run:
         """Make ready to learn, or take up what was saved."""
         graft = born.graft
+        graft.to(device=self._base.model.device)  # before AdamW's moments are taken up, which are where it is
         candidate, schedule, full = graft.candidate, self._schedule, graft.strength
         batches = self._text.batches(
             batch_size=schedule.batch_size, seq_len=schedule.seq_len, seed=candidate.seed, shift=schedule.shift
