@@ -21,10 +21,12 @@ from saint.search._share import Share, in_gib
 
 _CONNECT_S = 5.0
 _ANSWER_S = 60.0  # most of it is importing Ray, where much else runs
+_GIVE_UP_S = 5  # for Ray to be connected to
 _LOOK_S = 120.0  # a process on each machine has to be started for it
 _STARTS = 3
 _LONG = 300  # of what is told of an error
 _STORE_BYTES = 1 << 28  # of the object store of a cluster of our own: what workers answer goes through it, no base
+_TOKENS = "RAY_AUTH_MODE"
 _ASK = """
 import sys
 import ray._raylet
@@ -199,7 +201,11 @@ _QUIET = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error
 
 
 def _must_answer(address: str) -> None:
-    """Ask without Ray first, which would try for a minute or two."""
+    """Ask without Ray first, which would try for a minute or two, and find out whether the cluster wants a token.
+
+    Since 2.60 `ray start` makes a cluster that wants one wherever there is one, and whoever gives it to a cluster that
+    wants none has its actors cancelled; Ray does not look which of both a cluster with an address is.
+    """
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or "/" in host:
         raise ConfigError(f"expected --address HOST:PORT or auto, got {address}; `ray start --head` says it")
@@ -208,16 +214,37 @@ def _must_answer(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
     except (OSError, OverflowError) as error:
         raise ConfigError(f"no Ray cluster answers at {address} ({error}); {remedy}") from error
-    try:
-        asked = subprocess.run(  # noqa: S603 - a fixed program, and an address that was connected to
-            [sys.executable, "-c", _ASK, address], capture_output=True, timeout=_ANSWER_S, text=True, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ConfigError(
-            f"something answers at {address} and is no Ray cluster, or did not say so in {_ANSWER_S:g} s; {remedy}"
-        ) from error
-    if asked.returncode:
-        raise ConfigError(f"something answers at {address} and is no Ray cluster; {remedy}")
+    for mode in ("disabled", "token"):
+        try:
+            asked = subprocess.run(  # noqa: S603 - a fixed program, and an address that was connected to
+                [sys.executable, "-c", _ASK, address],
+                env={**os.environ, _TOKENS: mode, "RAY_py_gcs_connect_timeout_s": f"{_GIVE_UP_S}"},
+                capture_output=True,
+                timeout=_ANSWER_S,
+                text=True,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ConfigError(
+                f"something answers at {address} and is no Ray cluster, or did not say so in {_ANSWER_S:g} s; {remedy}"
+            ) from error
+        if not asked.returncode:
+            _give_token(mode)
+            return
+        if "uthentication" not in asked.stderr:
+            raise ConfigError(f"something answers at {address} and is no Ray cluster; {remedy}")
+    raise ConfigError(
+        f"the cluster at {address} wants a token that is not here; `ray get-auth-token` says it on the machine where the "
+        "cluster was started, and RAY_AUTH_TOKEN may hold it here"
+    )
+
+
+def _give_token(mode: str) -> None:
+    """Tell Ray, which may be loaded already, whether to give its token."""
+    os.environ[_TOKENS] = mode
+    from ray._raylet import Config
+
+    Config.initialize("")
 
 
 def found_here() -> str:
