@@ -54,6 +54,7 @@ class RayCluster:
             WorkerError: Ray could not be started here.
         """
         self.share, self.is_own = share or Share(), address is None
+        self._tokens = os.environ.get(_TOKENS)
         if find_spec("ray") is None:
             raise MissingPackageError("workers on a cluster need the package ray: pip install 'saint-g[ray]'")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
@@ -75,6 +76,7 @@ class RayCluster:
         """Be no part of it any more; one that was started ends."""
         if self.ray.is_initialized():
             self.ray.shutdown()
+        _give_token(self._tokens)
 
     def look(self, parcels: Sequence[Parcel], shared: Path) -> bool:
         """Ask every machine for its version of this package, and for room for what would be brought to it.
@@ -234,14 +236,17 @@ def _must_answer(address: str) -> None:
         if "uthentication" not in asked.stderr:
             raise ConfigError(f"something answers at {address} and is no Ray cluster; {remedy}")
     raise ConfigError(
-        f"the cluster at {address} wants a token that is not here; `ray get-auth-token` says it on the machine where the "
-        "cluster was started, and RAY_AUTH_TOKEN may hold it here"
+        f"the cluster at {address} wants a token that is not here; on the machine where it was started `ray "
+        "get-auth-token` says it, and here RAY_AUTH_TOKEN may hold it"
     )
 
 
-def _give_token(mode: str) -> None:
-    """Tell Ray, which may be loaded already, whether to give its token."""
-    os.environ[_TOKENS] = mode
+def _give_token(mode: str | None) -> None:
+    """Tell Ray, which may be loaded already, whether to give its token; None for its own mind."""
+    if mode is None:
+        os.environ.pop(_TOKENS, None)
+    else:
+        os.environ[_TOKENS] = mode
     from ray._raylet import Config
 
     Config.initialize("")
