@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, final
@@ -247,9 +248,8 @@ def _give_token(mode: str | None) -> None:
         os.environ.pop(_TOKENS, None)
     else:
         os.environ[_TOKENS] = mode
-    from ray._raylet import Config
-
-    Config.initialize("")
+    raylet: Any = import_module("ray._raylet")
+    raylet.Config.initialize("")
 
 
 def found_here() -> str:
