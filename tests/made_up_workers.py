@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 from typing_extensions import override
 
 from saint.errors import ConfigError
-from saint.progress import Progress
+from saint.progress import Progress, Silent
 from saint.search import Bench, Executor, Heard, Lease, OpenBench
 
 Work = Callable[[Lease], list[Heard]]
@@ -84,6 +85,7 @@ class Counting(Bench):
         with self._progress.task("counting", total=body["to"], unit="numbers") as task:
             for _ in range(body["to"]):
                 task.advance(1)
+        time.sleep(body.get("for_s", 0))
         if body.get("fail"):
             raise ConfigError("no such number")
         if body.get("die_once") and not (mark := Path(body["die_once"])).exists():
@@ -94,12 +96,17 @@ class Counting(Bench):
         if body.get("long_once") and not (mark := Path(body["long_once"])).exists():
             mark.touch()
             return b"x" * (3 << 20)
-        return b"x" * body.get("num_bytes", 1)
+        return os.environ[body["variable"]].encode() if "variable" in body else b"x" * body.get("num_bytes", 1)
 
 
 def counting(progress: Progress) -> Bench:
     """Open a bench that counts."""
     return Counting(progress)
+
+
+def counting_anywhere(_folders: Sequence[Path]) -> OpenBench:
+    """Open a bench that counts, wherever it is."""
+    return counting
 
 
 class Reading(Counting):
@@ -128,6 +135,19 @@ def refusing(_progress: Progress) -> Bench:
 def refusing_anywhere(_folders: Sequence[Path]) -> OpenBench:
     """Open nothing, wherever it is."""
     return refusing
+
+
+def with_a_gpu(_progress: Progress) -> Bench:
+    """Open what a worker that was promised half a GPU opens."""
+    from saint.growth._gpus import device_for  # which loads PyTorch
+
+    device_for(0.5)
+    return Counting(Silent())
+
+
+def with_a_gpu_anywhere(_folders: Sequence[Path]) -> OpenBench:
+    """Open it wherever it is."""
+    return with_a_gpu
 
 
 @dataclass(frozen=True)

@@ -1,64 +1,147 @@
 """Who does the work of growth: nobody but this process, or workers somewhere."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, final
+
+import click
 
 if TYPE_CHECKING:
-    from saint.growth import Brief, Hands, Plan
+    from saint.growth import Brief, CheckingCrew, Hands, Plan, TrialMemory
     from saint.models import FrozenBase
     from saint.registry import Registry
     from saint.search import Executor
 
 EXECUTORS = ("processes", "ray")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]i?B|B?)")
+_POWERS = ("", "K", "M", "G", "T")
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hiring:
+    """What is asked of workers on the command line."""
+
+    number: int
+    executor: str = EXECUTORS[0]
+    address: str | None = None
+    """Of a cluster that is there; None for this machine."""
+    gpus: float = 0.0
+    """Of a GPU, for each; 0 for none."""
+    memory_bytes: int | None = None
+    """For each; None for what the largest trial of the plan takes."""
+    spot_check: float = 1.0
+    """Share of development text that each graft is measured again on."""
+    checkers: int = 0
+    """Processes of this machine that measure them for the coordinator."""
+
+
+def size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """A size such as 4GiB or 500MB, in bytes."""
+    if value is None:
+        return None
+    if (found := _SIZE.fullmatch(value.strip())) is None:
+        said = f"{value!r} is no size; give such as 4GiB, 500MB, or a number of bytes"
+        raise click.BadParameter(said, ctx=context, param=parameter)
+    number, unit = found.groups()
+    step = 1024.0 if "i" in unit else 1000.0
+    return round(float(number) * pow(step, _POWERS.index(unit.rstrip("iB"))))
 
 
 @contextmanager
 def hands_for(
-    registry: "Registry",
-    base: "FrozenBase",
-    plan: "Plan",
-    number: int | None,
-    executor: str,
-    *,
-    address: str | None = None,
-    spot_check: float = 1.0,
+    registry: "Registry", base: "FrozenBase", plan: "Plan", hiring: Hiring | None, note: Callable[[str], None]
 ) -> "Iterator[Hands | None]":
-    """Workers for a registry, which others may look on at; nobody where no number is given.
+    """Workers for a registry, which others may look on at; nobody where nobody is asked for.
 
     Args:
-        address: Of a cluster that is there; None for this machine.
-        spot_check: Share of development text that each graft is measured again on.
+        note: Told in a sentence what is not as one might think.
 
     Raises:
-        ConfigError: The base or the plan does not allow for any, or the cluster cannot have them.
+        ConfigError: The base or the plan does not allow for any, or the machine or the cluster cannot have them.
     """
-    if number is None:
+    if hiring is None:
         yield None
         return
     from saint.growth import Hands, brief_for
     from saint.search import Lookout
 
-    brief = brief_for(registry, base, plan, num_sharing=number)
-    brief, workers = _hired(brief, number, executor, address)
+    own = brief_for(registry, base, plan, num_sharing=hiring.number + hiring.checkers)
+    brief, workers = _hired(registry, base, plan, replace(own, gpus=hiring.gpus), hiring, note)
     with (
-        Lookout(registry.work, executor=executor) as lookout,
-        Hands(registry, brief, workers, number, lookout=lookout, spot_check=spot_check) as hands,
+        Lookout(registry.work, executor=hiring.executor) as lookout,
+        _checking(own, hiring.checkers) as checking,
+        Hands(
+            registry, brief, workers, hiring.number, lookout=lookout, spot_check=hiring.spot_check, checking=checking
+        ) as hands,
     ):
         yield hands
 
 
-def _hired(brief: "Brief", number: int, executor: str, address: str | None) -> "tuple[Brief, Executor]":
+@contextmanager
+def _checking(brief: "Brief", number: int) -> "Iterator[CheckingCrew | None]":
+    """Processes that measure for the coordinator, where there are to be any."""
+    if not number:
+        yield None
+        return
+    from saint.cli._terminal import quieten
+    from saint.growth import CheckingCrew, opening
+    from saint.search import Processes
+
+    with CheckingCrew(brief, Processes(opening(brief, quieten)), number) as crew:
+        yield crew
+
+
+def _hired(
+    registry: "Registry",
+    base: "FrozenBase",
+    plan: "Plan",
+    brief: "Brief",
+    hiring: Hiring,
+    note: Callable[[str], None],
+) -> "tuple[Brief, Executor]":
     """Where the workers are, and what they are told of where they find everything."""
     from saint.cli._terminal import quieten
-    from saint.growth import on_cluster, opening
-    from saint.search import Processes, RayCluster
+    from saint.growth import gpus_for, on_cluster, opening, trial_memory
+    from saint.search import Processes, RayCluster, Share, free_memory, must_have_memory
 
-    if executor == "processes":
-        return brief, Processes(opening(brief, quieten))
-    cluster = RayCluster(number=number, address=address)
+    is_here = hiring.address is None
+    environments = gpus_for(hiring.number, hiring.gpus) if hiring.gpus and is_here else []
+    found = trial_memory(registry, base, plan, num_sharing=brief.num_sharing)
+    if found is not None:
+        brief = replace(brief, cache_bytes=_cache_bytes(found, brief.num_sharing, hiring.memory_bytes))
+    if is_here and found is not None and hiring.memory_bytes != 0:
+        each, shared = _here(found, hiring.memory_bytes)
+        must_have_memory(hiring.number, each, shared + hiring.checkers * each, free_memory())
+    if hiring.executor == "processes":
+        return brief, Processes(opening(brief, quieten), environments)
+    share = Share(gpus=hiring.gpus, memory_bytes=_set_aside(found, brief.num_sharing, hiring.memory_bytes))
+    cluster = RayCluster(number=hiring.number, address=hiring.address, share=share)
     try:
+        if cluster.num_waiting:
+            note(f"{cluster.num_waiting} of {hiring.number} workers wait for machines that Ray has yet to start")
         return on_cluster(brief, cluster, quieten)
     except BaseException:
         cluster.leave()
         raise
+
+
+def _here(found: "TrialMemory", asked: int | None) -> tuple[int, int]:
+    """Bytes of each worker on this machine for itself, and those that are there once."""
+    return (found.own, found.shared) if asked is None else (asked, found.base)
+
+
+def _set_aside(found: "TrialMemory | None", num_sharing: int, asked: int | None) -> int:
+    """Bytes that Ray sets aside for a worker."""
+    if asked is not None or found is None:
+        return asked or 0
+    return found.of_one(num_sharing)
+
+
+def _cache_bytes(found: "TrialMemory", num_sharing: int, asked: int | None) -> int | None:
+    """Most memory for a worker's cache: what is left of what it may take."""
+    if not asked:
+        return None
+    return max(0, asked - found.of_one(num_sharing) + found.cache)

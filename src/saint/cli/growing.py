@@ -1,9 +1,9 @@
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
-from saint.cli._hiring import EXECUTORS, hands_for
+from saint.cli._hiring import EXECUTORS, Hiring, hands_for, size
 from saint.cli._layers import begin_by_layers
 from saint.cli._opening import open_all
 from saint.cli._ranks import Several, are_several, is_another, leading, serve_the_first, several_options
@@ -63,7 +63,22 @@ def init(
     show_default=True,
     help="Where they are: on this machine, or with Ray, which needs saint-g[ray].",
 )
-@click.option("--address", metavar="HOST:PORT", help="Of a Ray cluster; without it Ray is started here.")
+@click.option(
+    "--address",
+    metavar="HOST:PORT|auto",
+    help="Of a Ray cluster, auto for the one that runs on this machine; without it Ray is started here.",
+)
+@click.option(
+    "--gpus",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    help="Have each worker compute on so much of a GPU; a fraction shares one. Without it none does.",
+)
+@click.option(
+    "--memory",
+    callback=size,
+    metavar="SIZE",
+    help="Memory of a worker, such as 4GiB; what the largest trial of the plan takes unless given, 0 for no limit.",
+)
 @click.option(
     "--spot-check",
     callback=share,
@@ -71,17 +86,21 @@ def init(
     show_default=True,
     help="Share of development text that each graft which comes back is measured again on.",
 )
+@click.option(
+    "--checkers",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Have so many more processes of this machine measure what workers answer; without any the coordinator does.",
+)
 @several_options
 def grow(
     registry: str,
     base_name: str | None,
     output_dir: str | None,
     overrides: tuple[str, ...],
-    workers: int | None,
-    executor: str,
-    address: str | None,
-    spot_check: float,
     several: Several,
+    **of_workers: Any,
 ) -> None:
     """Grow REGISTRY's base as its plan says; goes on where an earlier run stopped.
 
@@ -104,7 +123,7 @@ def grow(
     from saint.report import report_parts, summarise
 
     _must_be_of_a_plan(registry, base_name, output_dir, overrides)
-    _must_be_of_workers(workers, executor, address, spot_check)
+    hiring = _hiring(**of_workers)
     several.must_be_there()
     with watching() as progress, leading(several.device) as ranks:
         if registry.endswith(".toml"):
@@ -115,7 +134,7 @@ def grow(
         if ranks is not None:
             ranks.begin(brief_of(opened, base, plan, num_sharing=1), plan, base, fsdp=several.fsdp)
         try:
-            with hands_for(opened, base, plan, workers, executor, address=address, spot_check=spot_check) as hands:
+            with hands_for(opened, base, plan, hiring, progress.note) as hands:
                 grow_registry(base, data, plan, opened, progress=progress, workforce=ranks or hands)
         except HoldOutError:  # it ends growth, and what came of that was measured
             say(report_parts(summarise(opened)))
@@ -133,15 +152,23 @@ def _must_be_of_a_plan(
         raise click.UsageError("--output-dir and --set are of a PLAN; a registry has its plan already.")
 
 
-def _must_be_of_workers(workers: int | None, executor: str, address: str | None, spot_check: float) -> None:
-    if address and executor != "ray":
+def _hiring(*, workers: int | None, memory: int | None, gpus: float | None, **others: Any) -> Hiring | None:
+    """What is asked of workers; None where there are to be none."""
+    if others["address"] and others["executor"] != "ray":
         raise click.UsageError("--address is of a Ray cluster; give --executor ray.")
-    if executor == "ray" and workers is None:
-        raise click.UsageError("--executor ray needs to know how many --workers.")
     if workers is not None and are_several():
         raise click.UsageError(
             "under torchrun all processes train each candidate together; leave --workers out, or start saint grow by "
             "itself."
         )
-    if spot_check < 1 and workers is None:
-        raise click.UsageError("--spot-check is of what workers answer; give --workers.")
+    if others["checkers"] and others["spot_check"] < 1:
+        raise click.UsageError("--checkers measure every graft in full; leave --spot-check out.")
+    if workers is not None:
+        return Hiring(number=workers, memory_bytes=memory, gpus=gpus or 0.0, **others)
+    if others["executor"] == "ray":
+        raise click.UsageError("--executor ray needs to know how many --workers.")
+    if gpus is not None or memory is not None:
+        raise click.UsageError("--gpus and --memory are of each worker; give --workers.")
+    if others["spot_check"] < 1 or others["checkers"]:
+        raise click.UsageError("--spot-check and --checkers are of what workers answer; give --workers.")
+    return None

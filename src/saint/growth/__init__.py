@@ -16,6 +16,7 @@ from saint.growth._first import (
     make_first_stage as make_first_stage,
     must_be_drawn as must_be_drawn,
 )
+from saint.growth._gpus import gpus_for as gpus_for
 from saint.growth._grow import grow as grow
 from saint.growth._hands import Hands as Hands, opening as opening
 from saint.growth._head_state import HEAD_PARTS as HEAD_PARTS
@@ -34,6 +35,7 @@ from saint.growth._layerwise import (
     LayerStage as LayerStage,
     Layerwise as Layerwise,
 )
+from saint.growth._memory import TrialMemory as TrialMemory, trial_memory as trial_memory
 from saint.growth._orders import Brief as Brief, brief_for as brief_for, brief_of as brief_of
 from saint.growth._parcels import (
     OpeningAnywhere as OpeningAnywhere,

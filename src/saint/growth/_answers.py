@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import SystemRandom
 from typing import Any, final
 
@@ -16,14 +16,27 @@ from saint.growth._trial import Leg, Trial
 from saint.training import Schedule
 
 PerDocument = Float64[np.ndarray, " documents"]
-_TOLERANCE = 1e-6
-"""Of what a worker says its graft costs on *select*, relative: the coordinator may have other threads, and another
-processor rounds otherwise. Its own figure is the one that is kept."""
-_SPOT_TOLERANCE = 1e-5
-"""Of what a graft costs on one document: with other documents beside it, it is rounded otherwise."""
 _FEWEST = 16
 """Documents that are looked at, however small the share."""
 _LETTERS = 4000
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tolerance:
+    """How far what a worker says may be from what the coordinator finds; its own figure is the one that is kept."""
+
+    whole: float = 1e-6
+    """Of what a graft costs on *select*, relative: the coordinator may have other threads, and another processor
+    rounds otherwise."""
+    each: float = 1e-5
+    """Of what it costs on one document, relative and in nats: with others beside it, it is rounded otherwise."""
+    validated_bpb: float = 1e-5
+    """Of what is measured again from the evidence; other numbers of threads are less far apart."""
+
+
+ON_A_GPU = Tolerance(whole=1e-3, each=1e-3, validated_bpb=1e-3)
+"""Where a worker computes on a GPU and the coordinator on a processor: room for bases in bfloat16; not measured."""
 
 
 @final
@@ -138,13 +151,13 @@ def chosen_documents(number: int, share: float) -> Int64[np.ndarray, " chosen"]:
     return np.array(sorted(SystemRandom().sample(range(number), most)))
 
 
-def must_be_as_said(said: PerDocument, found: PerDocument) -> None:
+def must_be_as_said(said: PerDocument, found: PerDocument, tolerance: Tolerance) -> None:
     """Refuse costs of documents that are not what they are found to be.
 
     Raises:
         RefusedResultError: Of one it is not.
     """
-    if not np.allclose(said, found, rtol=_SPOT_TOLERANCE, atol=_SPOT_TOLERANCE):
+    if not np.allclose(said, found, rtol=tolerance.each, atol=tolerance.each):
         worst = int(np.argmax(np.abs(said - found)))
         raise RefusedResultError(
             f"it said that its graft costs {said[worst]:.6f} nats on a document of {len(said)} that were looked at; it "
@@ -156,7 +169,7 @@ def _is_finite(number: Any) -> bool:
     return type(number) is float and math.isfinite(number)
 
 
-def with_measured(history: History, measured: float) -> History:
+def with_measured(history: History, measured: float, tolerance: Tolerance) -> History:
     """The same with the coordinator's own figure for the weights that it was sent, where these were evaluated.
 
     Raises:
@@ -165,12 +178,12 @@ def with_measured(history: History, measured: float) -> History:
     at = history.best_tokens
     if (claimed := dict(history.select_bpb).get(at)) is None:
         return history
-    must_agree(claimed, measured, "bits per byte")
+    must_agree(claimed, measured, "bits per byte", tolerance)
     figures = tuple((tokens, measured if tokens == at else bpb) for tokens, bpb in history.select_bpb)
     return replace(history, select_bpb=figures)
 
 
-def must_agree(claimed: float | None, measured: float, unit: str) -> None:
+def must_agree(claimed: float | None, measured: float, unit: str, tolerance: Tolerance) -> None:
     """Refuse what a worker says that its graft costs if it was found to cost something else.
 
     Args:
@@ -182,6 +195,6 @@ def must_agree(claimed: float | None, measured: float, unit: str) -> None:
     is_number = math.isfinite(measured)
     if claimed is None and not is_number:
         return
-    if claimed is None or not is_number or abs(claimed - measured) > _TOLERANCE * abs(measured):
+    if claimed is None or not is_number or abs(claimed - measured) > tolerance.whole * abs(measured):
         said = "no number" if claimed is None else f"{claimed:.6f}"
         raise RefusedResultError(f"it said that its graft costs {said} {unit}; it costs {measured:.6f}")

@@ -14,6 +14,7 @@ from saint.grafts import Graft, History, grow_from
 from saint.growth._answers import (
     Answer,
     PerDocument,
+    Tolerance,
     chosen_documents,
     history_in,
     must_agree,
@@ -48,15 +49,19 @@ _DRIFT = 1.01
 class Checker:
     """Looks at what comes back, with what it needs for that at hand."""
 
-    def __init__(self, *, spot_check: float, sends_checkpoints: bool, crew: CheckingCrew | None = None) -> None:
+    def __init__(
+        self, *, spot_check: float, sends_checkpoints: bool, tolerance: Tolerance, crew: CheckingCrew | None = None
+    ) -> None:
         """Describe it.
 
         Args:
             spot_check: Share of the documents of *select* that a graft is measured on.
             sends_checkpoints: Whether a part comes with its checkpoint, as where there is no common folder.
+            tolerance: How far what a worker says may be from what is found.
             crew: Processes that measure grafts for this one, on all of *select*.
         """
         self._spot_check, self._sends_checkpoints, self._crew = spot_check, sends_checkpoints, crew
+        self._tolerance = tolerance
         self._cache: PrefixCache | None = None
         self._readers: dict[str, SelectReader] = {}
 
@@ -124,11 +129,11 @@ class Checker:
             if (nats := measuring()) is None:
                 return None
             if leg.until is not None:
-                must_agree(told.number("rung_nats"), float(nats.sum()), "nats at the rung")
+                must_agree(told.number("rung_nats"), float(nats.sum()), "nats at the rung", self._tolerance)
             if self._sends(leg):
                 self._keep_checkpoint(journal, trial, graft, history, pieces[1])
             reader = self.reader(journal, trial.schedule, trial.stack)
-            graft.history = with_measured(history, reader.bpb(nats))
+            graft.history = with_measured(history, reader.bpb(nats), self._tolerance)
             trained = Trained(
                 candidate=candidate, graft=graft, train_tokens=history.train_tokens, birth_tokens=birth, time_s=time_s
             )
@@ -218,7 +223,7 @@ class Checker:
         chosen = chosen_documents(select.num_documents, self._spot_check)
         with closing(cache_of(journal.plan.search)) as cache:
             spot = SelectReader(journal.base, trial.stack, select.take(chosen), trial.schedule, cache=cache)
-            must_be_as_said(nats[chosen], spot.nats(graft))
+            must_be_as_said(nats[chosen], spot.nats(graft), self._tolerance)
         return nats
 
     def _keep_checkpoint(self, journal: Journal, trial: Trial, graft: Graft, history: History, content: bytes) -> None:

@@ -11,8 +11,11 @@ from saint.growth._orders import Brief
 from saint.search import unpack
 
 
-def greeted(worker: str, hello: bytes, brief: Brief) -> dict[str, Any]:
+def greeted(worker: str, hello: bytes, brief: Brief, first: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What a worker works with.
+
+    Args:
+        first: The same of the first worker that was one of ours; GPUs of another sort compute other grafts.
 
     Raises:
         UnfitWorkerError: It has another base or another version of anything that decides results; the message says
@@ -40,7 +43,24 @@ def greeted(worker: str, hello: bytes, brief: Brief) -> dict[str, Any]:
             f"{worker} has other code of saint-g {versions.get('saint-g')} than the coordinator; install the same "
             "everywhere"
         )
-    return {**ours, "machine": _machine_of(theirs.get("machine"), ours["machine"])}
+    machine = _machine_of(theirs.get("machine"), ours["machine"])
+    _must_compute_alike(worker, machine, brief, first)
+    return {**ours, "machine": machine}
+
+
+def _must_compute_alike(worker: str, machine: Mapping[str, Any], brief: Brief, first: Mapping[str, Any] | None) -> None:
+    """What a candidate comes to must not depend on which worker trains it."""
+    if machine["device"] != (expected := "cuda" if brief.gpus else "cpu"):
+        raise UnfitWorkerError(
+            f"{worker} computes on {machine['device']}, expected {expected}; install one version of saint-g and "
+            "PyTorch everywhere"
+        )
+    theirs, ours = machine["accelerator"], (first or {"machine": machine})["machine"]["accelerator"]
+    if theirs != ours:
+        raise UnfitWorkerError(
+            f"{worker} computes on {theirs}, and the first worker on {ours}, so that what is grown would depend on who "
+            "trains it; have workers on GPUs of one sort"
+        )
 
 
 def _machine_of(told: Any, ours: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from saint import records
 from saint.composition import boundary_of, restore_one
 from saint.errors import RefusedResultError, SaintError
 from saint.grafts import Graft
-from saint.growth._answers import Answer, history_in, with_measured
+from saint.growth._answers import ON_A_GPU, Answer, Tolerance, history_in, with_measured
 from saint.growth._brackets import Brackets
 from saint.growth._checking_crew import CheckingCrew
 from saint.growth._checks import BYTES_PER_LOSS, Checker
@@ -32,8 +32,6 @@ from saint.registry import Entry, Registry
 from saint.search import Attentive, Crew, Effort, Executor, Job, Lookout, OpenBench, Role, unpack
 from saint.training import Arrived
 
-_AGREES_BPB = 1e-5
-"""How far what a worker measures again may be from the evidence; other numbers of threads are less far apart."""
 VALIDATED = "validated"
 WORK_DONE = "work_done"
 
@@ -69,6 +67,7 @@ class Hands(Workforce):
             checking: Processes that measure grafts for the coordinator on all of *select*, beside it.
         """
         self.brief = brief
+        self._tolerance = ON_A_GPU if brief.gpus else Tolerance()
         self.crew = Crew(executor, number, greet=self._greet, lease_s=lease_s)
         self._lookout, self._spot_check, self._checking = lookout, spot_check, checking
         self._num_lost = 0
@@ -76,7 +75,9 @@ class Hands(Workforce):
         self._written: dict[Role, Effort] = {}
         self._told_lost, self._told_refused = 0, 0
         self._registry = registry
-        self.checker = Checker(spot_check=spot_check, sends_checkpoints=not brief.work, crew=checking)
+        self.checker = Checker(
+            spot_check=spot_check, sends_checkpoints=not brief.work, tolerance=self._tolerance, crew=checking
+        )
         self._environments: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> Self:
@@ -287,7 +288,7 @@ class Hands(Workforce):
             if isinstance(error, SaintError):
                 raise
             raise RefusedResultError(f"the weights that it left cannot be used ({error})") from error
-        return ControlMade(history=with_measured(history, measured))
+        return ControlMade(history=with_measured(history, measured, self._tolerance))
 
     def _validated(
         self, journal: Journal, entry: Entry, stack: Sequence[Graft], graft: Graft, job: Job, worker: str, answer: bytes
@@ -303,15 +304,15 @@ class Hands(Workforce):
         select, evidence = journal.data.select, entry.evidence
         found = {name: told.losses(name, corpus.num_documents) for name, corpus in select.items()}
         apart = apart_bpb(found, evidence, select)
-        if apart > _AGREES_BPB:
+        if apart > self._tolerance.validated_bpb:
             here = measured_here(journal.base, stack, graft, select, seq_len=journal.plan.evaluation_seq_len)
-            if abs(apart_bpb(here, evidence, select) - apart) > _AGREES_BPB:
+            if abs(apart_bpb(here, evidence, select) - apart) > self._tolerance.validated_bpb:
                 raise RefusedResultError("what it says that an accepted graft does to text is not what it does")
-        body = {"graft": entry.digest, "stack": evidence.stack, "agrees": apart <= _AGREES_BPB}
+        body = {"graft": entry.digest, "stack": evidence.stack, "agrees": apart <= self._tolerance.validated_bpb}
         journal.registry.write(
             VALIDATED, {**body, "apart_bpb": apart, "made_on": self._environments[worker]["machine"]}
         )
-        if apart > _AGREES_BPB:
+        if apart > self._tolerance.validated_bpb:
             journal.progress.note(
                 f"{job.label}, which was accepted, does to development text what is {apart:.2g} bits per byte from its "
                 "evidence; look at `saint show` and take it out with `saint rollback` if that matters"
@@ -330,7 +331,8 @@ class Hands(Workforce):
         return self._environments.get(worker)
 
     def _greet(self, worker: str, hello: bytes) -> None:
-        self._environments[worker] = greeted(worker, hello, self.brief)
+        first = next(iter(self._environments.values()), None)
+        self._environments[worker] = greeted(worker, hello, self.brief, first)
 
 
 def _less(one: Effort, other: Effort) -> Effort:

@@ -46,6 +46,10 @@ class Brief:
     """Of the windows that evidence is measured on."""
     num_sharing: int
     """How many workers share a machine's memory."""
+    gpus: float = 0.0
+    """Of a GPU, that a worker computes on; 0 for none."""
+    cache_bytes: int | None = None
+    """Most memory for what the blocks below give; None for an equal part of what is free."""
 
 
 def brief_for(registry: Registry, base: FrozenBase, plan: Plan, *, num_sharing: int) -> Brief:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
+from torch import nn
 from typing_extensions import override
 
 from saint import records
@@ -17,6 +18,7 @@ from saint.errors import DataError, DivergedError, WorkerError
 from saint.evaluation import Losses
 from saint.grafts import Graft
 from saint.growth._environment import environment
+from saint.growth._gpus import device_for
 from saint.growth._orders import Brief, MeasureAgain, MeasureGraft, SentGraft, TrainGraft, TrainWhole, answer_header
 from saint.growth._whole import save_weights
 from saint.models import FrozenBase, freeze
@@ -37,12 +39,16 @@ def open_bench(brief: Brief, prepare: Callable[[], None] | None, progress: Progr
     Raises:
         BaseModelError, BaseChangedError: The base is not there, or is another.
         DataError: The text is not there, or is other text.
+        UnfitWorkerError: It is to compute on a GPU and sees none.
     """
     torch.set_num_threads(1)
     if prepare is not None:
         prepare()
+    device = device_for(brief.gpus)
     base = freeze(brief.base, revision=brief.revision, quantize=brief.identity.quantization)
     base.must_be(brief.identity, what="a worker's base", remedy="give all workers the base that the coordinator has")
+    if device.type != "cpu":
+        nn.Module.to(base.model, device)
     return _Bench(brief, base, progress)
 
 
@@ -204,6 +210,8 @@ class _Bench(Bench):
         if memory is None:
             free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
             memory = int(_SHARE_OF_MEMORY * free / self._brief.num_sharing / _MIB)
+        if (most := self._brief.cache_bytes) is not None:
+            memory = min(memory, most // _MIB)
         limits = Search(memory_mib=memory, disk_mib=search.disk_mib, cache_dtype=search.cache_dtype)
         return cache_of(limits, folder=folder, progress=self._progress)
 

@@ -9,23 +9,25 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, final
 
-from typing_extensions import override
-
 from saint.errors import ConfigError, MissingPackageError, StorageError, WorkerError
 from saint.search._machine import own_version
 from saint.search._parcel import Parcel, no_room
+from saint.search._places import most_places, places_on
+from saint.search._share import Share, in_gib
 
 _CONNECT_S = 5.0
 _ANSWER_S = 60.0  # most of it is importing Ray, where much else runs
+_GIVE_UP_S = 5  # for Ray to be connected to
 _LOOK_S = 120.0  # a process on each machine has to be started for it
 _STARTS = 3
 _LONG = 300  # of what is told of an error
 _STORE_BYTES = 1 << 28  # of the object store of a cluster of our own: what workers answer goes through it, no base
+_TOKENS = "RAY_AUTH_MODE"
 _ASK = """
 import sys
 import ray._raylet
@@ -33,25 +35,6 @@ from ray._common.usage import usage_lib
 client = ray._raylet.GcsClient(address=sys.argv[1])
 print(usage_lib.get_cluster_metadata(client)["ray_version"])
 """
-
-
-@final
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Share:
-    """What a worker takes of a machine."""
-
-    cpus: float = 1.0
-    gpus: float = 0.0
-    """Of the memory and time of GPUs; a fraction shares one with other workers."""
-    memory_bytes: int = 0
-    """Main memory that is set aside; 0 sets none aside."""
-
-    @override
-    def __str__(self) -> str:
-        parts = [f"{self.cpus:g} CPU"]
-        parts += [f"{self.gpus:g} GPU"] if self.gpus else []
-        parts += [f"{self.memory_bytes / 1e9:.1f} GB of memory"] if self.memory_bytes else []
-        return " and ".join(parts)
 
 
 @final
@@ -63,7 +46,7 @@ class RayCluster:
 
         Args:
             number: Of workers at a time.
-            address: `HOST:PORT`; None starts one.
+            address: `HOST:PORT`, or `auto` for the one that runs on this machine; None starts one.
             share: What a worker takes; one CPU unless given.
 
         Raises:
@@ -72,6 +55,7 @@ class RayCluster:
             WorkerError: Ray could not be started here.
         """
         self.share, self.is_own = share or Share(), address is None
+        self._tokens = os.environ.get(_TOKENS)
         if find_spec("ray") is None:
             raise MissingPackageError("workers on a cluster need the package ray: pip install 'saint-g[ray]'")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
@@ -79,10 +63,12 @@ class RayCluster:
             _must_fit_here(number, self.share)
             self.ray = _started(number, self.share)
         else:
+            address = found_here() if address == "auto" else address
             _must_answer(address)
             self.ray = _joined(address)
         try:
-            _must_fit(self.ray, number, self.share)
+            self.num_waiting = _must_fit(self.ray, number, self.share)
+            """Workers whose machines Ray has yet to start."""
         except BaseException:
             self.leave()
             raise
@@ -91,6 +77,7 @@ class RayCluster:
         """Be no part of it any more; one that was started ends."""
         if self.ray.is_initialized():
             self.ray.shutdown()
+        _give_token(self._tokens)
 
     def look(self, parcels: Sequence[Parcel], shared: Path) -> bool:
         """Ask every machine for its version of this package, and for room for what would be brought to it.
@@ -99,7 +86,7 @@ class RayCluster:
             shared: A folder of this machine, which can be written.
 
         Returns:
-            Whether every machine sees that folder.
+            Whether every machine sees that folder; machines that have yet to be started are taken not to.
 
         Raises:
             ConfigError: One has another version, or none.
@@ -118,7 +105,7 @@ class RayCluster:
                 for node in nodes
             ]
             found = [self._answer(node, reference) for node, reference in zip(nodes, asked, strict=True)]
-        return all(one["sees"] for one in found)
+        return not self.num_waiting and all(one["sees"] for one in found)
 
     def _answer(self, node: dict[str, Any], reference: Any) -> dict[str, Any]:
         name, own = node["NodeManagerHostname"], own_version()
@@ -177,6 +164,7 @@ def _started(number: int, share: Share) -> Any:
                     num_cpus=cpus,
                     include_dashboard=False,
                     object_store_memory=_STORE_BYTES,
+                    **({"_memory": number * share.memory_bytes} if share.memory_bytes else {}),
                     **_QUIET,
                 )
         except Exception as error:  # Ray raises the plainest there is where its processes take too long
@@ -216,41 +204,98 @@ _QUIET = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error
 
 
 def _must_answer(address: str) -> None:
-    """Ask without Ray first, which would try for a minute or two."""
+    """Ask without Ray first, which would try for a minute or two, and find out whether the cluster wants a token.
+
+    Since 2.60 `ray start` makes a cluster that wants one wherever there is one, and whoever gives it to a cluster that
+    wants none has its actors cancelled; Ray does not look which of both a cluster with an address is.
+    """
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or "/" in host:
-        raise ConfigError(f"expected --address HOST:PORT, got {address}; `ray start --head` says it")
+        raise ConfigError(f"expected --address HOST:PORT or auto, got {address}; `ray start --head` says it")
     remedy = f"start one there: ray start --head --port={port}"
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
     except (OSError, OverflowError) as error:
         raise ConfigError(f"no Ray cluster answers at {address} ({error}); {remedy}") from error
-    try:
-        asked = subprocess.run(  # noqa: S603 - a fixed program, and an address that was connected to
-            [sys.executable, "-c", _ASK, address], capture_output=True, timeout=_ANSWER_S, text=True, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ConfigError(
-            f"something answers at {address} and is no Ray cluster, or did not say so in {_ANSWER_S:g} s; {remedy}"
-        ) from error
-    if asked.returncode:
-        raise ConfigError(f"something answers at {address} and is no Ray cluster; {remedy}")
-
-
-def _must_fit(ray: Any, number: int, share: Share) -> None:
-    """Refuse more workers than all machines of the cluster have places for, whatever else they do now."""
-    wanted = {"CPU": share.cpus, "GPU": share.gpus, "memory": float(share.memory_bytes)}
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    places = sum(
-        min(int(node.get(what, 0.0) / amount + 1e-9) for what, amount in wanted.items() if amount) for node in nodes
+    for mode in ("disabled", "token"):
+        try:
+            asked = subprocess.run(  # noqa: S603 - a fixed program, and an address that was connected to
+                [sys.executable, "-c", _ASK, address],
+                env={**os.environ, _TOKENS: mode, "RAY_py_gcs_connect_timeout_s": f"{_GIVE_UP_S}"},
+                capture_output=True,
+                timeout=_ANSWER_S,
+                text=True,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ConfigError(
+                f"something answers at {address} and is no Ray cluster, or did not say so in {_ANSWER_S:g} s; {remedy}"
+            ) from error
+        if not asked.returncode:
+            _give_token(mode)
+            return
+        if "uthentication" not in asked.stderr:
+            raise ConfigError(f"something answers at {address} and is no Ray cluster; {remedy}")
+    raise ConfigError(
+        f"the cluster at {address} wants a token that is not here; on the machine where it was started `ray "
+        "get-auth-token` says it, and here RAY_AUTH_TOKEN may hold it"
     )
-    if places < number:
-        cpus = sum(node.get("CPU", 0.0) for node in nodes)
-        gpus = sum(node.get("GPU", 0.0) for node in nodes)
-        raise ConfigError(
-            f"{number} workers with {share} each do not fit into the cluster, which has {cpus:g} CPUs and {gpus:g} "
-            f"GPUs on {len(nodes)} machines, room for {places}; give fewer --workers, or join more machines"
-        )
+
+
+def _give_token(mode: str | None) -> None:
+    """Tell Ray, which may be loaded already, whether to give its token; None for its own mind."""
+    if mode is None:
+        os.environ.pop(_TOKENS, None)
+    else:
+        os.environ[_TOKENS] = mode
+    raylet: Any = import_module("ray._raylet")
+    raylet.Config.initialize("")
+
+
+def found_here() -> str:
+    """The address of the cluster that runs on this machine: the one that RAY_ADDRESS says, else the one that there is.
+
+    Ray itself is never told `auto`: it cancelled actors of a driver that joined so (2.60).
+
+    Raises:
+        ConfigError: There is none, or several.
+    """
+    if (said := os.environ.get("RAY_ADDRESS", "")) not in ("", "auto", "local"):
+        return said
+    from ray._private.services import find_bootstrap_address, find_gcs_addresses
+
+    running: set[str] = set(find_gcs_addresses())
+    if (last := find_bootstrap_address(None)) in running or (not running and last):
+        return str(last)  # what `ray start` wrote down
+    if len(running) == 1:
+        return running.pop()
+    found = f"several, {' and '.join(sorted(running))}" if running else "none"
+    raise ConfigError(
+        f"--address auto is of the one Ray cluster on this machine, and there is {found}; give --address HOST:PORT, or "
+        "start one: ray start --head --port=6379"
+    )
+
+
+def _must_fit(ray: Any, number: int, share: Share) -> int:
+    """Refuse more workers than all machines have places for, whatever else they do now, and those that may be started.
+
+    Returns:
+        How many have to wait for such.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    places = places_on(nodes, share)
+    if places >= number:
+        return 0
+    most = most_places(share)
+    if most >= number:
+        return number - places
+    cpus, gpus, memory = (sum(node.get(what, 0.0) for node in nodes) for what in ("CPU", "GPU", "memory"))
+    scaled = f", and for {most:g} on all that its autoscaler may start" if most else ""
+    raise ConfigError(
+        f"{number} workers with {share} each do not fit into the cluster, which has {cpus:g} CPUs, {gpus:g} GPUs and "
+        f"{in_gib(memory)} of memory on {len(nodes)} machines, room for {places}{scaled}; give fewer --workers, or "
+        "join more machines"
+    )
 
 
 @contextmanager

@@ -258,7 +258,9 @@ class Crew:
         return worker.lease is not None and worker.lease.token == token
 
     def _begin(self, worker: Worker, heard: Heard) -> None:
-        if heard.what == "ready":
+        if heard.what == "waiting":
+            worker.since = self._clock()
+        elif heard.what == "ready":
             self._welcome(worker, heard.value)
         elif heard.what == "error":
             self._turn_away(worker, heard.value)

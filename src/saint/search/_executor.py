@@ -9,11 +9,11 @@ class Heard(NamedTuple):
     """What a worker says, or what is said of it."""
 
     worker: str
-    what: Literal["ready", "beat", "done", "error", "gone"]
-    """`ready`: it can work, and says with `value`, bytes, who it is; `beat`: it is alive, and has come `value` units of
-    work further; `done`: `value`, bytes, came of its job; `error`: `value`, a `SaintError`, ended its job or, without
-    a token, kept it from being ready, and is a `RefusedResultError` where what came of the job is too long to be read;
-    `gone`: it died, and `value` says how."""
+    what: Literal["waiting", "ready", "beat", "done", "error", "gone"]
+    """`waiting`: it has no machine yet, and is not late for that; `ready`: it can work, and says with `value`, bytes,
+    who it is; `beat`: it is alive, and has come `value` units of work further; `done`: `value`, bytes, came of its job;
+    `error`: `value`, a `SaintError`, ended its job or, without a token, kept it from being ready, and is a
+    `RefusedResultError` where what came of the job is too long to be read; `gone`: it died, and `value` says how."""
     token: int = 0
     """Of the lease that it speaks of."""
     value: Any = None

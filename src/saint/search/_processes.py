@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -32,6 +32,8 @@ class _Hand:
     name: str
     process: BaseProcess
     pipe: Connection
+    place: int
+    """Among the environments; no other that lives has it."""
     token: int = 0
     """Of the lease that it has; 0 for none yet."""
     at_most_bytes: int | None = _SMALL_BYTES
@@ -41,13 +43,15 @@ class _Hand:
 class Processes(Executor):
     """Workers in processes of their own."""
 
-    def __init__(self, open_bench: OpenBench) -> None:
+    def __init__(self, open_bench: OpenBench, environments: Sequence[Mapping[str, str]] = ()) -> None:
         """Describe them.
 
         Args:
             open_bench: Called in each process.
+            environments: Variables of the environment that each of them has besides, such as which GPU it sees; who
+                replaces one that died has those that it had.
         """
-        self._open_bench = open_bench
+        self._open_bench, self._environments = open_bench, list(environments)
         self._hands: dict[str, _Hand] = {}
         self._num_hired = 0
 
@@ -61,11 +65,14 @@ class Processes(Executor):
         self._num_hired += 1
         name = f"worker {self._num_hired}"
         ours, theirs = context.Pipe()
+        taken = {hand.place for hand in self._hands.values()}
+        place = next(place for place in range(len(taken) + 1) if place not in taken)
+        environment = dict(self._environments[place]) if place < len(self._environments) else {}
         with _ignoring_ctrl_c():  # the child inherits it: a stop reaches it through its pipe
-            process = context.Process(target=_serve, args=(theirs, self._open_bench), daemon=True)
+            process = context.Process(target=_serve, args=(theirs, self._open_bench, environment), daemon=True)
             process.start()
         theirs.close()
-        self._hands[name] = _Hand(name, process, ours)
+        self._hands[name] = _Hand(name, process, ours, place)
         return name
 
     @override
@@ -152,8 +159,9 @@ def understood(worker: str, message: bytes) -> Heard:
     raise ValueError(f"{what!r} is nothing that a worker says")
 
 
-def _serve(pipe: Connection, open_bench: OpenBench) -> None:
+def _serve(pipe: Connection, open_bench: OpenBench, environment: Mapping[str, str]) -> None:
     """Do jobs until whoever hired this process hangs up."""
+    os.environ.update(environment)  # what is imported by now looks at a GPU when it is first used
     voice = _Voice(pipe)
     try:
         bench = open_bench(voice)

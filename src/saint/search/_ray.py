@@ -10,11 +10,13 @@ from saint.search._actors import Labourer, Opening, Shelf
 from saint.search._cluster import RayCluster, in_short
 from saint.search._executor import Executor, Heard
 from saint.search._parcel import Parcel
+from saint.search._places import is_pending
 from saint.search._processes import understood, unread
 from saint.search._queue import Lease
 
 _PATIENCE_S = 20.0  # for a worker to come to the end of a step
 _BEAT_S = 1.0  # a worker is heard of at least so often
+_PENDING_S = 2.0  # so often Ray is asked who has no process yet
 _SMALL_BYTES = 1 << 20  # all that is said but for what came of a job
 _THREADS = 3  # of an actor: listening, being given a job, stopping
 
@@ -29,6 +31,7 @@ class _Hand:
     token: int = 0
     """Of the lease that it has; 0 for none yet."""
     at_most_bytes: int | None = _SMALL_BYTES
+    has_spoken: bool = False
 
 
 @final
@@ -55,7 +58,7 @@ class RayActors(Executor):
         self._opening, self._shelf = opening, None
         self._parcels = [replace(parcel, folder="") for parcel in parcels] if copied else list(parcels)
         self._hands: dict[str, _Hand] = {}
-        self._num_hired = 0
+        self._num_hired, self._asked = 0, 0.0
         share = cluster.share
         self._labourer = self._ray.remote(
             num_cpus=share.cpus,
@@ -88,6 +91,7 @@ class RayActors(Executor):
         if not self._hands:
             time.sleep(patience_s)
             return
+        yield from self._waiting()
         awaited = {hand.said: hand for hand in self._hands.values()}
         if self._ray.wait(list(awaited), timeout=patience_s, fetch_local=False)[0]:
             said, _ = self._ray.wait(list(awaited), num_returns=len(awaited), timeout=0, fetch_local=False)
@@ -102,7 +106,7 @@ class RayActors(Executor):
     def close(self) -> None:
         if not self._ray.is_initialized():
             return
-        stopping = [hand.actor.stop.remote(_PATIENCE_S) for hand in self._hands.values()]
+        stopping = [hand.actor.stop.remote(_PATIENCE_S) for hand in self._hands.values() if hand.has_spoken]
         if stopping:
             self._ray.wait(stopping, num_returns=len(stopping), timeout=_PATIENCE_S, fetch_local=False)
         for worker in list(self._hands):
@@ -111,12 +115,22 @@ class RayActors(Executor):
             self._ray.kill(self._shelf)
         self._cluster.leave()
 
+    def _waiting(self) -> Iterator[Heard]:
+        """Of those who have never spoken, whom Ray has not given a place yet, which may take as long as it takes."""
+        if time.monotonic() - self._asked < _PENDING_S:
+            return
+        self._asked = time.monotonic()
+        for hand in [hand for hand in self._hands.values() if not hand.has_spoken]:
+            if hand.name in self._hands and is_pending(hand.actor):
+                yield Heard(hand.name, "waiting")
+
     def _heard_from(self, hand: _Hand) -> Iterator[Heard]:
         """What a worker has said, unless it was dismissed meanwhile; the next is listened for."""
         if hand.name not in self._hands:
             return
         try:
             for message in self._read(hand):
+                hand.has_spoken = True
                 if hand.name in self._hands:
                     yield understood(hand.name, message)
         except self._ray.exceptions.RayError as error:

@@ -211,6 +211,7 @@ class Round:
     def begin(self, born: Born, start: Start | None, checkpoint: Path | None) -> Run:
         """Make ready to learn, or take up what was saved."""
         graft = born.graft
+        graft.to(device=self._base.model.device)  # before AdamW's moments are taken up, which are where it is
         self._processes.copy_from_first([*graft.parameters(), *graft.buffers()])
         candidate, schedule, full = graft.candidate, self._schedule, graft.strength
         batches = self._text.batches(

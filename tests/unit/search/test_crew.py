@@ -1,8 +1,9 @@
 """The coordinator's loop, with workers that lie, die and fall silent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+from typing_extensions import override
 
 from made_up_workers import Troupe, Work, honestly
 from saint.errors import ConfigError, Interrupted, RefusedResultError, WorkerError
@@ -30,11 +31,11 @@ class Accepted:
 class Clock:
     """Goes on by a second whenever somebody looks."""
 
-    def __init__(self) -> None:
-        self.now = 0.0
+    def __init__(self, step: float = 1.0) -> None:
+        self.now, self._step = 0.0, step
 
     def __call__(self) -> float:
-        self.now += 1.0
+        self.now += self._step
         return self.now
 
 
@@ -319,3 +320,30 @@ def test_what_a_worker_may_not_do_is_done_by_another_or_by_who_takes_its_place(n
         crew.refuse("worker 2", "it turned out later")
         crew.refuse("worker 2", "it is gone already")
         assert crew.num_refused == 1
+
+
+def test_a_worker_without_a_machine_is_waited_for_and_the_others_work() -> None:
+    class HalfThere(Troupe):
+        """The second worker has no machine as long as there is work."""
+
+        @override
+        def hire(self) -> str:
+            name = super().hire()
+            if name == "worker 2":
+                self._said.pop()
+            return name
+
+        @override
+        def hear(self, patience_s: float) -> Iterator[Heard]:
+            if "worker 2" in self.hired:
+                yield Heard("worker 2", "waiting")
+            yield from super().hear(patience_s)
+
+    clock = Clock(step=40.0)
+    troupe, accepted = HalfThere(), Accepted()
+    crew = Crew(troupe, 2, lease_s=1e9, clock=clock)
+    crew.run(JOBS, check=accepted)
+    assert accepted.names == list("abcd")
+    assert clock.now > 2 * 600
+    assert crew.num_lost == 0
+    assert [worker.state for worker in crew.workers] == ["idle", "starting"]

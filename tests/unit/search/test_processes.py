@@ -54,6 +54,15 @@ def test_the_job_of_a_process_that_is_killed_is_done_by_another(crew: Crew, tmp_
     assert "signal 9" in crew.said[-1]
 
 
+def test_each_has_an_environment_and_who_replaces_it_the_same(tmp_path: Path) -> None:
+    answers = Answers()
+    with Crew(Processes(counting, [{"CUDA_VISIBLE_DEVICES": "7"}]), 1) as crew:
+        die = {"die_once": str(tmp_path / "mark")}
+        crew.run([job("seen", variable="CUDA_VISIBLE_DEVICES", **die)], check=answers)
+        assert crew.num_lost == 1
+    assert answers.found["seen"] == ("worker 2", b"7")
+
+
 def test_an_answer_that_is_too_long_is_not_read() -> None:
     with (
         Crew(Processes(counting), 1) as crew,
