@@ -22,7 +22,7 @@ _COPIES = 9
 checkpoint while that is written."""
 _LOGITS = 2  # logits and their gradient, beside the log-probabilities that a pass keeps
 _KEPT_TWICE = 2  # by a newborn that is measured by what flows through its sites, and what grafts compute besides
-_HELD_BACK = 1.25  # what the allocator does not give back between passes of different sizes
+_HELD_BACK = 1.4  # what the allocator does not give back between passes of different sizes
 _SHARE_OF_FREE = 0.25
 _MIB = 1 << 20
 
@@ -74,15 +74,15 @@ def trial_memory(registry: Registry, base: FrozenBase, plan: Plan, *, num_sharin
     if process is None or free is None:
         return None
     schedules = [plan.schedule_of(stage) for stage in plan.in_full]
-    size = sum(tensor.nbytes for tensor in {*base.model.parameters(), *base.model.buffers()})
-    full = plan.controls.after != "never" and not base.is_quantised
+    mapped = set() if base.is_quantised else {*base.model.parameters(), *base.model.buffers()}
+    size = sum(tensor.nbytes for tensor in mapped)
     return TrialMemory(
         process=process,
-        base=0 if base.is_quantised else size,
+        base=size,
         learning=(_COPIES + 1) * _FLOAT * plan.budget.num_params,
         passes=max(_pass_bytes(base, schedule, plan.evaluation_seq_len) for schedule in schedules),
         cache=_cache_bytes(registry, base, plan, schedules, int(_SHARE_OF_FREE * free / num_sharing)),
-        whole=_COPIES * size if full else 0,
+        whole=_COPIES * size if plan.controls.after != "never" else 0,
     )
 
 
@@ -101,12 +101,13 @@ def _pass_bytes(base: FrozenBase, schedule: Schedule, seq_len: int) -> int:
 def _kept_bytes(base: FrozenBase, seq_len: int) -> int:
     """That a pass over one window keeps for its way back, besides the weights."""
     model: Any = base.model
-    weights = {one.untyped_storage().data_ptr() for one in (*model.parameters(), *model.buffers())}
+    weights = {
+        one.untyped_storage().data_ptr() for one in (*model.parameters(), *model.buffers()) if _is_plain(one.data)
+    }
     kept: dict[int, int] = {}
 
     def look(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
+        if _is_plain(tensor.data) and (storage := tensor.untyped_storage()).data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
@@ -115,6 +116,11 @@ def _kept_bytes(base: FrozenBase, seq_len: int) -> int:
         nats = token_nats(_Learning(model), tokens)  # what it keeps is there as long as this is
     del nats
     return sum(kept.values())
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether it is no quantised weight, which has no storage of its own."""
+    return type(tensor) is Tensor
 
 
 @final
@@ -128,7 +134,7 @@ class _Learning(nn.Module):
         self._weights: Mapping[str, Tensor] = {
             name: weight.detach().requires_grad_()
             for name, weight in model.named_parameters()
-            if weight.is_floating_point() and type(weight.data) is Tensor  # others are quantised
+            if weight.is_floating_point() and _is_plain(weight.data)
         }
 
     @override
@@ -139,14 +145,16 @@ class _Learning(nn.Module):
 
 def _cache_bytes(registry: Registry, base: FrozenBase, plan: Plan, schedules: list[Schedule], by_default: int) -> int:
     """Of the residual stream after each block, for all text that is read more than once, within its limit."""
-    if not plan.search.cache_prefix:
+    num_blocks = len(blocks_of(base))
+    if not plan.search.cache_prefix or not num_blocks:
         return 0
     data = registry.state.created["data"]
     read_again = sum(int(one["num_tokens"]) for name, one in data.items() if name.endswith("/select"))
     if {plan.evaluation_seq_len} != {schedule.seq_len for schedule in schedules}:
         read_again *= 2  # in windows of both lengths
     read_again += max(0 if schedule.shift else schedule.num_tokens for schedule in schedules)
-    embedding: Any = base.model.get_input_embeddings()
-    stream = int(embedding.weight.shape[-1]) * next(base.model.parameters()).element_size()
+    stream = (
+        max(site.d_out for site in base.sites() if site.sort == "block") * next(base.model.parameters()).element_size()
+    )
     limit = by_default if plan.search.memory_mib is None else plan.search.memory_mib * _MIB
-    return min(limit, read_again * stream * len(blocks_of(base)))
+    return min(limit, read_again * stream * num_blocks)
