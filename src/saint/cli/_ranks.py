@@ -70,13 +70,17 @@ class Several:
     fsdp: bool
     """Whether the base is divided among them."""
 
-    def must_be_there(self) -> None:
-        """Refuse what only several processes can be told.
+    def must_be_there(self, registry: str) -> None:
+        """Refuse what only several processes can be told, and to divide a base that new layers are copied from.
 
         Raises:
-            UsageError: There is one.
+            UsageError: There is one process, or growth is by layers.
         """
         if are_several():
+            if self.fsdp and registry.endswith(".toml"):
+                raise click.UsageError(
+                    "growth by layers copies blocks of its base, which --fsdp divides among processes; leave --fsdp out."
+                )
             return
         if self.fsdp:
             raise click.UsageError(

@@ -124,7 +124,7 @@ def grow(
 
     _must_be_of_a_plan(registry, base_name, output_dir, overrides)
     hiring = _hiring(**of_workers)
-    several.must_be_there()
+    several.must_be_there(registry)
     with watching() as progress, leading(several.device) as ranks:
         if registry.endswith(".toml"):
             opened, base, plan, data = begin_by_layers(registry, output_dir, overrides, progress)

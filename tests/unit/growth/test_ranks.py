@@ -124,11 +124,13 @@ def test_passes_that_cannot_be_shared_are_refused_before_any_work(workshop: Work
         (["--fsdp"], {}, "--fsdp divides the base among processes, and there is one"),
         (["--device", "cuda"], {}, "--device is of the processes that torchrun starts"),
         (["--workers", "2"], {"WORLD_SIZE": "2", "RANK": "0"}, "leave --workers out"),
+        (["--fsdp"], {"WORLD_SIZE": "2", "RANK": "0"}, "leave --fsdp out"),
     ],
 )
 def test_options_that_do_not_go_together_are_wrong_usage(
     options: list[str], place: Mapping[str, str], said: str
 ) -> None:
-    done = CliRunner().invoke(main, ["grow", "garden", *options], env=place)
+    what = "layers.toml" if said == "leave --fsdp out" else "garden"
+    done = CliRunner().invoke(main, ["grow", what, *options], env=place)
     assert done.exit_code == 2
     assert said in " ".join(done.output.split())
