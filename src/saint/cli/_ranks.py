@@ -79,7 +79,7 @@ class Several:
         if are_several():
             if self.fsdp and registry.endswith(".toml"):
                 raise click.UsageError(
-                    "growth by layers copies blocks of its base, which --fsdp divides among processes; leave --fsdp out."
+                    "growth by layers copies blocks of its base, which --fsdp divides; leave --fsdp out."
                 )
             return
         if self.fsdp:
