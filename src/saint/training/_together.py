@@ -33,7 +33,7 @@ class Together(Passes):
         schedule: Schedule,
         stacked: bool,
         keep: bool,
-        processes: Processes,
+        processes: Processes | None = None,
     ) -> None:
         """Put a cohort on its stack.
 
@@ -46,7 +46,8 @@ class Together(Passes):
         """
         self._base, self._stack, self._boundary, self._prefix = base, list(stack), boundary, prefix
         self._graft_of = {id(learner): graft for learner, graft in grafts}
-        self._schedule, self._stacked, self._keep, self._processes = schedule, stacked, keep, processes
+        self._schedule, self._stacked, self._keep = schedule, stacked, keep
+        self._processes = processes or Processes()
         self._now: tuple[tuple[int, ...], Above] | None = None
 
     @override
