@@ -182,10 +182,11 @@ class Crew:
         if self._open:
             patience_s = min(patience_s, _POLL_OPEN_S)
         for wait_s in (patience_s, 0.0):  # checking takes a while: what was said meanwhile comes before who is late
+            listened = self._clock()
             for one in list(self._executor.hear(wait_s)):
                 self._take(one, tell)
         self._look_again()
-        self._give_up_the_late()
+        self._give_up_the_late(now=listened)  # what was said since is yet to be heard
         if hopeless := self.queue.hopeless():
             raise WorkerError(
                 f"job {hopeless[0].name[:12]} was lost with its worker again and again ({self._last}), perhaps for "
@@ -350,8 +351,7 @@ class Crew:
         self._refused[worker.place] += 1
         self._lose(worker, f"what {worker.name} answered was refused: {why}")
 
-    def _give_up_the_late(self) -> None:
-        now = self._clock()
+    def _give_up_the_late(self, *, now: float) -> None:
         for late in self.queue.expire(now=now):
             self._lose(self._workers[late.worker], f"{late.worker} said nothing for {self._lease_s:g} s")
         for worker in self.workers:
