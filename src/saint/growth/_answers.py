@@ -92,10 +92,17 @@ class Answer:
 
     def costs(self, number: int) -> PerDocument:
         """What it says that its graft costs on each document of *select*, in nats."""
+        found = self.measured(number)
+        if np.isnan(found).any():
+            raise RefusedResultError(f"it says that its graft costs no number on {np.isnan(found).sum()} documents")
+        return found
+
+    def measured(self, number: int) -> PerDocument:
+        """What it found that a graft costs on each document of *select*, in nats; NaN for what is no number."""
         found = self._header.get("costs")
-        if not isinstance(found, list) or len(found) != number or not all(map(_is_finite, found)) or min(found) < 0:
+        if not isinstance(found, list) or len(found) != number or not all(map(_is_cost, found)):
             raise RefusedResultError(f"expected what the graft costs on each of {number} documents")
-        return np.array(found)
+        return np.array(found, dtype=np.float64)
 
     def table(self, name: str) -> dict[str, Any]:
         found = self._header.get(name)
@@ -163,6 +170,10 @@ def must_be_as_said(said: PerDocument, found: PerDocument, tolerance: Tolerance)
             f"it said that its graft costs {said[worst]:.6f} nats on a document of {len(said)} that were looked at; it "
             f"costs {found[worst]:.6f}"
         )
+
+
+def _is_cost(number: Any) -> bool:
+    return number is None or (_is_finite(number) and number >= 0)
 
 
 def _is_finite(number: Any) -> bool:

@@ -190,7 +190,8 @@ class _Bench(Bench):
         reader = SelectReader(self._base, stack, select, order.schedule, cache=self._cache)
         nats = reader.nats(order.graft.opened())
         self._base.check()
-        return pack(answer_header(base=self._base.digest, graft=order.graft.digest, costs=nats.tolist()))
+        costs = [_number(one) for one in nats.tolist()]
+        return pack(answer_header(base=self._base.digest, graft=order.graft.digest, costs=costs))
 
     def _open_stack(self, stack: Sequence[SentGraft], search: Search) -> list[Graft]:
         """The grafts of a stack; what is known of the one before is kept as far as it is the same."""

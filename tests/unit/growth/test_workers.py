@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import torch
 
 from growing_scene import (
     Inside,
@@ -170,6 +171,18 @@ def test_what_checkers_find_is_what_the_coordinator_finds(scene: Scene) -> None:
         assert there.trained.graft.history is not None
         assert found.digest == there.trained.graft.digest
         assert found.history == replace(there.trained.graft.history, time_s=found.history.time_s)
+
+
+def test_a_graft_whose_cost_is_no_number_costs_no_checker(scene: Scene) -> None:
+    trial = trial_of(scene.journal, seed=40)
+    twist = partial(with_pieces, partial(with_weights, lambda tensor: torch.full_like(tensor, 1e30)))
+    workers, checkers = Inside(scene.bench, twist), Inside(scene.bench, honest)
+    with CheckingCrew(scene.brief, checkers, 1) as checking, scene.hands(workers, 1, checking=checking) as hands:
+        hands.train(scene.journal, [trial])
+    assert workers.dismissed == ["worker 1"]
+    assert "it costs nan" in hands.crew.said[0]
+    assert checkers.dismissed == []
+    assert scene.journal.trained(trial) is not None
 
 
 def test_controls_that_workers_train_are_those_that_are_trained_here(scene: Scene) -> None:
