@@ -247,6 +247,10 @@ class Checker:
             raise RefusedResultError(
                 "the checkpoint that it sent came to another step, or was evaluated otherwise, than it says"
             )
+        if there.time_s > history.time_s:  # whoever goes on from it would say so
+            raise RefusedResultError(
+                f"the checkpoint that it sent took {there.time_s:.6g} s, and training {history.time_s:.6g} s"
+            )
         write_whole(journal.checkpoint(journal.name_of(trial)), content)
 
 

@@ -259,12 +259,16 @@ def with_checkpoint(twist: Callable[[bytes], list[bytes]]) -> Lie:
     return of_part(lambda header, pieces: pack(header, [pieces[0], *twist(pieces[1])]))
 
 
-def evaluated_otherwise(content: bytes) -> list[bytes]:
-    with_position = json.loads(
+def at_another_position(twist: Callable[[dict[str, Any]], dict[str, Any]], content: bytes) -> list[bytes]:
+    position = json.loads(
         json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["position"]
     )
-    with_position["evaluations"] = [[step, 0.5 * bpb] for step, bpb in with_position["evaluations"]]
-    return [safetensors_torch.save(safetensors_torch.load(content), {"position": json.dumps(with_position)})]
+    twisted = json.dumps({**position, **twist(position)})
+    return [safetensors_torch.save(safetensors_torch.load(content), {"position": twisted})]
+
+
+def evaluated_otherwise(position: dict[str, Any]) -> dict[str, Any]:
+    return {"evaluations": [[step, 0.5 * bpb] for step, bpb in position["evaluations"]]}
 
 
 LIES: dict[str, Lie] = {
@@ -288,7 +292,8 @@ LIES: dict[str, Lie] = {
     "no checkpoint": with_checkpoint(lambda _: []),
     "a checkpoint that is none": with_checkpoint(lambda content: [content[:40] + b"?" + content[41:]]),
     "an oversized checkpoint": with_checkpoint(lambda content: [content + bytes(1 << 20)]),
-    "a checkpoint that was evaluated otherwise": with_checkpoint(evaluated_otherwise),
+    "a checkpoint that was evaluated otherwise": with_checkpoint(partial(at_another_position, evaluated_otherwise)),
+    "a checkpoint that took longer": with_checkpoint(partial(at_another_position, lambda _: {"time_s": 1e6})),
 }
 
 
