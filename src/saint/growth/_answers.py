@@ -19,6 +19,8 @@ PerDocument = Float64[np.ndarray, " documents"]
 _FEWEST = 16
 """Documents that are looked at, however small the share."""
 _LETTERS = 4000
+_DRIFT = 1.01
+"""How much faster another machine's clock may be."""
 
 
 @final
@@ -66,10 +68,7 @@ class Answer:
         found = self._header.get(name)
         if not isinstance(found, float) or not 0 <= found < math.inf:
             raise RefusedResultError(f"expected seconds at {name!r}, got {str(found)[:40]}")
-        if found > at_most:
-            raise RefusedResultError(
-                f"it says that training took {found:.6g} s, and it had the job for {at_most:.6g} s"
-            )
+        must_be_in_time(found, at_most)
         return found
 
     def number(self, name: str) -> float | None:
@@ -170,6 +169,16 @@ def must_be_as_said(said: PerDocument, found: PerDocument, tolerance: Tolerance)
             f"it said that its graft costs {said[worst]:.6f} nats on a document of {len(said)} that were looked at; it "
             f"costs {found[worst]:.6f}"
         )
+
+
+def must_be_in_time(time_s: float, at_most_s: float) -> None:
+    """Refuse a training that took longer than it can have.
+
+    Raises:
+        RefusedResultError: It did.
+    """
+    if time_s > at_most_s * _DRIFT:
+        raise RefusedResultError(f"it says that training took {time_s:.6g} s, and it had the job for {at_most_s:.6g} s")
 
 
 def _is_cost(number: Any) -> bool:

@@ -12,6 +12,7 @@ from growing_scene import (
     Inside,
     Scene,
     Twist,
+    at_another_position,
     changed,
     cut_short,
     honest,
@@ -212,6 +213,26 @@ def test_controls_that_workers_train_are_those_that_are_trained_here(scene: Scen
     assert left.read_bytes() == (scene.registry.work / "here.safetensors").read_bytes()
     assert made["full"].history is not None
     assert made["full"].history.select_bpb == history.select_bpb
+
+
+@pytest.mark.parametrize("lie", [{"evaluations": [[6, 0.5]], "best_step": 6}, {"time_s": 1e6}])
+def test_what_a_liar_leaves_of_the_whole_base_misleads_nobody_after_it(scene: Scene, lie: dict[str, Any]) -> None:
+    journal, schedule = scene.journal, replace(scene.plan.schedule, evaluate_every=6)
+    run = ControlRun(schedule=schedule, checkpoint="misled", file="misled.safetensors")
+
+    def misleading(header: dict[str, Any], pieces: list[bytes]) -> bytes:
+        checkpoint = journal.checkpoint("misled")
+        [content] = at_another_position(lambda _: lie, checkpoint.read_bytes())
+        checkpoint.write_bytes(content)
+        return inflated(header, pieces)
+
+    with scene.hands(Inside(scene.bench, misleading)) as hands:
+        made = hands.train_controls(journal, {"full": run})["full"]
+    assert hands.crew.num_refused == 1
+    assert made.history is not None
+    assert made.history.best_bpb is not None
+    assert made.history.best_bpb > 1
+    assert made.history.time_s < 1e3
 
 
 @pytest.mark.parametrize(

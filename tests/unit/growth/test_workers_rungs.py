@@ -12,7 +12,7 @@ import pytest
 from safetensors import safe_open, torch as safetensors_torch
 from typing_extensions import override
 
-from growing_scene import Inside, Scene, Twist, changed, honest, scene_in, told_otherwise, trial_of
+from growing_scene import Inside, Scene, Twist, at_another_position, changed, honest, scene_in, told_otherwise, trial_of
 from made_up_workers import Troupe
 from saint import records
 from saint.errors import Interrupted, RefusedResultError
@@ -257,14 +257,6 @@ def mixed(header: int, graft: int, checkpoint: int) -> Lie:
 
 def with_checkpoint(twist: Callable[[bytes], list[bytes]]) -> Lie:
     return of_part(lambda header, pieces: pack(header, [pieces[0], *twist(pieces[1])]))
-
-
-def at_another_position(twist: Callable[[dict[str, Any]], dict[str, Any]], content: bytes) -> list[bytes]:
-    position = json.loads(
-        json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["position"]
-    )
-    twisted = json.dumps({**position, **twist(position)})
-    return [safetensors_torch.save(safetensors_torch.load(content), {"position": twisted})]
 
 
 def evaluated_otherwise(position: dict[str, Any]) -> dict[str, Any]:
