@@ -181,10 +181,9 @@ class Crew:
             self._hand_out()
         if self._open:
             patience_s = min(patience_s, _POLL_OPEN_S)
-        for wait_s in (patience_s, 0.0):  # checking takes a while: what was said meanwhile comes before who is late
-            listened = self._clock()
-            for one in list(self._executor.hear(wait_s)):
-                self._take(one, tell)
+        self._hear(patience_s, tell)
+        listened = self._clock()
+        self._hear(0.0, tell)  # checking takes a while: what was said meanwhile comes before who is late
         self._look_again()
         self._give_up_the_late(now=listened)  # what was said since is yet to be heard
         if hopeless := self.queue.hopeless():
@@ -193,6 +192,10 @@ class Crew:
                 "want of memory; run the same command again, with fewer --workers if that happens again"
             )
         tell(None, 0)
+
+    def _hear(self, patience_s: float, tell: Tell) -> None:
+        for one in list(self._executor.hear(patience_s)):
+            self._take(one, tell)
 
     @property
     def _last(self) -> str:
