@@ -1,5 +1,6 @@
 """A registry that is about to grow, and workers in this very process whose answers a test may twist."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,15 @@ def with_weights(twist: Callable[[torch.Tensor], torch.Tensor], content: bytes) 
 def not_a_number(tensor: torch.Tensor) -> torch.Tensor:
     tensor[0] = float("nan")
     return tensor
+
+
+def at_another_position(twist: Callable[[dict[str, Any]], dict[str, Any]], content: bytes) -> list[bytes]:
+    """A checkpoint that says otherwise how far it has come."""
+    position = json.loads(
+        json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["position"]
+    )
+    twisted = json.dumps({**position, **twist(position)})
+    return [safetensors_torch.save(safetensors_torch.load(content), {"position": twisted})]
 
 
 def inflated(header: dict[str, Any], pieces: list[bytes]) -> bytes:

@@ -56,6 +56,10 @@ class Troupe(Executor):
         self.handed.append(lease)
         self._said.extend(self._of[lease.worker](lease))
 
+    def say(self, heard: Heard) -> None:
+        """Have something be heard next."""
+        self._said.append(heard)
+
     @override
     def hear(self, patience_s: float) -> Iterator[Heard]:
         for _ in range(len(self._said)):

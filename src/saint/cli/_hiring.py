@@ -109,10 +109,12 @@ def _hired(
 
     is_here = hiring.address is None
     environments = gpus_for(hiring.number, hiring.gpus) if hiring.gpus and is_here else []
-    found = trial_memory(registry, base, plan, num_sharing=brief.num_sharing)
+    found = None
+    if hiring.memory_bytes != 0:
+        found = trial_memory(registry, base, plan, num_sharing=brief.num_sharing)
     if found is not None:
         brief = replace(brief, cache_bytes=_cache_bytes(found, brief.num_sharing, hiring.memory_bytes))
-    if is_here and found is not None and hiring.memory_bytes != 0:
+    if is_here and found is not None:
         each, shared = _here(found, hiring.memory_bytes)
         must_have_memory(hiring.number, each, shared + hiring.checkers * each, free_memory())
     if hiring.executor == "processes":
@@ -142,6 +144,6 @@ def _set_aside(found: "TrialMemory | None", num_sharing: int, asked: int | None)
 
 def _cache_bytes(found: "TrialMemory", num_sharing: int, asked: int | None) -> int | None:
     """Most memory for a worker's cache: what is left of what it may take."""
-    if not asked:
+    if asked is None:
         return None
     return max(0, asked - found.of_one(num_sharing) + found.cache)

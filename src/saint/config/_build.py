@@ -1,6 +1,7 @@
 import dataclasses
 import difflib
 import math
+import sys
 import tomllib
 import types
 import typing
@@ -130,6 +131,8 @@ def _convert_plain(value: Any, hint: Any, *, where: str) -> Any:
     if isinstance(hint, type) and issubclass(hint, StrEnum) and value in list(hint):
         return hint(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) > sys.float_info.max:
+            raise ConfigError(f"{where}: expected a finite number, got {_shown(value)}")
         return float(value)
     fits = value is None if hint in (None, types.NoneType) else isinstance(value, hint)
     if not fits or (isinstance(value, bool) and hint is not bool):

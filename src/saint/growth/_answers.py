@@ -19,6 +19,8 @@ PerDocument = Float64[np.ndarray, " documents"]
 _FEWEST = 16
 """Documents that are looked at, however small the share."""
 _LETTERS = 4000
+_DRIFT = 1.01
+"""How much faster another machine's clock may be."""
 
 
 @final
@@ -66,10 +68,7 @@ class Answer:
         found = self._header.get(name)
         if not isinstance(found, float) or not 0 <= found < math.inf:
             raise RefusedResultError(f"expected seconds at {name!r}, got {str(found)[:40]}")
-        if found > at_most:
-            raise RefusedResultError(
-                f"it says that training took {found:.6g} s, and it had the job for {at_most:.6g} s"
-            )
+        must_be_in_time(found, at_most)
         return found
 
     def number(self, name: str) -> float | None:
@@ -92,10 +91,17 @@ class Answer:
 
     def costs(self, number: int) -> PerDocument:
         """What it says that its graft costs on each document of *select*, in nats."""
+        found = self.measured(number)
+        if np.isnan(found).any():
+            raise RefusedResultError(f"it says that its graft costs no number on {np.isnan(found).sum()} documents")
+        return found
+
+    def measured(self, number: int) -> PerDocument:
+        """What it found that a graft costs on each document of *select*, in nats; NaN for what is no number."""
         found = self._header.get("costs")
-        if not isinstance(found, list) or len(found) != number or not all(map(_is_finite, found)) or min(found) < 0:
+        if not isinstance(found, list) or len(found) != number or not all(map(_is_cost, found)):
             raise RefusedResultError(f"expected what the graft costs on each of {number} documents")
-        return np.array(found)
+        return np.array(found, dtype=np.float64)
 
     def table(self, name: str) -> dict[str, Any]:
         found = self._header.get(name)
@@ -163,6 +169,20 @@ def must_be_as_said(said: PerDocument, found: PerDocument, tolerance: Tolerance)
             f"it said that its graft costs {said[worst]:.6f} nats on a document of {len(said)} that were looked at; it "
             f"costs {found[worst]:.6f}"
         )
+
+
+def must_be_in_time(time_s: float, at_most_s: float) -> None:
+    """Refuse a training that took longer than it can have.
+
+    Raises:
+        RefusedResultError: It did.
+    """
+    if time_s > at_most_s * _DRIFT:
+        raise RefusedResultError(f"it says that training took {time_s:.6g} s, and it had the job for {at_most_s:.6g} s")
+
+
+def _is_cost(number: Any) -> bool:
+    return number is None or (_is_finite(number) and number >= 0)
 
 
 def _is_finite(number: Any) -> bool:

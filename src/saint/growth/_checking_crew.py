@@ -66,7 +66,7 @@ class CheckingCrew:
             told = Answer(header)
             told.must_be("base", self._brief.digest)
             told.must_be("graft", graft.digest)
-            self._found[name] = told.costs(select.num_documents)
+            self._found[name] = told.measured(select.num_documents)
 
         job = Job(
             name=name,

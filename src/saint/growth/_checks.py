@@ -41,8 +41,6 @@ from saint.training import (
 
 BYTES_PER_LOSS = 32
 """What a figure takes at most when it is said."""
-_DRIFT = 1.01
-"""How much faster another machine's clock may be."""
 
 
 @final
@@ -108,7 +106,7 @@ class Checker:
         told.must_be("base", journal.base.digest)
         candidate = trial.candidate
         told.must_be("candidate", records.digest(candidate))
-        time_s = told.seconds("time_s", at_most=at_most_s * _DRIFT)
+        time_s = told.seconds("time_s", at_most=at_most_s)
         birth = told.whole("birth_tokens", at_most=0 if trial.start else birth_tokens(candidate, trial.schedule))
         if failure := told.text("failure"):
             tokens = self._tokens_of_failure(trial.schedule, leg, told)
@@ -246,6 +244,10 @@ class Checker:
         if there is None or (there.train_tokens, there.select_bpb) != (history.train_tokens, history.select_bpb):
             raise RefusedResultError(
                 "the checkpoint that it sent came to another step, or was evaluated otherwise, than it says"
+            )
+        if there.time_s > history.time_s:  # whoever goes on from it would say so
+            raise RefusedResultError(
+                f"the checkpoint that it sent took {there.time_s:.6g} s, and training {history.time_s:.6g} s"
             )
         write_whole(journal.checkpoint(journal.name_of(trial)), content)
 

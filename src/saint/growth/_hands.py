@@ -12,7 +12,7 @@ from saint import records
 from saint.composition import boundary_of, restore_one
 from saint.errors import RefusedResultError, SaintError
 from saint.grafts import Graft
-from saint.growth._answers import ON_A_GPU, Answer, Tolerance, history_in, with_measured
+from saint.growth._answers import ON_A_GPU, Answer, Tolerance, history_in, must_be_in_time, with_measured
 from saint.growth._brackets import Brackets
 from saint.growth._checking_crew import CheckingCrew
 from saint.growth._checks import BYTES_PER_LOSS, Checker
@@ -30,7 +30,7 @@ from saint.progress import Progress
 from saint.records import Candidate
 from saint.registry import Entry, Registry
 from saint.search import Attentive, Crew, Effort, Executor, Job, Lookout, OpenBench, Role, unpack
-from saint.training import Arrived
+from saint.training import Arrived, time_in
 
 VALIDATED = "validated"
 WORK_DONE = "work_done"
@@ -128,37 +128,47 @@ class Hands(Workforce):
         leave them in the registry's folder.
         """
         made: dict[str, ControlMade] = {}
-        jobs: list[Job] = []
-        errands = self._errands(journal)
-
-        def lora(control: str, run: ControlRun, candidate: Candidate) -> None:
-            trial = Trial(candidate=candidate, stack=(), schedule=run.schedule)
-
-            def then(arrived: Arrived, _worker: str) -> None:
-                made[control] = ControlMade(failure=arrived.trained.failure, graft=arrived.trained.graft)
-
-            name = records.digest({"control": control, "trial": journal.name_of(trial)})
-            errands.give(errand_for(trial, name, journal.checkpoint(run.checkpoint), then, role=Role.CONTROL))
-
-        def full(run: ControlRun) -> None:
-            def check(_job: Job, _worker: str, answer: bytes) -> None:
-                made["full"] = self._checked_whole(journal, run, answer)
-
-            jobs.append(self._whole_job(journal, run))
-            self.crew.submit(jobs[-1:], check=check)
-
-        num_tokens = 0
+        errands, num_tokens = self._errands(journal), 0
         for name, run in runs.items():
             if run.candidate is not None:
-                lora(name, run, run.candidate)
+                errands.give(self._lora_errand(journal, name, run, run.candidate, made))
             elif self.brief.work and not journal.base.is_quantised:
-                full(run)
+                errands.names.append(self._give_whole(journal, name, run, made))
             else:
                 continue
             num_tokens += run.schedule.num_tokens
-        errands.names.extend(job.name for job in jobs)
         self.wait(journal.progress, errands.names, num_tokens)
         return made
+
+    @staticmethod
+    def _lora_errand(
+        journal: Journal, control: str, run: ControlRun, candidate: Candidate, made: dict[str, ControlMade]
+    ) -> Errand:
+        trial = Trial(candidate=candidate, stack=(), schedule=run.schedule)
+
+        def then(arrived: Arrived, _worker: str) -> None:
+            made[control] = ControlMade(failure=arrived.trained.failure, graft=arrived.trained.graft)
+
+        name = records.digest({"control": control, "trial": journal.name_of(trial)})
+        return errand_for(trial, name, journal.checkpoint(run.checkpoint), then, role=Role.CONTROL)
+
+    def _give_whole(self, journal: Journal, control: str, run: ControlRun, made: dict[str, ControlMade]) -> str:
+        """Have the whole base trained further; returns the name of the job."""
+        job, saved, carried_s = self._whole_job(journal, run), journal.checkpoint(run.checkpoint), list[float]()
+
+        def before() -> None:
+            carried_s.append(time_in(saved))
+
+        def check(job: Job, _worker: str, answer: bytes) -> None:
+            most_s = carried_s[0] + self.crew.seconds_of(job.name)
+            try:
+                made[control] = self._checked_whole(journal, run, answer, at_most_s=most_s)
+            except RefusedResultError:
+                saved.unlink(missing_ok=True)  # maybe that misled it
+                raise
+
+        self.crew.submit([job], check=check, before=before)
+        return job.name
 
     @override
     def validate(self, journal: Journal) -> None:
@@ -268,7 +278,7 @@ class Hands(Workforce):
             at_most_bytes=0,  # beyond what everybody may say
         )
 
-    def _checked_whole(self, journal: Journal, run: ControlRun, answer: bytes) -> ControlMade:
+    def _checked_whole(self, journal: Journal, run: ControlRun, answer: bytes, *, at_most_s: float) -> ControlMade:
         """What came of training the whole base further, measured here.
 
         A failure is believed: a control is what growth is compared with, and no part of it.
@@ -279,6 +289,7 @@ class Hands(Workforce):
         if failure := told.text("failure"):
             return ControlMade(failure=failure)
         history = history_in(run.schedule, told, None)
+        must_be_in_time(history.time_s, at_most_s)
         path = self._registry.work / CONTROLS / run.file
         try:
             told.must_be("weights", records.file_digest(path))

@@ -47,8 +47,12 @@ class OpenTogether:
     """Open base and text."""
 
     brief: Brief
-    fsdp: bool
-    """Whether the base is then divided."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DivideTogether:
+    """Keep a part of the base, now that all have it."""
 
 
 @final
@@ -115,10 +119,13 @@ class Ranks(Workforce):
         for schedule in (plan.schedule, *map(plan.schedule_of, plan.in_full)):
             self._processes.share(schedule.accumulate, setting=_ACCUMULATE)
         nn.Module.to(base.model, self._device)
-        with self._together(OpenTogether(brief=brief, fsdp=fsdp)):
-            division = Division(base, self._processes) if fsdp else None
-        self._division = division
-        self._lend(is_lent=True)
+        with self._together(OpenTogether(brief=brief)):
+            pass
+        if fsdp:
+            with self._together(DivideTogether()):
+                division = Division(base, self._processes)
+            self._division = division
+            self._lend(is_lent=True)
 
     def _lend(self, *, is_lent: bool) -> None:
         if self._division is not None:
@@ -267,7 +274,7 @@ class _Hand:
         self._train = open_text(brief, brief.train)
         self._select = open_text(brief, brief.select[brief.grown])
         self._folder = Path(brief.work) / "prefix" if Path(brief.work).is_dir() else None
-        self._division = Division(self._base, processes) if order.fsdp else None
+        self._division: Division | None = None
 
     def lend(self, index: int) -> None:
         """Take part in putting a weight together that the first process wants."""
@@ -275,8 +282,10 @@ class _Hand:
         self._division.lend(index)
 
     def do(self, order: Any) -> None:
-        """Take part in a training."""
-        if isinstance(order, TrainTogether):
+        """Take part in what all do."""
+        if isinstance(order, DivideTogether):
+            self._division = Division(self._base, self._processes)
+        elif isinstance(order, TrainTogether):
             self._train_together(order)
         elif isinstance(order, TrainWholeTogether):
             self._train_whole(order)

@@ -1,7 +1,6 @@
 """A worker's half of growth: opens base and text once, and trains or measures what it is told."""
 
 import math
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from saint.growth._orders import Brief, MeasureAgain, MeasureGraft, SentGraft, T
 from saint.growth._whole import save_weights
 from saint.models import FrozenBase, freeze
 from saint.progress import Progress
-from saint.search import Bench, pack
+from saint.search import Bench, free_memory, pack
 from saint.training import Part, Search, SelectReader, Start, Workspace, cache_of, continue_training, train_part
 
 _SHARE_OF_MEMORY = 0.25
@@ -190,7 +189,8 @@ class _Bench(Bench):
         reader = SelectReader(self._base, stack, select, order.schedule, cache=self._cache)
         nats = reader.nats(order.graft.opened())
         self._base.check()
-        return pack(answer_header(base=self._base.digest, graft=order.graft.digest, costs=nats.tolist()))
+        costs = [_number(one) for one in nats.tolist()]
+        return pack(answer_header(base=self._base.digest, graft=order.graft.digest, costs=costs))
 
     def _open_stack(self, stack: Sequence[SentGraft], search: Search) -> list[Graft]:
         """The grafts of a stack; what is known of the one before is kept as far as it is the same."""
@@ -204,12 +204,11 @@ class _Bench(Bench):
         return [self._known[name] for name in names]
 
     def _new_cache(self) -> Any:
-        """For what the blocks below give: an equal part of what is free on a machine that several workers share."""
+        """For what the blocks below give: of a quarter of what is free on a machine, an equal part for each worker."""
         search, folder = self._search, Path(self._brief.work) / "prefix" if self._brief.work else None
         memory = search.memory_mib
         if memory is None:
-            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-            memory = int(_SHARE_OF_MEMORY * free / self._brief.num_sharing / _MIB)
+            memory = int(_SHARE_OF_MEMORY * (free_memory() or 0) / self._brief.num_sharing / _MIB)
         if (most := self._brief.cache_bytes) is not None:
             memory = min(memory, most // _MIB)
         limits = Search(memory_mib=memory, disk_mib=search.disk_mib, cache_dtype=search.cache_dtype)

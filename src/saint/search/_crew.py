@@ -181,17 +181,21 @@ class Crew:
             self._hand_out()
         if self._open:
             patience_s = min(patience_s, _POLL_OPEN_S)
-        for wait_s in (patience_s, 0.0):  # checking takes a while: what was said meanwhile comes before who is late
-            for one in list(self._executor.hear(wait_s)):
-                self._take(one, tell)
+        self._hear(patience_s, tell)
+        listened = self._clock()
+        self._hear(0.0, tell)  # checking takes a while: what was said meanwhile comes before who is late
         self._look_again()
-        self._give_up_the_late()
+        self._give_up_the_late(now=listened)  # what was said since is yet to be heard
         if hopeless := self.queue.hopeless():
             raise WorkerError(
                 f"job {hopeless[0].name[:12]} was lost with its worker again and again ({self._last}), perhaps for "
                 "want of memory; run the same command again, with fewer --workers if that happens again"
             )
         tell(None, 0)
+
+    def _hear(self, patience_s: float, tell: Tell) -> None:
+        for one in list(self._executor.hear(patience_s)):
+            self._take(one, tell)
 
     @property
     def _last(self) -> str:
@@ -350,8 +354,7 @@ class Crew:
         self._refused[worker.place] += 1
         self._lose(worker, f"what {worker.name} answered was refused: {why}")
 
-    def _give_up_the_late(self) -> None:
-        now = self._clock()
+    def _give_up_the_late(self, *, now: float) -> None:
         for late in self.queue.expire(now=now):
             self._lose(self._workers[late.worker], f"{late.worker} said nothing for {self._lease_s:g} s")
         for worker in self.workers:

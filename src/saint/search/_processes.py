@@ -148,15 +148,21 @@ def understood(worker: str, message: bytes) -> Heard:
         RefusedResultError, KeyError, ValueError, TypeError: It is none.
     """
     header, pieces = unpack(message)
-    what, token = header["what"], int(header.get("token", 0))
+    what, token = header["what"], _whole(header.get("token", 0))
     if what == "beat":
-        return Heard(worker, what, token, max(0, int(header["units"])))
+        return Heard(worker, what, token, max(0, _whole(header["units"])))
     if what in ("ready", "done"):
         [piece] = pieces
         return Heard(worker, what, token, piece)
     if what == "error":
         return Heard(worker, what, token, told_error(header["error"]))
     raise ValueError(f"{what!r} is nothing that a worker says")
+
+
+def _whole(number: Any) -> int:
+    if type(number) is not int:
+        raise ValueError(f"expected a whole number, got {str(number)[:40]}")
+    return number
 
 
 def _serve(pipe: Connection, open_bench: OpenBench, environment: Mapping[str, str]) -> None:

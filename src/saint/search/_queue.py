@@ -5,7 +5,7 @@ Nothing here waits or looks at a clock: the time is handed over, so that a simul
 
 from bisect import insort
 from collections.abc import Iterator, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple, final
 
@@ -306,6 +306,7 @@ class Queue:
 
     def _end(self, known: _Known, stage: Stage) -> None:
         known.stage = stage
+        known.job = replace(known.job, body=None)  # which may be large, and nobody is told of it any more
         self._num_open -= 1
 
 

@@ -10,9 +10,9 @@ from saint.errors import ConfigError
 
 _GIB = 1 << 30
 _KIB = 1024
-_CGROUPS = (  # limit, what is used, and of that what the kernel gives back when asked
-    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+_CGROUPS = (  # limit, what is used, what of, and which of that are files, which the kernel gives back when asked
+    ("memory.max", "memory.current", "memory.stat", "{}_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_{}_file"),
 )
 
 
@@ -79,7 +79,8 @@ def free_memory(*, root: Path = Path("/")) -> int | None:
             lines = [line.split() for line in stat.read_text(encoding="ascii").splitlines()]
         except (OSError, ValueError):  # there is none, or it is "max"
             continue
-        given_back = sum(int(value) for name, value in lines if name == names[3])
+        files = {names[3].format(state) for state in ("active", "inactive")}  # such as the base, once it was read
+        given_back = sum(int(value) for name, value in lines if name in files)
         found.append(max(0, most - now + given_back))
     return min(found, default=None)
 

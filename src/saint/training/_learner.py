@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, final
 
@@ -24,6 +25,16 @@ from saint.models import tensor_digest
 from saint.training._processes import Processes
 from saint.training._schedule import Schedule
 
+_UNREADABLE = (
+    SafetensorError,
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+"""What comes of reading a checkpoint that was written by nobody of ours."""
 PerDocument = Float64[np.ndarray, " documents"]
 Moments = Mapping[str, Mapping[str, Tensor]]
 """Name of what learns -> AdamW's `step`, `exp_avg` and `exp_avg_sq`."""
@@ -289,7 +300,7 @@ class Learner:
             if position.pop("identity") != self._identity:
                 return
             at = _position_in(position)
-        except (SafetensorError, KeyError, TypeError, ValueError):
+        except _UNREADABLE:
             return  # cut off by a crash of the machine, or nothing that was written here: the run begins anew
         if all(self._fits(name, parameter, found) for name, parameter in self.learning.items()):
             self._take_up(at, found)
@@ -321,7 +332,7 @@ def time_in(checkpoint: Path) -> float:
             position = json.loads(file.metadata()["position"])
             position.pop("identity")
             return _position_in(position).time_s
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+    except (OSError, *_UNREADABLE):
         return 0.0
 
 
@@ -329,7 +340,7 @@ def _position_in(plain: Mapping[str, Any]) -> "_Position":
     """Where a checkpoint says that a run has come to.
 
     Raises:
-        KeyError, TypeError, ValueError: It says no such thing.
+        KeyError, TypeError, ValueError, AttributeError, OverflowError: It says no such thing.
     """
     evaluations = [(int(step), float(bpb)) for step, bpb in plain["evaluations"]]  # JSON has no tuples
     rungs = {int(step): [float(one) for one in nats] for step, nats in plain.get("rungs", {}).items()}  # nor such keys
@@ -337,6 +348,8 @@ def _position_in(plain: Mapping[str, Any]) -> "_Position":
     counts = (position.step, position.best_step, position.num_worse, position.cooling or 0)
     if any(type(count) is not int or count < 0 for count in counts) or not 0 <= position.time_s < math.inf:
         raise ValueError(f"expected steps and seconds, got {counts} and {position.time_s}")
+    if not all(map(math.isfinite, (*(bpb for _, bpb in evaluations), *chain.from_iterable(rungs.values())))):
+        raise ValueError("expected numbers that development text costs")
     return position
 
 

@@ -65,8 +65,8 @@ def train_part(
 ) -> Arrived:
     """Train a candidate on top of `stack` up to a rung, or to the end.
 
-    What its checkpoint has is taken up. Where that is missing, or beyond the rung without having been measured there,
-    training begins anew, to the same bits.
+    What its checkpoint has is taken up. Where that is missing, or beyond the rung, training begins anew, to the same
+    bits.
 
     Args:
         text: Must be the train split.

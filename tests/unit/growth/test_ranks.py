@@ -90,7 +90,8 @@ def test_the_first_process_is_lent_what_it_needs_and_comes_to_the_same(tmp_path:
 
 @pytest.mark.distributed
 @pytest.mark.skipif(sys.platform != "linux", reason="forks its processes")
-def test_another_process_with_another_base_is_told_of_and_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fsdp", [False, True])
+def test_another_process_with_another_base_is_told_of_and_ends(tmp_path: Path, *, fsdp: bool) -> None:
     workshop = made(tmp_path)
     base = saint.freeze(workshop.base)
 
@@ -105,7 +106,7 @@ def test_another_process_with_another_base_is_told_of_and_ends(tmp_path: Path) -
             pytest.raises(WorkerError, match=r"process 1 could not go on: .*could not be loaded"),
             Ranks(processes, CPU) as ranks,
         ):
-            ranks.begin(brief_of(registry, base, plan, num_sharing=1), plan, base)
+            ranks.begin(brief_of(registry, base, plan, num_sharing=1), plan, base, fsdp=fsdp)
         return "told"
 
     assert in_step(2, work) == ["told", "ended"]

@@ -6,11 +6,13 @@ from functools import partial
 from typing import Any
 
 import pytest
+import torch
 
 from growing_scene import (
     Inside,
     Scene,
     Twist,
+    at_another_position,
     changed,
     cut_short,
     honest,
@@ -172,6 +174,18 @@ def test_what_checkers_find_is_what_the_coordinator_finds(scene: Scene) -> None:
         assert found.history == replace(there.trained.graft.history, time_s=found.history.time_s)
 
 
+def test_a_graft_whose_cost_is_no_number_costs_no_checker(scene: Scene) -> None:
+    trial = trial_of(scene.journal, seed=40)
+    twist = partial(with_pieces, partial(with_weights, lambda tensor: torch.full_like(tensor, 1e30)))
+    workers, checkers = Inside(scene.bench, twist), Inside(scene.bench, honest)
+    with CheckingCrew(scene.brief, checkers, 1) as checking, scene.hands(workers, 1, checking=checking) as hands:
+        hands.train(scene.journal, [trial])
+    assert workers.dismissed == ["worker 1"]
+    assert "it costs nan" in hands.crew.said[0]
+    assert checkers.dismissed == []
+    assert scene.journal.trained(trial) is not None
+
+
 def test_controls_that_workers_train_are_those_that_are_trained_here(scene: Scene) -> None:
     journal, schedule, select = scene.journal, scene.plan.schedule, scene.journal.data.select
     grown = select[journal.data.grown_domain]
@@ -199,6 +213,26 @@ def test_controls_that_workers_train_are_those_that_are_trained_here(scene: Scen
     assert left.read_bytes() == (scene.registry.work / "here.safetensors").read_bytes()
     assert made["full"].history is not None
     assert made["full"].history.select_bpb == history.select_bpb
+
+
+@pytest.mark.parametrize("lie", [{"evaluations": [[6, 0.5]], "best_step": 6}, {"time_s": 1e6}])
+def test_what_a_liar_leaves_of_the_whole_base_misleads_nobody_after_it(scene: Scene, lie: dict[str, Any]) -> None:
+    journal, schedule = scene.journal, replace(scene.plan.schedule, evaluate_every=6)
+    run = ControlRun(schedule=schedule, checkpoint="misled", file="misled.safetensors")
+
+    def misleading(header: dict[str, Any], pieces: list[bytes]) -> bytes:
+        checkpoint = journal.checkpoint("misled")
+        [content] = at_another_position(lambda _: lie, checkpoint.read_bytes())
+        checkpoint.write_bytes(content)
+        return inflated(header, pieces)
+
+    with scene.hands(Inside(scene.bench, misleading)) as hands:
+        made = hands.train_controls(journal, {"full": run})["full"]
+    assert hands.crew.num_refused == 1
+    assert made.history is not None
+    assert made.history.best_bpb is not None
+    assert made.history.best_bpb > 1
+    assert made.history.time_s < 1e3
 
 
 @pytest.mark.parametrize(

@@ -129,3 +129,9 @@ def test_a_worker_keeps_no_more_of_what_blocks_give_than_it_may(scene: Scene) ->
     again, anew = numbers
     assert again == 0
     assert anew > 0
+
+
+def test_workers_in_a_container_keep_no_more_than_it_has_free(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saint.growth._worker.free_memory", lambda: 24 << 20)
+    bench: Any = opening(replace(scene.brief, num_sharing=2))(Silent())
+    assert bench._cache._memory_left == 3 << 20

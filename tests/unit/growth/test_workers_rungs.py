@@ -12,7 +12,7 @@ import pytest
 from safetensors import safe_open, torch as safetensors_torch
 from typing_extensions import override
 
-from growing_scene import Inside, Scene, Twist, changed, honest, scene_in, told_otherwise, trial_of
+from growing_scene import Inside, Scene, Twist, at_another_position, changed, honest, scene_in, told_otherwise, trial_of
 from made_up_workers import Troupe
 from saint import records
 from saint.errors import Interrupted, RefusedResultError
@@ -259,12 +259,8 @@ def with_checkpoint(twist: Callable[[bytes], list[bytes]]) -> Lie:
     return of_part(lambda header, pieces: pack(header, [pieces[0], *twist(pieces[1])]))
 
 
-def evaluated_otherwise(content: bytes) -> list[bytes]:
-    with_position = json.loads(
-        json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["position"]
-    )
-    with_position["evaluations"] = [[step, 0.5 * bpb] for step, bpb in with_position["evaluations"]]
-    return [safetensors_torch.save(safetensors_torch.load(content), {"position": json.dumps(with_position)})]
+def evaluated_otherwise(position: dict[str, Any]) -> dict[str, Any]:
+    return {"evaluations": [[step, 0.5 * bpb] for step, bpb in position["evaluations"]]}
 
 
 LIES: dict[str, Lie] = {
@@ -288,7 +284,8 @@ LIES: dict[str, Lie] = {
     "no checkpoint": with_checkpoint(lambda _: []),
     "a checkpoint that is none": with_checkpoint(lambda content: [content[:40] + b"?" + content[41:]]),
     "an oversized checkpoint": with_checkpoint(lambda content: [content + bytes(1 << 20)]),
-    "a checkpoint that was evaluated otherwise": with_checkpoint(evaluated_otherwise),
+    "a checkpoint that was evaluated otherwise": with_checkpoint(partial(at_another_position, evaluated_otherwise)),
+    "a checkpoint that took longer": with_checkpoint(partial(at_another_position, lambda _: {"time_s": 1e6})),
 }
 
 

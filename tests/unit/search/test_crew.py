@@ -150,6 +150,31 @@ def test_a_long_check_does_not_make_others_late() -> None:
     assert accepted.names == list("abcd")
 
 
+def test_one_long_check_after_the_other_does_not_make_others_late() -> None:
+    """What comes while the first is looked at is looked at as well before anybody is listened to again."""
+    clock, accepted = Clock(), Accepted()
+
+    def slowly(job: Job, worker: str, answer: bytes) -> None:
+        clock.now += 100.0
+        if (worker, job.name) == ("worker 1", "a"):
+            troupe.say(Heard("worker 3", "beat", leases["worker 3"].token, 1))
+            troupe.say(Heard("worker 2", "done", leases["worker 2"].token, b"b"))
+        if worker == "worker 2":
+            troupe.say(Heard("worker 3", "done", leases["worker 3"].token, b"c"))
+        accepted(job, worker, answer)
+
+    def later(lease: Lease) -> list[Heard]:
+        leases[lease.worker] = lease
+        return [] if lease.job.name in "bc" else honestly(lease)
+
+    leases: dict[str, Lease] = {}
+    troupe = Troupe(later, later, later)
+    crew = Crew(troupe, 3, lease_s=50.0, clock=clock)
+    crew.run(JOBS[:3], check=slowly)
+    assert crew.num_lost == 0
+    assert accepted.names == list("abc")
+
+
 def test_jobs_that_are_handed_in_for_later_are_done_while_others_are_waited_for() -> None:
     first, second = Accepted(), Accepted()
     crew = Crew(Troupe(), 1)

@@ -9,6 +9,7 @@ import pytest
 from made_up_workers import Number, counting, doubling, refusing
 from saint.errors import ConfigError, RefusedResultError, WorkerError
 from saint.search import Crew, Demand, Job, Processes, Workers, described_error, pack, told_error, unpack
+from saint.search._processes import understood
 
 pytestmark = pytest.mark.distributed
 
@@ -117,6 +118,15 @@ def test_messages_are_read_back() -> None:
 def test_what_is_no_message_is_refused(message: bytes) -> None:
     with pytest.raises(RefusedResultError, match="expected a message"):
         unpack(message)
+
+
+@pytest.mark.parametrize(
+    "said", ['"token": 1e999, "units": 1', '"token": 1, "units": 1e999', '"token": "1", "units": 1']
+)
+def test_what_is_counted_by_no_number_is_no_message(said: str) -> None:
+    spelt = f'{{"header": {{"what": "beat", {said}}}, "pieces": []}}'.encode()
+    with pytest.raises(ValueError, match="expected a whole number, got"):
+        understood("worker 1", len(spelt).to_bytes(8, "little") + spelt)
 
 
 def test_errors_are_told_by_name_and_only_errors_of_ours_are_raised() -> None:

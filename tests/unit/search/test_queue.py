@@ -1,5 +1,7 @@
 """Leases: nothing is lost, nothing is done twice, and whoever has what a job needs gets it."""
 
+import weakref
+
 import pytest
 
 from saint.errors import WorkerError
@@ -146,6 +148,22 @@ def test_whoever_does_a_job_next_can_be_told_something_else() -> None:
     again = queue.ask("two", now=0.0)
     assert again is not None
     assert (lease.job.body, again.job.body) == ("first", "second")
+
+
+def test_what_is_over_is_not_kept_in_memory() -> None:
+    class Body:
+        """Much."""
+
+    body = Body()
+    kept = weakref.ref(body)
+    queue = queue_of(Job(name="a", body=body))
+    lease = queue.ask("one", now=0.0)
+    assert lease is not None
+    queue.tell(lease.token)
+    queue.check("a")
+    del body, lease
+    assert kept() is None
+    assert queue.counts[Stage.CHECKED] == 1
 
 
 def test_a_lease_has_to_last() -> None:

@@ -31,9 +31,9 @@ def test_more_workers_than_there_is_memory_for_are_refused_with_how_many_fit() -
                 "proc/meminfo": "MemAvailable: 8 kB\n",
                 "sys/fs/cgroup/memory.max": "5000\n",
                 "sys/fs/cgroup/memory.current": "3000\n",
-                "sys/fs/cgroup/memory.stat": "anon 2000\ninactive_file 500\n",
+                "sys/fs/cgroup/memory.stat": "anon 1800\ninactive_file 500\nactive_file 700\n",
             },
-            2500,
+            3200,
         ),
         (
             {

@@ -129,6 +129,12 @@ def without(content: bytes, name: str) -> bytes:
     return safetensors_torch.save({n: t for n, t in tensors.items() if not n.startswith(name)}, position)
 
 
+def elsewhere(content: bytes, **told: object) -> bytes:
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+    position = json.dumps({**json.loads(header["position"]), **told})
+    return safetensors_torch.save(safetensors_torch.load(content), {"position": position})
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -138,7 +144,12 @@ def without(content: bytes, name: str) -> bytes:
         lambda content: without(content, "best"),
         lambda content: without(content, "exp_avg_sq"),
         lambda content: content.replace(b'\\"num_worse\\":', b'\\"num_wurst\\":'),
-        lambda content: content.replace(b'\\"best_step\\":', b'\\"best_step\\":-'),
+        lambda content: elsewhere(content, best_step=-1),
+        lambda _: safetensors_torch.save({"now": torch.ones(1)}, {"position": '"here"'}),
+        lambda _: safetensors_torch.save({"now": torch.ones(1)}, {"position": "[" * 100_000}),
+        lambda content: elsewhere(content, evaluations=[[math.inf, 1.0]]),
+        lambda content: elsewhere(content, evaluations=[[5, math.nan]]),
+        lambda content: elsewhere(content, rungs=[]),
     ],
 )
 def test_a_checkpoint_that_was_cut_off_or_is_none_is_left_alone(
