@@ -111,10 +111,11 @@ def _hired(
     environments = gpus_for(hiring.number, hiring.gpus) if hiring.gpus and is_here else []
     found = trial_memory(registry, base, plan, num_sharing=brief.num_sharing)
     if found is not None:
+        _must_be_enough(found, hiring.memory_bytes)
         brief = replace(brief, cache_bytes=_cache_bytes(found, brief.num_sharing, hiring.memory_bytes))
     if is_here and found is not None and hiring.memory_bytes != 0:
         each, shared = _here(found, hiring.memory_bytes)
-        must_have_memory(hiring.number, each, shared + hiring.checkers * each, free_memory())
+        must_have_memory(hiring.number, each, shared, free_memory(), checkers=hiring.checkers)
     if hiring.executor == "processes":
         return brief, Processes(opening(brief, quieten), environments)
     share = Share(gpus=hiring.gpus, memory_bytes=_set_aside(found, brief.num_sharing, hiring.memory_bytes))
@@ -126,6 +127,18 @@ def _hired(
     except BaseException:
         cluster.leave()
         raise
+
+
+def _must_be_enough(found: "TrialMemory", asked: int | None) -> None:
+    """Refuse less memory for a worker than it has before it does anything."""
+    from saint.errors import ConfigError
+    from saint.search import in_gib
+
+    if asked and asked < found.process:
+        raise ConfigError(
+            f"--memory gives a worker {in_gib(asked)}, and Python with its packages and text takes "
+            f"{in_gib(found.process)} before any work; give more, or 0 for no limit"
+        )
 
 
 def _here(found: "TrialMemory", asked: int | None) -> tuple[int, int]:

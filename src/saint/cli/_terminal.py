@@ -36,14 +36,18 @@ _TALKATIVE = ("torchao", "torch.utils._pytree", "bitsandbytes")
 """Where they are installed, importing transformers makes them tell of kernels that they did not find."""
 
 
+def hush() -> None:
+    """Keep what transformers imports from telling of what it did not find; has to be called before."""
+    for talkative in _TALKATIVE:
+        logging.getLogger(talkative).setLevel(logging.ERROR)
+
+
 @final
 class SaintGroup(click.Group):
     """Turns errors that were raised on purpose into one sentence and an exit status."""
 
     @override
     def invoke(self, ctx: click.Context) -> Any:
-        for talkative in _TALKATIVE:
-            logging.getLogger(talkative).setLevel(logging.ERROR)
         try:
             return super().invoke(ctx)
         except SaintError as error:
