@@ -34,12 +34,8 @@ _CONTROLS = (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x
 _COMMANDS = {code: "\N{REPLACEMENT CHARACTER}" for code in _CONTROLS if chr(code) not in "\t\n"}
 _TALKATIVE = ("torchao", "torch.utils._pytree", "bitsandbytes")
 """Where they are installed, importing transformers makes them tell of kernels that they did not find."""
-
-
-def hush() -> None:
-    """Keep what transformers imports from telling of what it did not find; has to be called before."""
-    for talkative in _TALKATIVE:
-        logging.getLogger(talkative).setLevel(logging.ERROR)
+for _talkative in _TALKATIVE:  # here, as worker processes import this before they load anything
+    logging.getLogger(_talkative).setLevel(logging.ERROR)
 
 
 @final

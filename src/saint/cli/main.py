@@ -1,6 +1,6 @@
 import click
 
-from saint.cli._terminal import SaintGroup, hush
+from saint.cli._terminal import SaintGroup
 from saint.cli.base import train
 from saint.cli.benching import bench
 from saint.cli.blaming import blame
@@ -29,8 +29,6 @@ from saint.cli.studying import study
 from saint.cli.submitting import submit
 from saint.cli.upkeep import doctor, gc, repair
 from saint.cli.watching import watch
-
-hush()  # here, as worker processes import this before anything else
 
 
 @click.group(cls=SaintGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
