@@ -4,15 +4,19 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, final
 
 import click
 
+from saint.cli._terminal import quieten
+
 if TYPE_CHECKING:
     from saint.growth import Brief, CheckingCrew, Hands, Plan, TrialMemory
     from saint.models import FrozenBase
+    from saint.progress import Progress
     from saint.registry import Registry
-    from saint.search import Executor
+    from saint.search import Bench, Executor
 
 EXECUTORS = ("processes", "ray")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]i?B|B?)")
@@ -86,11 +90,10 @@ def _checking(brief: "Brief", number: int) -> "Iterator[CheckingCrew | None]":
     if not number:
         yield None
         return
-    from saint.cli._terminal import quieten
-    from saint.growth import CheckingCrew, opening
+    from saint.growth import CheckingCrew
     from saint.search import Processes
 
-    with CheckingCrew(brief, Processes(opening(brief, quieten)), number) as crew:
+    with CheckingCrew(brief, Processes(partial(_open_quietly, brief)), number) as crew:
         yield crew
 
 
@@ -103,8 +106,7 @@ def _hired(
     note: Callable[[str], None],
 ) -> "tuple[Brief, Executor]":
     """Where the workers are, and what they are told of where they find everything."""
-    from saint.cli._terminal import quieten
-    from saint.growth import gpus_for, on_cluster, opening, trial_memory
+    from saint.growth import gpus_for, on_cluster, trial_memory
     from saint.search import Processes, RayCluster, Share, free_memory, must_have_memory
 
     is_here = hiring.address is None
@@ -113,12 +115,13 @@ def _hired(
     if hiring.memory_bytes != 0:
         found = trial_memory(registry, base, plan, num_sharing=brief.num_sharing)
     if found is not None:
+        _must_be_enough(found, hiring.memory_bytes)
         brief = replace(brief, cache_bytes=_cache_bytes(found, brief.num_sharing, hiring.memory_bytes))
     if is_here and found is not None:
         each, shared = _here(found, hiring.memory_bytes)
-        must_have_memory(hiring.number, each, shared + hiring.checkers * each, free_memory())
+        must_have_memory(hiring.number, each, shared, free_memory(), checkers=hiring.checkers)
     if hiring.executor == "processes":
-        return brief, Processes(opening(brief, quieten), environments)
+        return brief, Processes(partial(_open_quietly, brief), environments)
     share = Share(gpus=hiring.gpus, memory_bytes=_set_aside(found, brief.num_sharing, hiring.memory_bytes))
     cluster = RayCluster(number=hiring.number, address=hiring.address, share=share)
     try:
@@ -128,6 +131,25 @@ def _hired(
     except BaseException:
         cluster.leave()
         raise
+
+
+def _open_quietly(brief: "Brief", progress: "Progress") -> "Bench":
+    """What a worker process calls first; it is of this module, for that keeps what a brief's module imports quiet."""
+    from saint.growth import opening
+
+    return opening(brief, quieten)(progress)
+
+
+def _must_be_enough(found: "TrialMemory", asked: int | None) -> None:
+    """Refuse less memory for a worker than it has before it does anything."""
+    from saint.errors import ConfigError
+    from saint.search import in_gib
+
+    if asked and asked < found.process:
+        raise ConfigError(
+            f"--memory gives a worker {in_gib(asked)}, and Python with its packages and text takes "
+            f"{in_gib(found.process)} before any work; give more, or 0 for no limit"
+        )
 
 
 def _here(found: "TrialMemory", asked: int | None) -> tuple[int, int]:

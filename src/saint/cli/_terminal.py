@@ -34,6 +34,8 @@ _CONTROLS = (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x
 _COMMANDS = {code: "\N{REPLACEMENT CHARACTER}" for code in _CONTROLS if chr(code) not in "\t\n"}
 _TALKATIVE = ("torchao", "torch.utils._pytree", "bitsandbytes")
 """Where they are installed, importing transformers makes them tell of kernels that they did not find."""
+for _talkative in _TALKATIVE:  # here, as worker processes import this before they load anything
+    logging.getLogger(_talkative).setLevel(logging.ERROR)
 
 
 @final
@@ -42,8 +44,6 @@ class SaintGroup(click.Group):
 
     @override
     def invoke(self, ctx: click.Context) -> Any:
-        for talkative in _TALKATIVE:
-            logging.getLogger(talkative).setLevel(logging.ERROR)
         try:
             return super().invoke(ctx)
         except SaintError as error:

@@ -117,14 +117,15 @@ def grow(
     if is_another():
         serve_the_first(several.device)
         return
+    _must_be_of_a_plan(registry, base_name, output_dir, overrides)
+    hiring = _hiring(**of_workers)
+    several.must_be_there(registry)
+
     from saint.composition import restore
     from saint.errors import HoldOutError
     from saint.growth import brief_of, grow as grow_registry
     from saint.report import report_parts, summarise
 
-    _must_be_of_a_plan(registry, base_name, output_dir, overrides)
-    hiring = _hiring(**of_workers)
-    several.must_be_there(registry)
     with watching() as progress, leading(several.device) as ranks:
         if registry.endswith(".toml"):
             opened, base, plan, data = begin_by_layers(registry, output_dir, overrides, progress)

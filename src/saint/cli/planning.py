@@ -200,7 +200,7 @@ def _must_be_positive(asked: Mapping[str, Any], names: Sequence[str]) -> None:
 
     for name in names:
         if asked[name] is not None and not 0 < asked[name] < float("inf"):
-            raise ConfigError(f"--{name} is {asked[name]:g}; expected a number above 0")
+            raise ConfigError(f"--{name.replace('_', '-')} is {asked[name]:g}; expected a number above 0")
 
 
 def _units(source: str | None, select_tokens: int, judge_tokens: int) -> "tuple[Plan, UnitCosts]":

@@ -1,6 +1,7 @@
 """The coordinator's half of growth with workers: gives out trials, and believes nothing of what comes back."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, final
@@ -70,7 +71,7 @@ class Hands(Workforce):
         self._tolerance = ON_A_GPU if brief.gpus else Tolerance()
         self.crew = Crew(executor, number, greet=self._greet, lease_s=lease_s)
         self._lookout, self._spot_check, self._checking = lookout, spot_check, checking
-        self._num_lost = 0
+        self._num_lost, self._round = 0, 0
         self._validating: set[str] = set()
         self._written: dict[Role, Effort] = {}
         self._told_lost, self._told_refused = 0, 0
@@ -89,6 +90,9 @@ class Hands(Workforce):
         for crew in self._crews:
             crew.__exit__(kind, error, trace)
         self.checker.close()
+        if error is not None:  # nobody came to the end of the round, and the work was done all the same
+            with suppress(SaintError, OSError):
+                self._write_rest()
 
     @override
     def train(self, journal: Journal, trials: Sequence[Trial]) -> None:
@@ -117,6 +121,7 @@ class Hands(Workforce):
 
     @override
     def begin_round(self, number: int) -> None:
+        self._round = number
         if self._lookout is not None:
             self._lookout.round = number
 
@@ -194,10 +199,30 @@ class Hands(Workforce):
 
     @override
     def close_round(self, journal: Journal, number: int) -> None:
-        """Write down what the round's work took so far, and what was gained with it."""
+        """Write down what the round's work took so far, by role."""
+        self._write_work(number, self._spent())
+
+    @override
+    def finish(self, journal: Journal) -> None:
+        """Wait until what stands has been measured again."""
+        self.validate(journal)
+        if not self.crew.queue.is_over:
+            self.wait(journal.progress, None, None)
+        self._write_rest()
+
+    def _spent(self) -> dict[Role, Effort]:
+        """What work took that is not in the ledger yet."""
         now = {role: effort for crew in self._crews for role, effort in crew.efforts.items()}
         spent = {role: _less(effort, self._written.get(role, Effort())) for role, effort in now.items()}
-        self._written = now
+        return {role: effort for role, effort in spent.items() if effort != Effort()}
+
+    def _write_rest(self) -> None:
+        """Write down what work took since the last time, if there was any."""
+        if (spent := self._spent()) or self.crew.num_lost > self._told_lost:
+            self._write_work(self._round, spent)
+
+    def _write_work(self, number: int, spent: Mapping[Role, Effort]) -> None:
+        self._written = {role: effort for crew in self._crews for role, effort in crew.efforts.items()}
         body = {
             "round": number,
             "workers": self.crew.number,
@@ -206,14 +231,7 @@ class Hands(Workforce):
             "roles": {str(role): {"jobs": e.done, "seconds": e.seconds, "units": e.units} for role, e in spent.items()},
         }
         self._told_lost, self._told_refused = self.crew.num_lost, self.crew.num_refused
-        journal.registry.write(WORK_DONE, body)
-
-    @override
-    def finish(self, journal: Journal) -> None:
-        """Wait until what stands has been measured again."""
-        self.validate(journal)
-        if not self.crew.queue.is_over:
-            self.wait(journal.progress, None, None)
+        self._registry.write(WORK_DONE, body)
 
     def job_for(self, journal: Journal, errand: Errand) -> Job:
         """A part of a trial as a job; workers that have what its sites' lower blocks give are preferred."""

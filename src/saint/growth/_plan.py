@@ -29,7 +29,7 @@ class Controls:
     """Peak learning rate of training the whole base further."""
     random: bool = False
     """Whether LoRA is also trained at sites drawn by chance, as many as the stack's: what the choice of places is
-    worth."""
+    worth. Left out where the stack is at all of them, as that is LoRA everywhere."""
 
     def __post_init__(self) -> None:
         """Refuse rates that cannot teach."""

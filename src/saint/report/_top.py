@@ -87,9 +87,10 @@ def _work(summary: Mapping[str, Any], seen: Seen, now: float) -> Text:
     number = "" if status.round is None else f"round {status.round + 1}, "
     jobs = ", ".join(f"{count} {stage}" for stage, count in _in_order(status.jobs, Stage) if count) or "none"
     paused = "; paused, nothing new is leased" if status.paused else ""
+    alone = "; the coordinator measures and judges" if {one.state for one in status.workers} == {"idle"} else ""
     return Text(
         f"search  {number}{len(status.workers)} workers ({status.executor}) for {_long(now - status.started)}; "
-        f"jobs: {jobs}; {status.lost} leases lost, {status.refused} answers refused{paused}; "
+        f"jobs: {jobs}; {status.lost} leases lost, {status.refused} answers refused{paused}{alone}; "
         f"told {_long(now - status.written)} ago",
         style="yellow" if status.paused else "",
     )

@@ -40,23 +40,27 @@ def in_gib(num_bytes: float) -> str:
     return f"{ceil(100 * num_bytes / _GIB) / 100:g} GiB"
 
 
-def must_have_memory(number: int, each: int, shared: int, free: int | None) -> None:
+def must_have_memory(number: int, each: int, shared: int, free: int | None, *, checkers: int = 0) -> None:
     """Refuse more workers than a machine has memory for.
 
     Args:
         each: Bytes of a worker for itself.
         shared: Bytes that are there once, however many workers there are.
         free: Bytes that can be taken there; None where nobody says, and nothing is refused.
+        checkers: Processes besides, each of which takes as much as a worker.
 
     Raises:
         ConfigError: They do not fit; the message says how many would.
     """
-    if free is None or number * each + shared <= free:
+    if free is None or (number + checkers) * each + shared <= free:
         return
     room = max(0, (free - shared) // max(1, each))
-    remedy = f"give --workers {room}" if room else "take a machine with more"
+    workers = min(number, room)
+    asked = f"{number} workers" + (f" and {checkers} checkers" if checkers else "")
+    fewer = f"give --workers {workers}" + (f" --checkers {min(checkers, room - workers)}" if checkers else "")
+    remedy = fewer if room else "take a machine with more"
     raise ConfigError(
-        f"{number} workers with {in_gib(each)} of memory each and {in_gib(shared)} that they share do not fit into the "
+        f"{asked} with {in_gib(each)} of memory each and {in_gib(shared)} that they share do not fit into the "
         f"{in_gib(free)} that are free on this machine; {remedy}, or say with --memory what a worker may take"
     )
 

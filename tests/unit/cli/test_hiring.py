@@ -44,6 +44,7 @@ def test_more_than_a_machine_has_is_refused_before_any_work(
         for options, said in (
             (["--workers", "100000", *more], "100000 workers with "),
             (["--workers", "2", "--memory", "90TiB", *more], "2 workers with 92160 GiB of memory each"),
+            (["--workers", "2", "--memory", "1KiB", *more], "--memory gives a worker 0.01 GiB, and Python"),
             (["--workers", "2", "--gpus", "0.5", *more], "PyTorch finds none on this one"),
         ):
             result = grow(workshop, *options)

@@ -97,6 +97,11 @@ def test_a_screen_shows_who_does_what_and_where_growth_is(registry: Registry) ->
         "w0 died (killed)",
     ):
         assert words in said, seen.output
+    assert "the coordinator measures and judges" not in said
+    at_work(registry, replace(a_status(), workers=a_status().workers[1:]))
+    assert "4 answers refused; the coordinator measures and judges;" in " ".join(
+        saint("top", registry.folder).output.split()
+    )
 
 
 def test_programs_are_told_the_same(registry: Registry) -> None:

@@ -25,7 +25,7 @@ from growing_scene import (
     with_weights,
 )
 from made_up_workers import Troupe
-from saint.errors import ConfigError, RefusedResultError, UnfitWorkerError
+from saint.errors import ConfigError, Interrupted, RefusedResultError, UnfitWorkerError
 from saint.grafts import grow_from
 from saint.growth import CheckingCrew, ControlRun, brief_for
 from saint.growth._answers import chosen_documents
@@ -159,8 +159,7 @@ def test_what_checkers_find_is_what_the_coordinator_finds(scene: Scene) -> None:
     assert workers.dismissed == ["worker 1"]
     assert hands.crew.num_refused == 3
     assert len(checkers.hired) == 2
-    [written] = [event.body for event in scene.registry.ledger.events() if event.name == "work_done"]
-    assert written["roles"]["checking"]["jobs"] == 6
+    assert work_in(scene)["roles"]["checking"]["jobs"] == 6
     for trial in trials:
         there = scene.hands(Troupe()).checker.arrived(
             journal, trial, Leg(), scene.bench.do(order_for(trial, scene.plan.search, checkpoint="", by_document=True))
@@ -184,6 +183,22 @@ def test_a_graft_whose_cost_is_no_number_costs_no_checker(scene: Scene) -> None:
     assert "it costs nan" in hands.crew.said[0]
     assert checkers.dismissed == []
     assert scene.journal.trained(trial) is not None
+
+
+def test_what_was_done_before_a_stop_is_in_the_ledger(scene: Scene) -> None:
+    hands, stopped = scene.hands(Inside(scene.bench, honest)), Interrupted("stopped where it can go on")
+    hands.begin_round(3)
+    hands.train(scene.journal, [trial_of(scene.journal, seed=60)])
+    hands.__exit__(Interrupted, stopped, None)
+    written = work_in(scene)
+    assert written["round"] == 3
+    assert written["roles"]["search"]["jobs"] == 1
+
+
+def work_in(scene: Scene) -> dict[str, Any]:
+    """What the ledger says last of what work took."""
+    *_, written = [event.body for event in scene.registry.ledger.events() if event.name == "work_done"]
+    return dict(written)
 
 
 def test_controls_that_workers_train_are_those_that_are_trained_here(scene: Scene) -> None:

@@ -19,6 +19,8 @@ def test_more_workers_than_there_is_memory_for_are_refused_with_how_many_fit() -
         must_have_memory(4, 2 * GIB, GIB, 7 * GIB)
     with pytest.raises(ConfigError, match="take a machine with more"):
         must_have_memory(1, 2 * GIB, GIB, 2 * GIB)
+    with pytest.raises(ConfigError, match=r"2 workers and 4 checkers with .* --workers 2 --checkers 1,"):
+        must_have_memory(2, 2 * GIB, GIB, 7 * GIB, checkers=4)
 
 
 @pytest.mark.parametrize(
