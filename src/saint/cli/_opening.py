@@ -48,7 +48,7 @@ def open_base(registry: Registry, name: str | None = None) -> "FrozenBase":
     identity = config.build(recorded["identity"], BaseIdentity, where="the ledger")
     base = freeze(place, revision=None if name else recorded["revision"], quantize=identity.quantization)
     remedy = "this registry is about another base: give that one with --base"
-    base.must_be(identity, what="the ledger", remedy=remedy)
+    base.must_match(identity, what="the base", remedy=remedy)
     return base
 
 

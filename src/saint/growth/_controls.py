@@ -93,7 +93,10 @@ def _wanted(journal: Journal) -> dict[str, Candidate | None]:
     if plan.controls.random:
         touched = {site.key for entry in standing for site in entry.candidate.sites}
         drawn = random_control(sites, spent, num_sites=len(touched), **settings)
-        wanted |= {"random": drawn} if drawn != wanted["lora"] else {}  # of a stack that is everywhere
+        if drawn != wanted["lora"]:
+            wanted["random"] = drawn
+        else:
+            journal.progress.note("no control at sites drawn by chance: the stack is at every linear site")
     return {**wanted, "full": None}
 
 

@@ -269,7 +269,7 @@ class _Hand:
         self._processes, brief = processes, order.brief
         self._base: FrozenBase = freeze(brief.base, revision=brief.revision, quantize=brief.identity.quantization)
         remedy = "give all processes the base that the first one has"
-        self._base.must_be(brief.identity, what="this process's base", remedy=remedy)
+        self._base.must_match(brief.identity, what="this process's base", remedy=remedy)
         nn.Module.to(self._base.model, device)
         self._train = open_text(brief, brief.train)
         self._select = open_text(brief, brief.select[brief.grown])

@@ -45,7 +45,7 @@ def open_bench(brief: Brief, prepare: Callable[[], None] | None, progress: Progr
         prepare()
     device = device_for(brief.gpus)
     base = freeze(brief.base, revision=brief.revision, quantize=brief.identity.quantization)
-    base.must_be(brief.identity, what="a worker's base", remedy="give all workers the base that the coordinator has")
+    base.must_match(brief.identity, what="a worker's base", remedy="give all workers the base that the coordinator has")
     if device.type != "cpu":
         nn.Module.to(base.model, device)
     return _Bench(brief, base, progress)

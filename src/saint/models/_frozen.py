@@ -91,10 +91,25 @@ class FrozenBase:
         Raises:
             BaseChangedError: Names the part that differs.
         """
-        for part, label in _LABELS.items():
-            mine, theirs = getattr(self.identity, part), getattr(other, part)
-            if mine != theirs:
-                raise BaseChangedError(f"{what} has {label} {_short(theirs)}, expected {_short(mine)}; {remedy}")
+        _must_be_same(other, self.identity, what, remedy)
+
+    def must_match(self, recorded: BaseIdentity, *, what: str, remedy: str) -> None:
+        """Refuse this base where it is not one that was recorded.
+
+        Args:
+            what: This base, for people.
+
+        Raises:
+            BaseChangedError: Names the part that differs.
+        """
+        _must_be_same(self.identity, recorded, what, remedy)
+
+
+def _must_be_same(found: BaseIdentity, expected: BaseIdentity, what: str, remedy: str) -> None:
+    for part, label in _LABELS.items():
+        here, there = getattr(found, part), getattr(expected, part)
+        if here != there:
+            raise BaseChangedError(f"{what} has {label} {_short(here)}, expected {_short(there)}; {remedy}")
 
 
 _DIGESTS = {"weights": "weights with digest", "config": "a configuration with digest", "tokenizer": "tokenizer"}
