@@ -1,6 +1,7 @@
 """What a worker has in memory at most, on paper and by one look at the base."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -9,9 +10,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from typing_extensions import override
 
+from saint.candidates import num_params
 from saint.composition import blocks_of
+from saint.errors import SiteError
+from saint.grafts import kind_and_options
 from saint.growth._plan import Plan
 from saint.models import FrozenBase, rows_together, token_nats
+from saint.records import Candidate
 from saint.registry import Registry
 from saint.search import free_memory, own_memory
 from saint.training import Schedule
@@ -37,7 +42,8 @@ class TrialMemory:
     base: int
     """The base's weights, which all workers of a machine map; 0 for a quantised one."""
     learning: int
-    """A graft with all parameters that the budget allows, its optimiser, best state and checkpoint, and the stack."""
+    """The largest graft that is proposed or a control of the stack, its optimiser, best state and checkpoint, and the
+    stack."""
     passes: int
     """What passes over a step's text and over development text keep on their way."""
     cache: int
@@ -79,11 +85,39 @@ def trial_memory(registry: Registry, base: FrozenBase, plan: Plan, *, num_sharin
     return TrialMemory(
         process=process,
         base=size,
-        learning=(_COPIES + 1) * _FLOAT * plan.budget.num_params,
+        learning=_learning_bytes(base, plan),
         passes=max(_pass_bytes(base, schedule, plan.evaluation_seq_len) for schedule in schedules),
         cache=_cache_bytes(registry, base, plan, schedules, int(_SHARE_OF_FREE * free / num_sharing)),
         whole=_COPIES * size if plan.controls.after != "never" else 0,
     )
+
+
+def _learning_bytes(base: FrozenBase, plan: Plan) -> int:
+    """Of the largest graft that the plan proposes, at all sites where it can be, and of the stack or its control.
+
+    Budgets are often no limit at all, so that they count where they are smaller only.
+    """
+    proposed = [*plan.proposals, *(proposal for stage in plan.in_full for proposal in stage.proposals)]
+    kinds = [(proposal.kind, proposal.options) for proposal in proposed]
+    kinds += [] if plan.overgrow is None else [(plan.overgrow.kind, plan.overgrow.options)]
+    most = plan.budget.num_params
+    largest = max((_num_params(base, kind, options) for kind, options in kinds), default=most)
+    if plan.overgrow is None:  # it need not fit the budget
+        largest = min(largest, most)
+    stack = min(most, largest * sum(stage.rounds * stage.accept for stage in plan.in_full))
+    learning = largest if plan.controls.after == "never" else max(largest, stack)
+    return _FLOAT * (_COPIES * learning + stack)
+
+
+def _num_params(base: FrozenBase, kind: str, options: Mapping[str, Any]) -> int:
+    """Of grafts of one kind at all sites that take it."""
+    attaches_to = kind_and_options(kind, options)[0].attaches_to
+    total = 0
+    for site in base.sites():
+        if site.sort == attaches_to:
+            with suppress(SiteError):
+                total += num_params(Candidate(sites=(site,), kind=kind, options=options))
+    return total
 
 
 def _pass_bytes(base: FrozenBase, schedule: Schedule, seq_len: int) -> int:

@@ -104,7 +104,14 @@ def test_memory_of_the_largest_trial_is_made_up_of_what_the_plan_asks_for(scene:
 
     plain = memory('controls.after="never"')
     assert plain.base == sum(tensor.nbytes for tensor in {*scene.base.model.parameters(), *scene.base.model.buffers()})
-    assert plain.learning == 40 * scene.plan.budget.num_params
+    lora = 'proposals=[{kind="lora", options={rank=2}, bundle="site", lr=0.02}]'
+    everywhere = sum(2 * (site.d_in + site.d_out) for site in scene.base.sites() if site.sort == "linear")
+    one_round = (lora, "rounds=1", 'controls.after="never"')
+    assert memory(*one_round, "budget.num_params=1000000000").learning == (36 + 4) * everywhere
+    assert memory(*one_round, "budget.num_params=100").learning == (36 + 4) * 100
+    three = (lora, "rounds=3", "budget.num_params=1000000000")
+    assert memory(*three, 'controls.after="never"').learning == (36 + 3 * 4) * everywhere
+    assert memory(*three).learning == 3 * (36 + 4) * everywhere, "a control is as large as the stack"
     assert plain.whole == 0
     assert memory().whole == 9 * plain.base
     assert memory("search.memory_mib=0").cache == memory("search.cache_prefix=false").cache == 0
